@@ -1,0 +1,104 @@
+"""Data sets and the loaders that feed them to the models."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist_package
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data.distributed import DistributedSampler
+
+from pcdet.datasets.dataset import DatasetTemplate
+from pcdet.utils.errors import DataError, lookup
+
+
+def _kitti_dataset() -> type[DatasetTemplate]:
+    from pcdet.datasets.kitti.kitti_dataset import KittiDataset
+
+    return KittiDataset
+
+
+# Imported when asked for, as `python -m` runs the module of a data set on its own.
+_DATASETS: Mapping[str, Callable[[], type[DatasetTemplate]]] = {"KittiDataset": _kitti_dataset}
+
+
+class EveryKthSampler(Sampler):
+    """Frames rank, rank + K, rank + 2K, ... of K ranks: none left out and none twice."""
+
+    def __init__(self, num_frames: int, num_replicas: int = 1, rank: int = 0) -> None:
+        self._indices = range(rank, num_frames, num_replicas)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+
+def build_dataloader(
+    data_dir: str | Path,
+    batch_size: int,
+    dist: bool,
+    workers: int = 4,
+    logger: logging.Logger | None = None,
+    training: bool = True,
+    cfg: Mapping[str, Any] | None = None,
+) -> tuple[DatasetTemplate, DataLoader, Sampler]:
+    """Make the data set that the config names, and a loader of its batches.
+
+    For training, call `dataset.set_epoch(epoch)` and `sampler.set_epoch(epoch)` before each epoch:
+    order and augmentation then depend on the seed and the epoch alone, not on the number of
+    workers or on earlier epochs. For testing, the frames come in order, and each of K ranks gets
+    every K-th one.
+
+    Args:
+        data_dir: folder of the data set; a relative one starts at the root of the repository.
+        batch_size: samples of a batch, on each rank.
+        dist: share the frames among the ranks of torch's process group.
+        workers: processes that make samples; 0 makes them in this process.
+        logger: where warnings about the data go.
+        training: use the split and the settings for training, else those for testing.
+        cfg: the whole config; None for the global one.
+
+    Returns:
+        The data set, the loader of batches (see `DatasetTemplate.collate_batch`) and its sampler.
+
+    Raises:
+        ConfigError: a key or a value of the config does not fit.
+        DataError: a file of the data set cannot be read, or the split has no frame.
+    """
+    if cfg is None:
+        from pcdet.config import cfg as global_cfg
+
+        cfg = global_cfg
+    dataset_class = lookup(_DATASETS, cfg.DATA_CONFIG.DATASET, "DATA_CONFIG.DATASET")()
+    split = cfg.MODEL["TRAIN" if training else "TEST"].SPLIT
+    dataset = dataset_class(
+        root_path=Path(cfg.ROOT_DIR) / data_dir,
+        class_names=cfg.CLASS_NAMES,
+        split=split,
+        training=training,
+        logger=logger,
+        cfg=cfg,
+    )
+    if not len(dataset):
+        raise DataError(f"{Path(cfg.ROOT_DIR) / data_dir}: split {split!r} has no frame")
+    replicas = dist_package.get_world_size() if dist else 1
+    rank = dist_package.get_rank() if dist else 0
+    sampler: Sampler
+    if training:
+        sampler = DistributedSampler(dataset, replicas, rank, shuffle=True, seed=dataset.seed)
+    else:
+        sampler = EveryKthSampler(len(dataset), replicas, rank)
+    loader = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=dataset.collate_batch,
+        persistent_workers=training and workers > 0,
+    )
+    return dataset, loader, sampler

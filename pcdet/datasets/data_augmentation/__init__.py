@@ -1,0 +1,1 @@
+"""Augmentations of a training frame: each usable alone, and all in the order of PCDet."""

@@ -1,0 +1,164 @@
+"""Augmentations of boxes and points. All return new arrays and keep the points of a box in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from pcdet.datasets.data_augmentation.collision import first_free_try
+from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
+from pcdet.utils import box_utils
+from pcdet.utils.box_utils import CENTER, DIMS, RZ, Y
+
+
+def noise_per_object_v3_(
+    gt_boxes: np.ndarray,
+    points: np.ndarray,
+    valid_mask: np.ndarray | None = None,
+    rotation_perturb: float | Sequence[float] = np.pi / 4,
+    center_noise_std: float | Sequence[float] = 1.0,
+    num_try: int = 100,
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Move and turn each object with its points, so that no object comes to lie on another.
+
+    Boxes are taken in turn. Of `num_try` random moves of a box, the first is taken that leaves it
+    clear of all other boxes as they stand then, seen from above; if there is none, the box stays.
+    A point in several moved boxes goes with the first of them. Points of no moved box that an
+    object would land on are removed. The name is PCDet's; the arguments are not written to.
+
+    Args:
+        gt_boxes: (M, 7) LiDAR boxes.
+        points: (N, 3 + C) float32, LiDAR frame, metres.
+        valid_mask: (M,) bool, boxes that may move; None for all.
+        rotation_perturb: range (low, high) of the turn in radians, or r for (-r, r).
+        center_noise_std: standard deviation of the move along x, y, z in metres.
+        num_try: moves tried for each box.
+        rng: random numbers; None for fresh ones.
+
+    Returns:
+        (M, 7) boxes and (N', 3 + C) points, N' <= N.
+    """
+    rng = np.random.default_rng() if rng is None else rng
+    num_boxes = len(gt_boxes)
+    valid = np.ones(num_boxes, bool) if valid_mask is None else np.asarray(valid_mask, bool)
+    moves = rng.normal(scale=center_noise_std, size=(num_boxes, num_try, 3))
+    turns = rng.uniform(*_low_high(rotation_perturb), size=(num_boxes, num_try))
+    chosen = first_free_try(gt_boxes.astype(np.float64), valid, moves, turns)
+
+    moved = np.flatnonzero(chosen >= 0)
+    new_boxes = gt_boxes.copy()
+    if not len(moved):
+        return new_boxes, points.copy()
+    move, turn = moves[moved, chosen[moved]], turns[moved, chosen[moved]]
+    new_boxes[moved, CENTER] += move
+    new_boxes[moved, RZ] += turn
+
+    owner = first_box_of_points(points, gt_boxes[moved])
+    landed_on = first_box_of_points(points, new_boxes[moved]) >= 0
+    new_points = points.copy()
+    carried = np.flatnonzero(owner >= 0)
+    box = owner[carried]
+    local = points[carried, CENTER] - gt_boxes[moved, CENTER][box]
+    turned = box_utils.rotate_points_along_z(local[:, None], turn[box])[:, 0]
+    new_points[carried, CENTER] = turned + new_boxes[moved, CENTER][box]
+    return new_boxes, new_points[(owner >= 0) | ~landed_on]
+
+
+def random_flip(
+    gt_boxes: np.ndarray,
+    points: np.ndarray,
+    probability: float = 0.5,
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mirror the scene left to right (y to -y) with the given probability.
+
+    Args:
+        gt_boxes: (M, 7) LiDAR boxes.
+        points: (N, 3 + C) LiDAR frame, metres.
+        probability: of a flip.
+        rng: random numbers; None for fresh ones.
+
+    Returns:
+        (M, 7) boxes and (N, 3 + C) points.
+    """
+    rng = np.random.default_rng() if rng is None else rng
+    gt_boxes, points = gt_boxes.copy(), points.copy()
+    if rng.random() < probability:
+        gt_boxes[:, Y] *= -1
+        gt_boxes[:, RZ] = np.pi - gt_boxes[:, RZ]
+        points[:, Y] *= -1
+    return gt_boxes, points
+
+
+def global_rotation(
+    gt_boxes: np.ndarray,
+    points: np.ndarray,
+    rotation: float | Sequence[float] = np.pi / 4,
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turn the scene about the sensor's vertical axis, clockwise for positive angles, as rz does.
+
+    Args:
+        gt_boxes: (M, 7) LiDAR boxes.
+        points: (N, 3 + C) LiDAR frame, metres.
+        rotation: range (low, high) of the angle in radians, or r for (-r, r).
+        rng: random numbers; None for fresh ones.
+
+    Returns:
+        (M, 7) boxes and (N, 3 + C) points.
+    """
+    rng = np.random.default_rng() if rng is None else rng
+    angle = rng.uniform(*_low_high(rotation))
+    gt_boxes = _turned(gt_boxes, angle)
+    gt_boxes[:, RZ] += angle
+    return gt_boxes, _turned(points, angle)
+
+
+def global_scaling(
+    gt_boxes: np.ndarray,
+    points: np.ndarray,
+    min_scale: float = 0.95,
+    max_scale: float = 1.05,
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scale the scene, positions and sizes alike, about the sensor.
+
+    Args:
+        gt_boxes: (M, 7) LiDAR boxes.
+        points: (N, 3 + C) LiDAR frame, metres.
+        min_scale: smallest factor.
+        max_scale: largest factor.
+        rng: random numbers; None for fresh ones.
+
+    Returns:
+        (M, 7) boxes and (N, 3 + C) points.
+    """
+    rng = np.random.default_rng() if rng is None else rng
+    scale = rng.uniform(min_scale, max_scale)
+    gt_boxes, points = gt_boxes.copy(), points.copy()
+    gt_boxes[:, CENTER] *= scale
+    gt_boxes[:, DIMS] *= scale
+    points[:, CENTER] *= scale
+    return gt_boxes, points
+
+
+def first_box_of_points(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(N,) int index of the first of the LiDAR boxes (M, 7) around each point (N, 3 + C), or -1."""
+    xyz = torch.as_tensor(np.ascontiguousarray(points[:, CENTER], np.float32))
+    boxes = torch.as_tensor(np.ascontiguousarray(boxes, np.float32))
+    return roiaware_pool3d_utils.points_in_boxes_gpu(xyz[None], boxes[None])[0].numpy()
+
+
+def _low_high(value: float | Sequence[float]) -> tuple[float, float]:
+    """A range given as (low, high), or as r for (-r, r)."""
+    low, high = (-value, value) if np.isscalar(value) else value
+    return float(low), float(high)
+
+
+def _turned(rows: np.ndarray, angle: float) -> np.ndarray:
+    """A copy of (N, 3 + C) rows, turned about the z axis."""
+    angle = np.array([angle], dtype=rows.dtype)
+    return box_utils.rotate_points_along_z(rows[None], angle)[0]

@@ -1,0 +1,267 @@
+"""Ground-truth sampling: objects of other frames, put into a frame where there is room."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pcdet.datasets.data_augmentation.collision import select_free_boxes
+from pcdet.datasets.sections import read_named_numbers, read_section
+from pcdet.utils.box_utils import BOX, CENTER, Y, Z
+from pcdet.utils.errors import ConfigError, DataError
+from pcdet.utils.io_utils import load_pickle
+
+if TYPE_CHECKING:
+    from pcdet.utils.calibration import Calibration
+
+_INFO_KEYS = ("name", "path", "box3d_lidar", "num_points_in_gt", "difficulty")
+
+
+def packed_points_path(db_info_path: str | Path) -> Path:
+    """The file with the points of all objects of a database, beside the database infos.
+
+    It is plain float32 as KITTI's own point files, one row of features a point, the points
+    relative to their box's bottom centre; the objects follow each other in the order of iteration
+    over the infos (class by class), each with its num_points_in_gt rows.
+    """
+    return Path(db_info_path).with_suffix(".bin")
+
+
+@dataclass
+class _Objects:
+    """The objects of one class.
+
+    Attributes:
+        infos: their database infos.
+        boxes: (K, 7) float64 LiDAR boxes.
+        databases: (K,) number of the database that an object is from.
+        first_rows: (K,) first row of an object's points in the packed file.
+    """
+
+    infos: list[dict[str, Any]]
+    boxes: np.ndarray
+    databases: np.ndarray
+    first_rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.infos)
+
+
+class DataBaseSampler:
+    """Draws objects from databases of labelled objects and their points."""
+
+    def __init__(
+        self,
+        db_info_paths: Sequence[str | Path],
+        class_names: Sequence[str],
+        prepare: Mapping[str, Any],
+        sample_groups: Sequence[str],
+        rate: float = 1.0,
+        use_road_plane: bool = False,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        """Read the database infos and drop the objects that `prepare` rules out.
+
+        Args:
+            db_info_paths: kitti_dbinfos_*.pkl files.
+            class_names: classes of the model; groups of other classes are left out.
+            prepare: filter_by_difficulty, a list of difficulties to drop; filter_by_min_points,
+                entries such as `Car:5`.
+            sample_groups: entries such as `Car:15`, the number of objects that a frame should
+                have with its own ones counted.
+            rate: the share of the missing objects to add.
+            use_road_plane: put the objects on the ground of the frame.
+            logger: where the sizes of the database go.
+
+        Raises:
+            ConfigError: an unknown key or an entry that cannot be parsed.
+            DataError: an info file is missing, damaged, or lacks a key.
+        """
+        self.logger = logger or logging.getLogger(__name__)
+        self.use_road_plane = use_road_plane
+        self._rate = rate
+        self._paths = [Path(path) for path in db_info_paths]
+        groups = read_named_numbers(sample_groups, "DB_SAMPLER.SAMPLE_GROUPS")
+        self._groups = {name: count for name, count in groups.items() if name in class_names}
+        is_wanted = _object_filter(prepare)
+        found: dict[str, list[tuple]] = {name: [] for name in self._groups}
+        self._num_rows = []
+        for number, path in enumerate(self._paths):
+            row = 0
+            for info in _read_infos(path):
+                if info["name"] in found and is_wanted(info):
+                    found[info["name"]].append((info, number, row))
+                row += int(info["num_points_in_gt"])
+            self._num_rows.append(row)
+        self._objects = {name: _gather(entries) for name, entries in found.items()}
+        for name, objects in self._objects.items():
+            self.logger.info("Database %s: %d objects to sample from", name, len(objects))
+        # Opened by the process that uses it: a mapped file would be copied into every worker.
+        self._mapped: dict[int, np.ndarray | None] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_mapped": {}}
+
+    def sample_all(
+        self,
+        root_path: str | Path,
+        gt_boxes: np.ndarray,
+        gt_names: np.ndarray,
+        road_planes: np.ndarray | None = None,
+        num_point_features: int = 4,
+        calib: Calibration | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> dict[str, np.ndarray] | None:
+        """Draw objects that collide with no object of the frame and with none drawn before.
+
+        Args:
+            root_path: folder that the paths in the database infos start from.
+            gt_boxes: (M, 7) LiDAR boxes of the frame, of any class.
+            gt_names: (M,) their names.
+            road_planes: (4,) ground plane [a, b, c, d] in the rectified camera frame, for a
+                sampler with `use_road_plane`.
+            num_point_features: features of a point in the database.
+            calib: of the frame, needed with `road_planes`.
+            rng: random numbers; None for fresh ones.
+
+        Returns:
+            None if there is nothing to add, else a dict of gt_names (S,), difficulty (S,) int32,
+            gt_boxes (S, 7) float64, points (N, C) float32 in the LiDAR frame, and gt_masks (S,),
+            all true: objects of the model's classes.
+
+        Raises:
+            DataError: the points of an object cannot be read.
+        """
+        rng = np.random.default_rng() if rng is None else rng
+        drawn = []
+        taken = np.ascontiguousarray(gt_boxes[:, BOX], dtype=np.float64)
+        for name, count in self._groups.items():
+            objects = self._objects[name]
+            missing = round(self._rate * (count - np.count_nonzero(gt_names == name)))
+            if missing <= 0 or not len(objects):
+                continue
+            chosen = rng.permutation(len(objects))[:missing]
+            together = np.concatenate((taken, objects.boxes[chosen]))
+            chosen = chosen[select_free_boxes(together, len(taken))]
+            taken = np.concatenate((taken, objects.boxes[chosen]))
+            drawn.extend((objects, k) for k in chosen)
+        if not drawn:
+            return None
+
+        boxes = taken[len(gt_boxes) :]
+        points = [
+            self._object_points(objects, k, root_path, num_point_features) for objects, k in drawn
+        ]
+        counts = [len(p) for p in points]
+        shift = boxes[:, CENTER].copy()
+        if self.use_road_plane and road_planes is not None:
+            heights = _height_above_plane(boxes, road_planes, calib)
+            boxes[:, Z] -= heights
+            shift[:, Z] -= heights
+        points = np.concatenate(points)
+        points[:, CENTER] += np.repeat(shift, counts, axis=0).astype(points.dtype)
+        infos = [objects.infos[k] for objects, k in drawn]
+        return {
+            "gt_names": np.array([info["name"] for info in infos]),
+            "difficulty": np.array([info["difficulty"] for info in infos], dtype=np.int32),
+            "gt_boxes": boxes,
+            "points": points,
+            "gt_masks": np.ones(len(boxes), dtype=bool),
+        }
+
+    def _object_points(
+        self, objects: _Objects, k: int, root_path: str | Path, num_point_features: int
+    ) -> np.ndarray:
+        """(n, C) float32 points of an object relative to its box's bottom centre."""
+        info, database = objects.infos[k], int(objects.databases[k])
+        count = int(info["num_points_in_gt"])
+        if database not in self._mapped:
+            self._mapped[database] = _map_points(
+                self._paths[database], self._num_rows[database], num_point_features
+            )
+        packed = self._mapped[database]
+        if packed is not None:
+            first = objects.first_rows[k]
+            return packed[first : first + count]
+        path = Path(root_path) / info["path"]
+        return _read_points(path, count, num_point_features)
+
+
+def _object_filter(prepare: Mapping[str, Any]) -> Any:
+    """A function that tells from an object's info whether to keep it."""
+    where = "DB_SAMPLER.PREPARE"
+    read_section(prepare, where, (), ("filter_by_difficulty", "filter_by_min_points"))
+    dropped = prepare.get("filter_by_difficulty") or []
+    if not isinstance(dropped, (list, tuple)):
+        raise ConfigError(f"{where}.filter_by_difficulty: expected a list, got {dropped!r}")
+    min_points = read_named_numbers(
+        prepare.get("filter_by_min_points") or [], f"{where}.filter_by_min_points"
+    )
+
+    def is_wanted(info: Mapping[str, Any]) -> bool:
+        enough = info["num_points_in_gt"] >= min_points.get(info["name"], 0)
+        return enough and info["difficulty"] not in dropped
+
+    return is_wanted
+
+
+def _read_infos(path: Path) -> list[dict[str, Any]]:
+    """The infos of all objects of a database, in the order of the file."""
+    database = load_pickle(path)
+    try:
+        infos = [info for objects in database.values() for info in objects]
+        for info in infos:
+            for key in _INFO_KEYS:
+                info[key]
+    except (AttributeError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path}: expected a dict of lists of object infos, each with {list(_INFO_KEYS)}; "
+            f"failed at {error!r}"
+        ) from error
+    return infos
+
+
+def _gather(entries: Sequence[tuple[dict[str, Any], int, int]]) -> _Objects:
+    infos, databases, first_rows = ([entry[k] for entry in entries] for k in range(3))
+    boxes = np.array([info["box3d_lidar"] for info in infos], dtype=np.float64).reshape(-1, 7)
+    return _Objects(infos, boxes, np.array(databases), np.array(first_rows))
+
+
+def _map_points(db_info_path: Path, num_rows: int, num_features: int) -> np.ndarray | None:
+    """The packed points of a database as a mapped file, or None if there is none."""
+    path = packed_points_path(db_info_path)
+    if not path.exists() or not num_rows:
+        return None
+    expected = 4 * num_rows * num_features
+    if path.stat().st_size != expected:
+        raise DataError(
+            f"{path}: expected {expected} bytes for the {num_rows} points of {db_info_path.name}, "
+            f"got {path.stat().st_size}; make the database again, or delete this file"
+        )
+    return np.memmap(path, dtype=np.float32, mode="r").reshape(num_rows, num_features)
+
+
+def _read_points(path: Path, count: int, num_features: int) -> np.ndarray:
+    """The points of an object from its own file."""
+    try:
+        values = np.fromfile(path, dtype=np.float32)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if values.size != count * num_features:
+        raise DataError(
+            f"{path}: expected {count} points of {num_features} float32, got {values.size} values"
+        )
+    return values.reshape(count, num_features)
+
+
+def _height_above_plane(boxes: np.ndarray, plane: np.ndarray, calib: Calibration) -> np.ndarray:
+    """(M,) metres along the LiDAR's z from the ground plane up to the bottom of LiDAR boxes."""
+    a, b, c, d = plane
+    ground = calib.lidar_to_rect(boxes[:, CENTER])
+    ground[:, Y] = -(a * ground[:, 0] + c * ground[:, 2] + d) / b
+    return boxes[:, Z] - calib.rect_to_lidar(ground)[:, Z]

@@ -1,0 +1,359 @@
+"""What every data set shares: a raw frame becomes a sample, samples become a batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.utils.data
+
+from pcdet.datasets.data_augmentation.data_augmentor import DataAugmentor, read_augmentation
+from pcdet.datasets.processor.part_targets import PartTargetGenerator
+from pcdet.datasets.processor.voxel_generator import VoxelGenerator
+from pcdet.datasets.sections import read_numbers, read_section
+from pcdet.utils import box_utils, common_utils
+from pcdet.utils.errors import ConfigError, DataError
+
+_SECTION_KEYS = {
+    "DATA_CONFIG": (
+        *("DATASET", "DATA_DIR", "FOV_POINTS_ONLY", "NUM_POINT_FEATURES", "POINT_CLOUD_RANGE"),
+        *("MASK_POINTS_BY_RANGE", "TRAIN", "TEST", "AUGMENTATION", "VOXEL_GENERATOR"),
+    ),
+    "TRAIN": ("INFO_PATH", "SHUFFLE_POINTS", "MAX_NUMBER_OF_VOXELS"),
+    "TEST": ("INFO_PATH", "SHUFFLE_POINTS", "MAX_NUMBER_OF_VOXELS"),
+    "VOXEL_GENERATOR": ("MAX_POINTS_PER_VOXEL", "VOXEL_SIZE"),
+    "NUM_POINT_FEATURES": ("total", "use"),
+}
+# Arrays of a batch that are the samples' arrays one after the other.
+_CONCATENATED = (
+    *("voxels", "num_points", "voxel_centers"),
+    *("seg_labels", "part_labels", "bbox_reg_labels"),
+)
+# Labels that mark no object: they hold no place against sampled objects either.
+_NEVER_OBJECTS = ("DontCare", "Sign")
+_REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class DatasetTemplate(torch.utils.data.Dataset):
+    """Base of the data sets: a subclass reads frames, this class makes samples and batches of them.
+
+    It can be made without arguments, for tools that only read a data set; `configure` gives it
+    all that `prepare_data` needs.
+
+    Attributes:
+        root_path: folder of the data set, set by the subclass.
+        class_names: names of the classes; label k is `class_names[k - 1]`.
+        training: samples are augmented and boxes outside the range dropped.
+        seed: with the epoch and the index it decides every random number of a sample.
+        voxel_generator: has voxel_size, point_cloud_range and grid_size.
+        logger: where warnings about the data go.
+    """
+
+    def __init__(self) -> None:
+        self.root_path: Path | None = None
+        self.class_names: list[str] = []
+        self.training = False
+        self.seed = 0
+        self.logger = logging.getLogger(__name__)
+        # Shared with the worker processes, so that workers which outlive an epoch see the next.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self.voxel_generator: VoxelGenerator | None = None
+        self.augmentor: DataAugmentor | None = None
+        self.part_target_generator: PartTargetGenerator | None = None
+
+    def configure(
+        self,
+        data_config: Mapping[str, Any],
+        class_names: Sequence[str],
+        training: bool,
+        part_targets: Mapping[str, Any] | None = None,
+        logger: logging.Logger | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Take over the yaml's DATA_CONFIG; `root_path` must be set before.
+
+        Args:
+            data_config: the section DATA_CONFIG. Its keys are all checked, also those that only
+                the subclass reads (DATASET, DATA_DIR, FOV_POINTS_ONLY, INFO_PATH).
+            class_names: CLASS_NAMES.
+            training: use the section TRAIN and the augmentations, else the section TEST.
+            part_targets: the section TARGET_CONFIG of MODEL.RPN.BACKBONE, if there is one.
+            logger: where warnings go; None for this module's logger.
+            seed: of the random numbers; None for that of torch (`torch.manual_seed`).
+
+        Raises:
+            ConfigError: a key is missing or unknown, or a value does not fit.
+            DataError: the database of the ground-truth sampling cannot be read.
+        """
+        config = read_section(data_config, "DATA_CONFIG", _SECTION_KEYS["DATA_CONFIG"])
+        sections = {
+            name: read_section(config[name], f"DATA_CONFIG.{name}", _SECTION_KEYS[name])
+            for name in ("TRAIN", "TEST", "VOXEL_GENERATOR", "NUM_POINT_FEATURES")
+        }
+        self.class_names = list(class_names)
+        self.training = training
+        self.logger = logger or self.logger
+        self.seed = torch.initial_seed() % 2**32 if seed is None else seed
+        self._data_dir = Path(config["DATA_DIR"])
+        self._num_features_total = int(sections["NUM_POINT_FEATURES"]["total"])
+        self._num_features = int(sections["NUM_POINT_FEATURES"]["use"])
+        if not 3 <= self._num_features <= self._num_features_total:
+            raise ConfigError(
+                "DATA_CONFIG.NUM_POINT_FEATURES: expected 3 <= use <= total, got use "
+                f"{self._num_features}, total {self._num_features_total}"
+            )
+        mode = sections["TRAIN" if training else "TEST"]
+        self._shuffle_points = bool(mode["SHUFFLE_POINTS"])
+        self._mask_points = bool(config["MASK_POINTS_BY_RANGE"])
+        self._point_cloud_range = read_numbers(
+            config["POINT_CLOUD_RANGE"], "DATA_CONFIG.POINT_CLOUD_RANGE", 6
+        )
+        self.voxel_generator = VoxelGenerator(
+            voxel_size=read_numbers(
+                sections["VOXEL_GENERATOR"]["VOXEL_SIZE"],
+                "DATA_CONFIG.VOXEL_GENERATOR.VOXEL_SIZE",
+                3,
+            ),
+            point_cloud_range=self._point_cloud_range,
+            max_num_points=int(sections["VOXEL_GENERATOR"]["MAX_POINTS_PER_VOXEL"]),
+            max_voxels=int(mode["MAX_NUMBER_OF_VOXELS"]),
+        )
+        augmentation = read_augmentation(config["AUGMENTATION"])
+        self.augmentor = None
+        if training:
+            self.augmentor = DataAugmentor.from_config(
+                augmentation,
+                self.class_names,
+                resolve_path=self.resolve_path,
+                logger=self.logger,
+            )
+        self.part_target_generator = PartTargetGenerator.from_config(part_targets, self.class_names)
+
+    def resolve_path(self, path: str | Path) -> Path:
+        """Where a file named in the yaml lies.
+
+        A path below DATA_DIR is looked up in `root_path`, so that another data folder needs no
+        other yaml; any other relative path starts at the root of the repository.
+        """
+        path = Path(path)
+        if path.is_absolute() or self.root_path is None:
+            return path
+        try:
+            return Path(self.root_path) / path.relative_to(self._data_dir)
+        except ValueError:
+            return _REPOSITORY / path
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the random numbers of the samples belong to."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Give the samples other random numbers; call it before an epoch's first batch."""
+        self._epoch.fill_(epoch)
+
+    def sample_rng(self, index: int) -> np.random.Generator:
+        """Random numbers of sample `index` in this epoch, the same in every process."""
+        return np.random.default_rng((self.seed, self.epoch, index))
+
+    def get_road_plane(self, sample_idx: str) -> np.ndarray:
+        """(4,) ground plane [a, b, c, d], ax + by + cz + d = 0, rectified camera frame, b < 0."""
+        raise NotImplementedError(f"{type(self).__name__} has no road planes")
+
+    def prepare_data(
+        self,
+        input_dict: Mapping[str, Any],
+        has_label: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> dict[str, Any]:
+        """Turn a raw frame into a sample. The input arrays are not modified.
+
+        Args:
+            input_dict: of the frame
+                sample_idx: str;
+                points: (N, 3 + C) float32, LiDAR frame, metres;
+                calib: passed through; the road planes need it;
+                gt_boxes_lidar: (M, 7) LiDAR boxes, if `has_label`;
+                gt_names: (M,) str, if `has_label`;
+                image_shape: optional, passed through.
+            has_label: the frame has ground truth (it may be empty).
+            rng: random numbers, see `sample_rng`; None for fresh ones.
+
+        Returns:
+            voxels (V, P, C) float32, num_points (V,) int32, coordinates (V, 3) int32 [z, y, x],
+            voxel_centers (V, 3) float64 metres, points (N, C) float32, calib, sample_idx,
+            image_shape if given; with labels gt_boxes (M, 8), the last column the label, and,
+            where they are configured, seg_labels (V,), part_labels (V, 3) and
+            bbox_reg_labels (V, 7).
+
+        Raises:
+            DataError: an array of the frame has a shape that does not fit.
+        """
+        rng = np.random.default_rng() if rng is None else rng
+        points = self._checked_points(input_dict)
+        gt_boxes = gt_classes = None
+        if has_label:
+            gt_boxes, gt_names = self._checked_ground_truth(input_dict)
+            if self.training:
+                gt_boxes, gt_names, points = self._augment(
+                    input_dict, gt_boxes, gt_names, points, rng
+                )
+            selected = common_utils.keep_arrays_by_name(gt_names, self.class_names)
+            gt_boxes, gt_names = gt_boxes[selected], gt_names[selected]
+            gt_classes = np.array([self.class_names.index(n) + 1 for n in gt_names], np.int32)
+
+        points = points[:, : self._num_features]
+        if self._shuffle_points:
+            points = points[rng.permutation(len(points))]
+        voxels, coordinates, num_points = self.voxel_generator.generate(points)
+        voxel_centers = self.voxel_generator.voxel_centers(coordinates)
+        if self._mask_points:
+            points = common_utils.mask_points_by_range(points, self._point_cloud_range)
+
+        example = {
+            "sample_idx": input_dict["sample_idx"],
+            "voxels": voxels,
+            "num_points": num_points,
+            "coordinates": coordinates,
+            "voxel_centers": voxel_centers,
+            "calib": input_dict["calib"],
+            "points": points,
+        }
+        if "image_shape" in input_dict:
+            example["image_shape"] = input_dict["image_shape"]
+        if has_label:
+            if self.part_target_generator is not None:
+                example.update(self._part_targets(voxel_centers, gt_boxes, gt_classes))
+            example["gt_boxes"] = np.concatenate((gt_boxes, gt_classes[:, None]), axis=1)
+        return example
+
+    def _augment(
+        self,
+        input_dict: Mapping[str, Any],
+        gt_boxes: np.ndarray,
+        gt_names: np.ndarray,
+        points: np.ndarray,
+        rng: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Augment a training frame; keep the boxes of known classes that lie in the range."""
+        selected = common_utils.drop_arrays_by_name(gt_names, _NEVER_OBJECTS)
+        gt_boxes, gt_names = gt_boxes[selected], gt_names[selected]
+        sampling = {
+            "root_path": self.root_path,
+            "calib": input_dict["calib"],
+            "num_point_features": self._num_features_total,
+        }
+        if self.augmentor.needs_road_plane:
+            sampling["road_planes"] = self.get_road_plane(input_dict["sample_idx"])
+        gt_boxes, gt_names, points = self.augmentor(gt_boxes, gt_names, points, sampling, rng)
+        mask = box_utils.mask_boxes_outside_range(gt_boxes, self._point_cloud_range)
+        gt_boxes, gt_names = gt_boxes[mask], gt_names[mask]
+        gt_boxes[:, box_utils.RZ] = box_utils.limit_period(
+            gt_boxes[:, box_utils.RZ], offset=0.5, period=2 * np.pi
+        )
+        return gt_boxes, gt_names, points
+
+    def _checked_points(self, input_dict: Mapping[str, Any]) -> np.ndarray:
+        """The points of a frame, without those that are not finite."""
+        points = np.asarray(input_dict["points"], dtype=np.float32)
+        if points.ndim != 2 or points.shape[1] < self._num_features:
+            raise DataError(
+                f"sample {input_dict['sample_idx']}: expected points of shape (N, C) with at least "
+                f"{self._num_features} features, got {points.shape}"
+            )
+        finite = np.isfinite(points)
+        if not finite.all():
+            rows = finite.all(axis=1)
+            self.logger.warning(
+                "sample %s: dropped %d of %d points that hold NaN or infinity",
+                *(input_dict["sample_idx"], len(points) - rows.sum(), len(points)),
+            )
+            points = points[rows]
+        return points
+
+    @staticmethod
+    def _checked_ground_truth(input_dict: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Ground truth of a frame: (M, 7) boxes and (M,) names."""
+        gt_boxes = np.asarray(input_dict["gt_boxes_lidar"])
+        gt_names = np.asarray(input_dict["gt_names"])
+        if gt_boxes.size == 0:
+            gt_boxes = gt_boxes.reshape(0, 7)
+        if gt_boxes.shape != (len(gt_names), 7):
+            raise DataError(
+                f"sample {input_dict['sample_idx']}: expected gt_boxes_lidar of shape (M, 7) with "
+                f"M = {len(gt_names)}, the number of gt_names, got {gt_boxes.shape}"
+            )
+        return gt_boxes, gt_names
+
+    def generate_voxel_part_targets(
+        self,
+        voxel_centers: np.ndarray,
+        gt_boxes: np.ndarray,
+        gt_classes: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Targets of Part-A2's segmentation and part heads; see PartTargetGenerator.
+
+        Args:
+            voxel_centers: (V, 3) LiDAR frame, metres.
+            gt_boxes: (M, 7) LiDAR boxes.
+            gt_classes: (M,) int, 1-based labels.
+
+        Returns:
+            seg_labels (V,), part_labels (V, 3), and bbox_reg_labels (V, 7) or None.
+
+        Raises:
+            ConfigError: `configure` was given no TARGET_CONFIG with GENERATED_ON: dataset.
+        """
+        if self.part_target_generator is None:
+            raise ConfigError(
+                "MODEL.RPN.BACKBONE.TARGET_CONFIG: part targets need GENERATED_ON: dataset"
+            )
+        return self.part_target_generator(voxel_centers, gt_boxes, gt_classes)
+
+    def _part_targets(
+        self, voxel_centers: np.ndarray, gt_boxes: np.ndarray, gt_classes: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        names = ("seg_labels", "part_labels", "bbox_reg_labels")
+        targets = self.generate_voxel_part_targets(voxel_centers, gt_boxes, gt_classes)
+        return {name: value for name, value in zip(names, targets) if value is not None}
+
+    @staticmethod
+    def collate_batch(batch_list: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Join B samples to a batch of NumPy arrays.
+
+        Returns:
+            the samples' keys, with voxels, num_points, voxel_centers and the part targets one
+            after the other; coordinates (V, 4) int32 [b, z, y, x] and points (N, 1 + C) float32
+            with the sample's number first; gt_boxes (B, M, 8) float32, short samples filled with
+            zero rows; image_shape (B, 2); sample_idx and calib as lists; and, as no other key
+            tells of a sample without voxels, num_voxels (B,) int32 and batch_size.
+        """
+        columns = {key: [sample[key] for sample in batch_list] for key in batch_list[0]}
+        batch: dict[str, Any] = dict(columns)
+        for key in _CONCATENATED:
+            if key in columns:
+                batch[key] = np.concatenate(columns[key])
+        for key in ("coordinates", "points"):
+            numbers = np.arange(len(batch_list), dtype=columns[key][0].dtype)
+            counts = [len(rows) for rows in columns[key]]
+            rows = np.concatenate(columns[key])
+            batch[key] = np.concatenate((np.repeat(numbers, counts)[:, None], rows), axis=1)
+        if "gt_boxes" in columns:
+            batch["gt_boxes"] = _zero_padded(columns["gt_boxes"])
+        if "image_shape" in columns:
+            batch["image_shape"] = np.stack(columns["image_shape"])
+        batch["num_voxels"] = np.array([len(rows) for rows in columns["coordinates"]], np.int32)
+        batch["batch_size"] = len(batch_list)
+        return batch
+
+
+def _zero_padded(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    """(B, M, C) float32 from B arrays (m, C), M the largest m."""
+    padded = np.zeros((len(boxes), max(map(len, boxes)), boxes[0].shape[1]), np.float32)
+    for row, box in zip(padded, boxes):
+        row[: len(box)] = box
+    return padded

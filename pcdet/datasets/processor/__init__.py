@@ -1,0 +1,1 @@
+"""Points to voxels, and targets made from voxels."""

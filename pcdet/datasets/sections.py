@@ -1,0 +1,53 @@
+"""Checks of the yaml's sections, done once where a data set is configured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pcdet.utils.errors import ConfigError, check_keys
+
+
+def read_section(
+    config: Mapping[str, Any], where: str, required: Sequence[str], optional: Sequence[str] = ()
+) -> Mapping[str, Any]:
+    """Return `config` if it holds every required key and no unknown one.
+
+    Args:
+        config: a section of the yaml.
+        where: its key path, or the class it configures, for the message.
+        required: keys that must be there.
+        optional: keys that may be there.
+
+    Raises:
+        ConfigError: the section is no mapping, lacks a key, or has an unknown one.
+    """
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"{where}: expected a mapping with keys {list(required)}, got {config!r}")
+    check_keys(config, (*required, *optional), where)
+    for key in required:
+        if key not in config:
+            raise ConfigError(f"{where}: key {key!r} is missing")
+    return config
+
+
+def read_numbers(value: Any, where: str, count: int) -> list[float]:
+    """Return `value` as a list of `count` floats, or raise a ConfigError that names `where`."""
+    try:
+        numbers = [float(v) for v in value]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) != count:
+        raise ConfigError(f"{where}: expected {count} numbers, got {value!r}")
+    return numbers
+
+
+def read_named_numbers(values: Sequence[str], where: str) -> dict[str, int]:
+    """Parse entries such as `Car:15` into {class name: number}."""
+    numbers = {}
+    for entry in values:
+        name, colon, number = str(entry).rpartition(":")
+        if not colon or not number.strip().isdigit():
+            raise ConfigError(f"{where}: expected entries like 'Car:5', got {entry!r}")
+        numbers[name.strip()] = int(number)
+    return numbers
