@@ -1,0 +1,30 @@
+"""What the native operators share: finding the compiled extension, and their C++ headers."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import torch
+
+
+def load_extension(name: str) -> None:
+    """Register the operators of a compiled extension with torch.
+
+    Args:
+        name: full module name, such as `pcdet.ops.iou3d_nms.iou3d_nms_ext`.
+
+    Raises:
+        ImportError: it has not been compiled.
+    """
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ImportError(
+            f"the extension {name} is not compiled; run `pip install --no-build-isolation -e .` "
+            "or `python setup.py build_ext --inplace` in the repository"
+        )
+    torch.ops.load_library(spec.origin)
+
+
+def has_cuda_kernels(operator: str) -> bool:
+    """Whether a loaded operator, such as `pcdet_iou3d_nms::nms`, was compiled for CUDA."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(operator, "CUDA")

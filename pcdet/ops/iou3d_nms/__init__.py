@@ -1,0 +1,1 @@
+"""Overlap of rotated boxes and non-maximum suppression."""

@@ -1,0 +1,32 @@
+// What both operators of this extension make of a tensor of boxes, on either device.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "../../common/for_each_cpu.h"
+#include "points_in_boxes.h"
+
+#ifdef WITH_CUDA
+#include "../../common/for_each_cuda.h"
+#endif
+
+namespace pcdet {
+
+template <typename T>
+BoxInterior<T>* interiors_in(const at::Tensor& memory) {
+  return static_cast<BoxInterior<T>*>(memory.data_ptr());
+}
+
+// The BoxInterior of each box of (..., 7), in memory of torch's allocator.
+template <typename Device, typename T>
+at::Tensor make_interiors(const at::Tensor& boxes) {
+  static_assert(sizeof(BoxInterior<T>) % sizeof(T) == 0, "must be made of numbers alone");
+  const at::Tensor rows = boxes.contiguous();
+  const int64_t count = rows.numel() / kBoxColumns;
+  const at::Tensor memory =
+      at::empty({count, int64_t(sizeof(BoxInterior<T>) / sizeof(T))}, boxes.options());
+  Device::for_each(count, InteriorsFromBoxes<T>{rows.const_data_ptr<T>(), interiors_in<T>(memory)});
+  return memory;
+}
+
+}  // namespace pcdet
