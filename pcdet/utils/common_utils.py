@@ -1,0 +1,147 @@
+"""Logging, seeds, process groups and small helpers on arrays."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from pcdet.utils.errors import ConfigError
+
+
+def create_logger(log_file: str | os.PathLike | None = None, rank: int = 0) -> logging.Logger:
+    """A logger that writes to the terminal and to `log_file`; ranks other than 0 report errors only."""
+    logger = logging.getLogger("pcdet")
+    logger.setLevel(logging.INFO if rank == 0 else logging.ERROR)
+    logger.propagate = False
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if log_file is not None and rank == 0:
+        handlers.append(logging.FileHandler(log_file))
+    formatter = logging.Formatter("%(asctime)s  %(levelname)5s  %(message)s")
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        logger.addHandler(handler)
+    return logger
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed Python, NumPy and torch on all devices."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - third-party code may still use the global generator
+    torch.manual_seed(seed)
+
+
+def default_device() -> torch.device:
+    """The CUDA device of this process if a usable one is there, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def keep_arrays_by_name(names: np.ndarray, used_names: Sequence[str]) -> np.ndarray:
+    """Indices (K,) int64 of the names (N,) that are in `used_names`."""
+    return np.flatnonzero(np.isin(names, used_names)) if len(names) else np.zeros(0, np.int64)
+
+
+def drop_arrays_by_name(names: np.ndarray, unused_names: Sequence[str]) -> np.ndarray:
+    """Indices (K,) int64 of the names (N,) that are not in `unused_names`."""
+    if not len(names):
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(np.isin(names, unused_names, invert=True))
+
+
+def mask_points_by_range(points: np.ndarray, limit_range: Sequence[float]) -> np.ndarray:
+    """Points (N, 3 + C) inside x_min, y_min, z_min, x_max, y_max, z_max, bounds included."""
+    limit = np.asarray(limit_range, dtype=points.dtype)
+    inside = np.ones(len(points), dtype=bool)
+    for axis in range(3):  # one column at a time is several times as fast as all at once
+        inside &= (points[:, axis] >= limit[axis]) & (points[:, axis] <= limit[axis + 3])
+    return points.compress(inside, axis=0)
+
+
+def init_dist_slurm(
+    batch_size: int, tcp_port: int | None, local_rank: int | None, backend: str = "nccl"
+) -> tuple[int, int]:
+    """Join the process group of a Slurm job; the first node of the job is the meeting point.
+
+    Returns:
+        The batch size of one process and the rank.
+    """
+    try:
+        rank, world_size = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
+        nodes = os.environ["SLURM_NODELIST"]
+        local_rank = int(os.environ["SLURM_LOCALID"])
+    except KeyError as error:
+        raise ConfigError(
+            f"--launcher slurm: {error.args[0]} is not set; start this with srun"
+        ) from error
+    hosts = subprocess.run(
+        ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
+    )
+    os.environ["MASTER_ADDR"] = hosts.stdout.split()[0]
+    os.environ["MASTER_PORT"] = str(tcp_port or 18888)
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size))
+    return _init_process_group(batch_size, local_rank, backend)
+
+
+def init_dist_pytorch(
+    batch_size: int, tcp_port: int | None, local_rank: int | None, backend: str = "nccl"
+) -> tuple[int, int]:
+    """Join the process group that torchrun started.
+
+    Args:
+        batch_size: frames of one step on all processes together.
+        tcp_port: port of the meeting point, if torchrun did not set one.
+        local_rank: number of this process on its machine, if torchrun did not set it.
+        backend: "nccl" on CUDA devices; "gloo" is used where there are none.
+
+    Returns:
+        The batch size of one process and the rank.
+    """
+    if "RANK" not in os.environ:
+        raise ConfigError("--launcher pytorch: RANK is not set; start this with torchrun")
+    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+    os.environ.setdefault("MASTER_PORT", str(tcp_port or 18888))
+    local_rank = int(os.environ.get("LOCAL_RANK", local_rank or 0))
+    return _init_process_group(batch_size, local_rank, backend)
+
+
+def _init_process_group(batch_size: int, local_rank: int, backend: str) -> tuple[int, int]:
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    else:
+        backend = "gloo"
+    dist.init_process_group(backend=backend)
+    world_size = dist.get_world_size()
+    if batch_size % world_size:
+        raise ConfigError(
+            f"--batch_size {batch_size} is the total over all processes and must be divisible "
+            f"by their number, {world_size}"
+        )
+    return batch_size // world_size, dist.get_rank()
+
+
+def machine_line() -> str:
+    """One line on the machine, for logs and benchmarks."""
+    devices = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+    return (
+        f"{socket.gethostname()}: {os.cpu_count()} cores, torch {torch.__version__} with "
+        f"{torch.get_num_threads()} threads, GPUs: {', '.join(devices) or 'none'}"
+    )
+
+
+def resolve_path(path: str | os.PathLike, root: Path) -> Path:
+    """`path` itself if absolute or existing from here, else below `root`."""
+    path = Path(path)
+    return path if path.is_absolute() or path.exists() else root / path
