@@ -18,7 +18,7 @@ from pcdet.utils.errors import ConfigError
 
 
 def create_logger(log_file: str | os.PathLike | None = None, rank: int = 0) -> logging.Logger:
-    """A logger that writes to the terminal and to `log_file`; ranks other than 0 report errors only."""
+    """A logger to the terminal and to `log_file`; ranks other than 0 report errors only."""
     logger = logging.getLogger("pcdet")
     logger.setLevel(logging.INFO if rank == 0 else logging.ERROR)
     logger.propagate = False

@@ -1,0 +1,112 @@
+"""The yaml configuration: one global `cfg`, filled by the tools and read only by builders."""
+
+from __future__ import annotations
+
+import logging
+from ast import literal_eval
+from pathlib import Path
+from typing import Any
+
+import yaml
+from easydict import EasyDict
+
+from pcdet.utils.errors import ConfigError, check_keys
+
+_TOP_LEVEL_KEYS = ("CLASS_NAMES", "DATA_CONFIG", "MODEL")
+
+
+def _root_dir() -> Path:
+    """The repository if the package runs from one, else the working folder."""
+    repository = Path(__file__).resolve().parent.parent
+    return repository if (repository / "setup.py").is_file() else Path.cwd()
+
+
+cfg = EasyDict()
+cfg.ROOT_DIR = _root_dir()
+cfg.LOCAL_RANK = 0
+
+
+def cfg_from_yaml_file(cfg_file: str | Path, config: EasyDict) -> EasyDict:
+    """Read a yaml file into `config` and set config.TAG to the file's name.
+
+    Keys of the file replace those of `config`; what it does not mention stays.
+
+    Raises:
+        ConfigError: the file cannot be read, is not yaml, or has an unknown top-level key.
+    """
+    path = Path(cfg_file)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid yaml: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected keys and values, got {type(content).__name__}")
+    check_keys(content, _TOP_LEVEL_KEYS, str(path))
+    for key in _TOP_LEVEL_KEYS:
+        if key not in content:
+            raise ConfigError(f"{path}: the key {key!r} is missing")
+    config.update(EasyDict(content))
+    config.TAG = path.stem
+    return config
+
+
+def cfg_from_list(cfg_list: list[str], config: EasyDict) -> None:
+    """Overwrite settings: `["MODEL.TEST.SCORE_THRESH", "0.3", ...]`, as `--set` on a command line.
+
+    Raises:
+        ConfigError: an odd number of words, a key that does not exist, or a value of another type.
+    """
+    if len(cfg_list) % 2:
+        raise ConfigError(f"--set takes pairs of key and value, got {len(cfg_list)} words")
+    for key, text in zip(cfg_list[::2], cfg_list[1::2]):
+        parent, name = _find(config, key)
+        parent[name] = _convert(text, parent[name], key)
+
+
+def _find(config: EasyDict, key: str) -> tuple[Any, Any]:
+    """The container that holds `key` and its last name; numbers index into lists."""
+    node, path = config, key.split(".")
+    for depth, name in enumerate(path):
+        if isinstance(node, (list, tuple)) and name.isdigit() and int(name) < len(node):
+            name = int(name)
+        elif not isinstance(node, dict) or name not in node:
+            where = ".".join(path[:depth]) or "the configuration"
+            known = sorted(node) if isinstance(node, dict) else f"a {type(node).__name__}"
+            raise ConfigError(f"--set {key}: no {name!r} in {where}; there is {known}")
+        if depth < len(path) - 1:
+            node = node[name]
+    return node, name
+
+
+def _convert(text: str, old: Any, key: str) -> Any:
+    """`text` as a value of the type of `old`."""
+    try:
+        value = literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(old, list) and not isinstance(value, (list, tuple)):
+        value = [part.strip() for part in value.split(",")] if isinstance(value, str) else [value]
+    if isinstance(old, list):
+        return list(value)
+    if old is not None and type(value) is not type(old):
+        raise ConfigError(
+            f"--set {key}: expected a {type(old).__name__} as {old!r} is, got {text!r}"
+        )
+    return value
+
+
+def log_config_to_file(
+    cfg: EasyDict, pre: str = "cfg", logger: logging.Logger | None = None
+) -> None:
+    """Write every setting as a line `cfg.A.B: value` to the log."""
+    logger = logger or logging.getLogger(__name__)
+    for key, value in cfg.items():
+        if isinstance(value, EasyDict):
+            logger.info("%s.%s = edict()", pre, key)
+            log_config_to_file(value, pre=f"{pre}.{key}", logger=logger)
+        else:
+            logger.info("%s.%s: %s", pre, key, value)

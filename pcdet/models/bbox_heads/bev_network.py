@@ -1,0 +1,108 @@
+"""The dense 2D network over a bird's-eye-view feature image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from pcdet.models.rpn.blocks import NORM
+
+
+class BEVNetwork(nn.Module):
+    """A pyramid of convolution blocks whose levels are upsampled to one size and stacked.
+
+    Attributes:
+        num_bev_features: channels of the output.
+        feature_map_stride: size of the input over that of the output.
+    """
+
+    def __init__(
+        self,
+        num_input_features: int,
+        layer_nums: Sequence[int],
+        layer_strides: Sequence[int],
+        num_filters: Sequence[int],
+        upsample_strides: Sequence[int],
+        num_upsample_filters: Sequence[int],
+        use_norm: bool = True,
+    ):
+        """Build the layers.
+
+        Args:
+            num_input_features: channels of the input image.
+            layer_nums: (L,) convolutions of each level after its first, strided one.
+            layer_strides: (L,) stride of each level's first convolution.
+            num_filters: (L,) channels of each level.
+            upsample_strides: (L,) factor by which each level's output is enlarged.
+            num_upsample_filters: (L,) channels of each enlarged output.
+            use_norm: batch normalisation after each convolution, else a bias in it.
+
+        Raises:
+            ValueError: the lists differ in length, or the enlarged levels differ in size.
+        """
+        super().__init__()
+        lengths = {
+            len(v)
+            for v in (
+                layer_nums,
+                layer_strides,
+                num_filters,
+                upsample_strides,
+                num_upsample_filters,
+            )
+        }
+        if len(lengths) != 1:
+            raise ValueError(f"{type(self).__name__}: lists of one length expected, got {lengths}")
+        self.use_norm = use_norm
+        in_channels = [num_input_features, *num_filters[:-1]]
+        self.blocks = nn.ModuleList(
+            map(self._block, in_channels, num_filters, layer_strides, layer_nums)
+        )
+        self.deblocks = nn.ModuleList(
+            map(self._deblock, num_filters, num_upsample_filters, upsample_strides)
+        )
+        self.num_bev_features = sum(num_upsample_filters)
+        self.feature_map_stride = self._output_stride(layer_strides, upsample_strides)
+        # Convolutions on the CPU are up to twice as fast in this layout, see tools/benchmark.py.
+        self.to(memory_format=torch.channels_last)
+
+    def _output_stride(self, strides: Sequence[int], upsample: Sequence[int]) -> int:
+        total, levels = 1, set()
+        for stride, factor in zip(strides, upsample):
+            total *= stride
+            levels.add(total / factor)
+        if len(levels) != 1 or not min(levels).is_integer():
+            raise ValueError(
+                f"{type(self).__name__}: layer_strides {list(strides)} and upsample_strides "
+                f"{list(upsample)} give levels of different sizes"
+            )
+        return int(levels.pop())
+
+    def _norm_relu(self, channels: int) -> list[nn.Module]:
+        norm = [nn.BatchNorm2d(channels, **NORM)] if self.use_norm else [nn.Identity()]
+        return [*norm, nn.ReLU(inplace=True)]
+
+    def _block(self, in_channels: int, channels: int, stride: int, layers: int) -> nn.Sequential:
+        # Entry 0 was a padding layer in PCDet; the convolution pads now, without a copy.
+        modules: list[nn.Module] = [nn.Identity()]
+        for k in range(layers + 1):
+            source, step = (in_channels, stride) if k == 0 else (channels, 1)
+            conv = nn.Conv2d(source, channels, 3, stride=step, padding=1, bias=not self.use_norm)
+            modules += [conv, *self._norm_relu(channels)]
+        return nn.Sequential(*modules)
+
+    def _deblock(self, in_channels: int, channels: int, stride: int) -> nn.Sequential:
+        conv = nn.ConvTranspose2d(
+            in_channels, channels, stride, stride=stride, bias=not self.use_norm
+        )
+        return nn.Sequential(conv, *self._norm_relu(channels))
+
+    def forward(self, spatial_features: torch.Tensor) -> torch.Tensor:
+        """(B, num_input_features, H, W) to (B, num_bev_features, H / stride, W / stride)."""
+        x, levels = spatial_features, []
+        for block, deblock in zip(self.blocks, self.deblocks):
+            x = block(x)
+            levels.append(deblock(x))
+        return torch.cat(levels, dim=1) if len(levels) > 1 else levels[0]

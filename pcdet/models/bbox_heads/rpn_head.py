@@ -1,0 +1,217 @@
+"""The anchor head of SECOND, PointPillar and Part-A2: BEV network, predictions, loss, decoding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pcdet.models.bbox_heads.bev_network import BEVNetwork
+from pcdet.models.model_utils.target_assigner import TargetAssigner
+from pcdet.utils import box_coder_utils, loss_utils
+from pcdet.utils.box_utils import RZ
+
+
+@dataclass
+class DirectionConfig:
+    """How the direction classifier divides the circle.
+
+    Attributes:
+        num_direction_bins: number of sectors.
+        dir_offset: angle in radians where the first begins.
+        dir_limit_offset: which representative of an angle modulo a sector decoding uses.
+    """
+
+    num_direction_bins: int = 2
+    dir_offset: float = 0.78539
+    dir_limit_offset: float = 0.0
+
+
+@dataclass
+class AnchorLossWeights:
+    """Weights of the terms of the loss, named as in the yaml.
+
+    Attributes:
+        rpn_cls_weight: of the focal loss.
+        rpn_loc_weight: of the residuals.
+        rpn_dir_weight: of the direction classifier.
+        code_weights: of the seven residuals among each other.
+    """
+
+    rpn_cls_weight: float = 1.0
+    rpn_loc_weight: float = 2.0
+    rpn_dir_weight: float = 0.2
+    code_weights: Sequence[float] = (1.0,) * 7
+
+
+class RPNV2(BEVNetwork):
+    """BEV network with, on top, a class, a box and a direction for each anchor.
+
+    Outputs have the layout (B, H, W, A * n), the n numbers of an anchor side by side; flattened,
+    anchors are in the order of the assigner.
+    """
+
+    def __init__(
+        self,
+        num_class: int,
+        target_assigner: TargetAssigner,
+        network: dict,
+        direction: DirectionConfig | None,
+        loss_weights: AnchorLossWeights,
+        concat_input: bool = False,
+    ):
+        """Build the layers.
+
+        Args:
+            num_class: K.
+            target_assigner: holds the anchors.
+            network: arguments of `BEVNetwork`.
+            direction: None for a head without direction classifier.
+            loss_weights: weights of the loss terms.
+            concat_input: stack the input image onto the BEV features.
+        """
+        super().__init__(**network)
+        self.num_class = num_class
+        self.target_assigner = target_assigner
+        self.box_coder = target_assigner.box_coder
+        self.direction = direction
+        self.loss_weights = loss_weights
+        self.concat_input = concat_input
+        channels = self.num_bev_features + concat_input * network["num_input_features"]
+        num_anchors = len(target_assigner.anchor_label)
+        self.conv_cls = nn.Conv2d(channels, num_anchors * num_class, 1)
+        self.conv_box = nn.Conv2d(channels, num_anchors * self.box_coder.code_size, 1)
+        if direction is not None:
+            self.conv_dir_cls = nn.Conv2d(channels, num_anchors * direction.num_direction_bins, 1)
+        # All anchors start out at a class probability of 1 %, so that the many background anchors
+        # do not swamp the first steps (Lin et al., 2017, section 3.3).
+        nn.init.constant_(self.conv_cls.bias, -math.log((1 - 0.01) / 0.01))
+        code_weights = torch.tensor(loss_weights.code_weights, dtype=torch.float32)
+        self.register_buffer("code_weights", code_weights, persistent=False)
+
+    @property
+    def anchors(self) -> torch.Tensor:
+        """(N, 7) all anchors as LiDAR boxes."""
+        return self.target_assigner.anchors.view(-1, self.box_coder.code_size)
+
+    def forward(self, spatial_features: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Predict.
+
+        Args:
+            spatial_features: (B, C, H, W) image from the backbone.
+
+        Returns:
+            cls_preds (B, H, W, A * K) logits, box_preds (B, H, W, A * 7) residuals and, with a
+            direction classifier, dir_cls_preds (B, H, W, A * bins) logits.
+        """
+        x = super().forward(spatial_features)
+        if self.concat_input:
+            x = torch.cat((x, spatial_features), dim=1)
+        convs = {"cls_preds": self.conv_cls, "box_preds": self.conv_box}
+        if self.direction is not None:
+            convs["dir_cls_preds"] = self.conv_dir_cls
+        # One product over the image instead of one for each output.
+        weight = torch.cat([conv.weight for conv in convs.values()])
+        bias = torch.cat([conv.bias for conv in convs.values()])
+        outputs = F.conv2d(x, weight, bias).permute(0, 2, 3, 1)
+        sizes = [conv.out_channels for conv in convs.values()]
+        return {name: part.contiguous() for name, part in zip(convs, outputs.split(sizes, dim=-1))}
+
+    def assign_targets(self, gt_boxes: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Labels and residuals of all anchors for (B, M, 8) ground truth."""
+        return self.target_assigner(gt_boxes)
+
+    def get_loss(
+        self, predictions: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Weighted sum of the loss terms, each a mean over frames.
+
+        Terms of a frame are divided by its number of positive anchors.
+
+        Args:
+            predictions: what `forward` returned.
+            targets: what `assign_targets` returned.
+
+        Returns:
+            The loss, and its terms by name (detached).
+        """
+        labels = targets["box_cls_labels"]
+        batch_size = labels.shape[0]
+        positive = labels > 0
+        per_frame = 1 / positive.sum(dim=1, keepdim=True).clamp(min=1).float()  # (B, 1)
+        frame, anchor = torch.nonzero(positive, as_tuple=True)
+        weight = per_frame[frame, 0] / batch_size  # (P,)
+        picked = {
+            name: value.view(batch_size, labels.shape[1], -1)[frame, anchor].float()
+            for name, value in predictions.items()
+            if name != "cls_preds"
+        }
+        residuals = targets["box_reg_targets"][frame, anchor]
+        terms = {
+            "rpn_loss_cls": self._cls_loss(predictions["cls_preds"], labels, per_frame),
+            "rpn_loss_loc": self._box_loss(picked["box_preds"], residuals, weight),
+        }
+        if self.direction is not None:
+            angles = residuals[:, RZ] + self.anchors[anchor, RZ]
+            terms["rpn_loss_dir"] = self._dir_loss(picked["dir_cls_preds"], angles, weight)
+        loss = sum(terms.values())
+        tb_dict = {name: term.detach() for name, term in terms.items()}
+        tb_dict["rpn_loss"] = loss.detach()
+        return loss, tb_dict
+
+    def _cls_loss(
+        self, cls_preds: torch.Tensor, labels: torch.Tensor, per_frame: torch.Tensor
+    ) -> torch.Tensor:
+        logits = cls_preds.view(*labels.shape, self.num_class).float()
+        one_hot = torch.zeros_like(logits)
+        one_hot.scatter_(
+            2, (labels - 1).clamp(min=0).unsqueeze(-1), (labels > 0).float().unsqueeze(-1)
+        )
+        loss = loss_utils.sigmoid_focal_loss(logits, one_hot).sum(dim=-1)
+        cared = (labels >= 0).float() * per_frame
+        return self.loss_weights.rpn_cls_weight * (loss * cared).sum() / len(labels)
+
+    def _box_loss(
+        self, box_preds: torch.Tensor, residuals: torch.Tensor, weight: torch.Tensor
+    ) -> torch.Tensor:
+        loss = loss_utils.smooth_l1_loss(*loss_utils.add_sin_difference(box_preds, residuals))
+        loss = (loss * self.code_weights).sum(dim=-1)
+        return self.loss_weights.rpn_loc_weight * (loss * weight).sum()
+
+    def _dir_loss(
+        self, logits: torch.Tensor, angles: torch.Tensor, weight: torch.Tensor
+    ) -> torch.Tensor:
+        bins = box_coder_utils.direction_bin(
+            angles, self.direction.dir_offset, self.direction.num_direction_bins
+        )
+        loss = F.cross_entropy(logits, bins, reduction="none")
+        return self.loss_weights.rpn_dir_weight * (loss * weight).sum()
+
+    def decode(
+        self, predictions: dict[str, torch.Tensor], frame: int, anchor: torch.Tensor
+    ) -> torch.Tensor:
+        """Boxes of some anchors of a frame.
+
+        Args:
+            predictions: what `forward` returned.
+            frame: index in the batch.
+            anchor: (n,) indices of anchors.
+
+        Returns:
+            (n, 7) LiDAR boxes.
+        """
+        residuals = predictions["box_preds"][frame].reshape(len(self.anchors), -1)[anchor].float()
+        boxes = self.box_coder.decode(residuals, self.anchors[anchor])
+        if self.direction is not None:
+            d = self.direction
+            logits = predictions["dir_cls_preds"][frame].reshape(len(self.anchors), -1)[anchor]
+            angles = box_coder_utils.resolve_direction(
+                boxes[:, RZ], logits.argmax(dim=-1), d.dir_offset, d.dir_limit_offset,
+                d.num_direction_bins,
+            )  # fmt: skip
+            boxes = torch.cat((boxes[:, :RZ], angles.unsqueeze(-1)), dim=-1)
+        return boxes

@@ -1,0 +1,206 @@
+"""From the configuration to a network: the only place of the models that reads yaml keys."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from easydict import EasyDict
+
+from pcdet.config import cfg as global_cfg
+from pcdet.models.bbox_heads import RPN_HEADS
+from pcdet.models.bbox_heads.bev_network import BEVNetwork
+from pcdet.models.bbox_heads.rpn_head import AnchorLossWeights, DirectionConfig
+from pcdet.models.detectors import DETECTORS
+from pcdet.models.model_utils.anchor_generator import AnchorGeneratorRange
+from pcdet.models.model_utils.post_processing import NMS_TYPES, PostProcessor
+from pcdet.models.model_utils.target_assigner import TargetAssigner
+from pcdet.models.rpn import BACKBONES
+from pcdet.models.vfe import VFES
+from pcdet.utils.box_coder_utils import BOX_CODERS
+from pcdet.utils.errors import ConfigError, check_keys, lookup
+
+_REGION_SIMILARITIES = ("nearest_iou_similarity",)
+
+
+def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
+    """The detector that `cfg.MODEL` describes, for the classes and voxels of `dataset`.
+
+    Args:
+        dataset: has class_names, voxel_generator and num_point_features.
+        cfg: the whole configuration; the global one by default.
+
+    Returns:
+        A `Detector3D` on the CPU.
+
+    Raises:
+        ConfigError: a key or value of the configuration is unknown or does not fit.
+    """
+    model_cfg = (cfg or global_cfg).MODEL
+    check_keys(
+        model_cfg, ("NAME", "VFE", "RPN", "RCNN", "LOSSES", "TRAIN", "TEST"), "the yaml's MODEL"
+    )
+    detector = lookup(DETECTORS, model_cfg.NAME, "MODEL.NAME")
+    if model_cfg.get("RCNN", {}).get("ENABLED", False):
+        raise ConfigError(f"MODEL.RCNN.ENABLED: {model_cfg.NAME} has no second stage")
+    rpn_cfg = model_cfg.RPN
+    check_keys(rpn_cfg, ("PARAMS_FIXED", "BACKBONE", "RPN_HEAD"), "MODEL.RPN")
+
+    vfe = _build_vfe(model_cfg.VFE, dataset)
+    rpn_net = _build_backbone(rpn_cfg.BACKBONE, vfe.output_features, dataset)
+    rpn_head = _build_rpn_head(rpn_cfg.RPN_HEAD, model_cfg.LOSSES, rpn_net, dataset)
+    model = detector(
+        vfe=vfe,
+        rpn_net=rpn_net,
+        rpn_head=rpn_head,
+        post_processor=_build_post_processor(model_cfg.TEST),
+        recall_thresholds=tuple(model_cfg.TEST.get("RECALL_THRESH_LIST", ())),
+    )
+    if rpn_cfg.get("PARAMS_FIXED", False):
+        for module in (vfe, rpn_net, rpn_head):
+            module.requires_grad_(False)
+    return model
+
+
+def _check_arguments(target: Any, where: str, arguments: dict[str, Any], own: tuple) -> None:
+    """Compare keys of the yaml with the parameters of the class that they go to.
+
+    Args:
+        target: a class that takes keyword arguments.
+        where: the yaml path of `arguments`.
+        arguments: keys and values of the yaml.
+        own: names of further arguments, which do not come from the yaml.
+    """
+    where = f"{where} ({target.__name__})"
+    parameters = inspect.signature(target).parameters
+    check_keys(arguments, set(parameters) - set(own), where)
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in (*arguments, *own):
+            raise ConfigError(f"{where}: the key {name!r} is missing")
+
+
+def _construct(target: Any, where: str, arguments: dict[str, Any], **own: Any) -> Any:
+    """Call `target` with `arguments` of the yaml at `where` and with arguments of our own."""
+    _check_arguments(target, where, arguments, tuple(own))
+    try:
+        return target(**arguments, **own)
+    except (TypeError, ValueError, IndexError) as error:
+        raise ConfigError(f"{where} ({target.__name__}): {error}") from error
+
+
+def _build_vfe(vfe_cfg: EasyDict, dataset: Any) -> Any:
+    check_keys(vfe_cfg, ("NAME", "ARGS"), "MODEL.VFE")
+    vfe = lookup(VFES, vfe_cfg.NAME, "MODEL.VFE.NAME")
+    arguments = vfe_cfg.get("ARGS", {})
+    return _construct(
+        vfe, "MODEL.VFE.ARGS", arguments, num_input_features=dataset.num_point_features
+    )
+
+
+def _build_backbone(backbone_cfg: EasyDict, input_channels: int, dataset: Any) -> Any:
+    check_keys(backbone_cfg, ("NAME",), "MODEL.RPN.BACKBONE")
+    backbone = lookup(BACKBONES, backbone_cfg.NAME, "MODEL.RPN.BACKBONE.NAME")
+    grid_size = dataset.voxel_generator.grid_size
+    return _construct(
+        backbone, "MODEL.RPN.BACKBONE", {}, input_channels=input_channels, grid_size=grid_size
+    )
+
+
+def _build_rpn_head(head_cfg: EasyDict, losses_cfg: EasyDict, rpn_net: Any, dataset: Any) -> Any:
+    where = "MODEL.RPN.RPN_HEAD"
+    check_keys(head_cfg, ("NAME", "DOWNSAMPLE_FACTOR", "ARGS", "TARGET_CONFIG"), where)
+    head = lookup(RPN_HEADS, head_cfg.NAME, f"{where}.NAME")
+    arguments = dict(head_cfg.ARGS)
+    direction = _pop_direction(arguments, f"{where}.ARGS")
+    concat_input = arguments.pop("concat_input", False)
+    if arguments.get("num_input_features") != rpn_net.num_bev_features:
+        raise ConfigError(
+            f"{where}.ARGS.num_input_features: {arguments.get('num_input_features')} does not fit; "
+            f"the backbone gives {rpn_net.num_bev_features} channels with this voxel grid"
+        )
+    _check_arguments(BEVNetwork, f"{where}.ARGS", arguments, ())
+    head = _construct(
+        head,
+        where,
+        {},
+        num_class=len(dataset.class_names),
+        target_assigner=_build_assigner(head_cfg.TARGET_CONFIG, f"{where}.TARGET_CONFIG", dataset),
+        network=arguments,
+        direction=direction,
+        loss_weights=_build_loss_weights(losses_cfg),
+        concat_input=concat_input,
+    )
+    image = tuple(size // head.feature_map_stride for size in rpn_net.bev_shape)
+    if image != head.target_assigner.feature_map_size:
+        raise ConfigError(
+            f"{where}.TARGET_CONFIG.DOWNSAMPLED_FACTOR: it gives anchors on a grid of "
+            f"{head.target_assigner.feature_map_size}, the network an image of {image}"
+        )
+    return head
+
+
+def _pop_direction(arguments: dict[str, Any], where: str) -> DirectionConfig | None:
+    """Take the direction classifier's keys out of the head's arguments."""
+    fixed = {"use_binary_dir_classifier": False, "encode_background_as_zeros": True}
+    for key, value in fixed.items():
+        if arguments.pop(key, value) != value:
+            raise ConfigError(f"{where}.{key}: only {value} is supported")
+    enabled = arguments.pop("use_direction_classifier", True)
+    keys = inspect.signature(DirectionConfig).parameters
+    given = {key: arguments.pop(key) for key in keys if key in arguments}
+    return DirectionConfig(**given) if enabled else None
+
+
+def _build_assigner(target_cfg: EasyDict, where: str, dataset: Any) -> TargetAssigner:
+    check_keys(
+        target_cfg,
+        (
+            "DOWNSAMPLED_FACTOR",
+            "BOX_CODER",
+            "REGION_SIMILARITY_FN",
+            "SAMPLE_POS_FRACTION",
+            "SAMPLE_SIZE",
+            "ANCHOR_GENERATOR",
+        ),
+        where,
+    )
+    similarity = target_cfg.get("REGION_SIMILARITY_FN", _REGION_SIMILARITIES[0])
+    lookup(dict.fromkeys(_REGION_SIMILARITIES), similarity, f"{where}.REGION_SIMILARITY_FN")
+    if target_cfg.get("SAMPLE_POS_FRACTION", -1) >= 0:
+        raise ConfigError(
+            f"{where}.SAMPLE_POS_FRACTION: only -1 (use all anchors) is supported, focal loss "
+            "needs no sampling"
+        )
+    coder = lookup(BOX_CODERS, target_cfg.BOX_CODER, f"{where}.BOX_CODER")
+    generators = []
+    for k, generator_cfg in enumerate(target_cfg.ANCHOR_GENERATOR):
+        name = f"{where}.ANCHOR_GENERATOR[{k}]"
+        generator = _construct(AnchorGeneratorRange, name, dict(generator_cfg))
+        if generator.class_name in dataset.class_names:
+            generators.append(generator)
+    missing = set(dataset.class_names) - {g.class_name for g in generators}
+    if missing:
+        raise ConfigError(f"{where}.ANCHOR_GENERATOR: no anchors for {sorted(missing)}")
+    grid = dataset.voxel_generator.grid_size
+    factor = int(target_cfg.DOWNSAMPLED_FACTOR)
+    feature_map_size = (int(grid[1]) // factor, int(grid[0]) // factor)
+    return TargetAssigner(generators, list(dataset.class_names), feature_map_size, coder())
+
+
+def _build_loss_weights(losses_cfg: EasyDict) -> AnchorLossWeights:
+    check_keys(losses_cfg, ("RPN_REG_LOSS", "LOSS_WEIGHTS"), "MODEL.LOSSES")
+    if losses_cfg.get("RPN_REG_LOSS", "smooth-l1") != "smooth-l1":
+        raise ConfigError(
+            f"MODEL.LOSSES.RPN_REG_LOSS: only 'smooth-l1' is supported, "
+            f"got {losses_cfg.RPN_REG_LOSS!r}"
+        )
+    return _construct(AnchorLossWeights, "MODEL.LOSSES.LOSS_WEIGHTS", dict(losses_cfg.LOSS_WEIGHTS))
+
+
+def _build_post_processor(test_cfg: EasyDict) -> PostProcessor:
+    own = {name.upper(): name for name in inspect.signature(PostProcessor).parameters}
+    elsewhere = ("SPLIT", "RECALL_THRESH_LIST", "EVAL_METRIC", "BOX_FILTER")
+    check_keys(test_cfg, (*own, *elsewhere), "MODEL.TEST")
+    arguments = {own[key]: value for key, value in test_cfg.items() if key in own}
+    lookup(NMS_TYPES, arguments.get("nms_type", "nms_gpu"), "MODEL.TEST.NMS_TYPE")
+    return _construct(PostProcessor, "MODEL.TEST", arguments)

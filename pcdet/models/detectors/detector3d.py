@@ -1,0 +1,117 @@
+"""What all detectors share: checkpoints, the step counter, and predictions from RPN outputs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+
+import torch
+from torch import nn
+
+from pcdet.models.model_utils.post_processing import PostProcessor, recall_counts
+from pcdet.utils import checkpoint_utils
+
+
+class Detector3D(nn.Module):
+    """Base class of the detectors.
+
+    Attributes:
+        global_step: training steps so far, part of the checkpoint.
+    """
+
+    def __init__(self, post_processor: PostProcessor, recall_thresholds: tuple[float, ...]):
+        super().__init__()
+        self.register_buffer("global_step", torch.zeros(1, dtype=torch.long))
+        self.post_processor = post_processor
+        self.recall_thresholds = tuple(recall_thresholds)
+
+    def update_global_step(self) -> None:
+        """Count one training step."""
+        self.global_step += 1
+
+    def predict_from_rpn(
+        self, predictions: dict[str, torch.Tensor], batch_size: int
+    ) -> list[dict[str, torch.Tensor]]:
+        """Final boxes of a one-stage detector.
+
+        Args:
+            predictions: outputs of the RPN head.
+            batch_size: B.
+
+        Returns:
+            For each frame boxes (n, 7), scores (n,) and labels (n,).
+        """
+        results = []
+        for frame in range(batch_size):
+            logits = predictions["cls_preds"][frame].reshape(-1, self.rpn_head.num_class).float()
+
+            def decode(anchor: torch.Tensor, frame: int = frame) -> torch.Tensor:
+                return self.rpn_head.decode(predictions, frame, anchor)
+
+            results.append(self.post_processor(logits, decode))
+        return results
+
+    def recall(
+        self, boxes: list[torch.Tensor], gt_boxes: torch.Tensor | None, prefix: str = "rcnn"
+    ) -> dict[str, int]:
+        """Ground truths of a batch that are covered; see `recall_counts`.
+
+        Args:
+            boxes: (n, 7) for each frame.
+            gt_boxes: (B, M, 8), or None for frames without labels.
+            prefix: of the names in the result.
+        """
+        total: Counter = Counter()
+        if gt_boxes is not None:
+            for frame_boxes, frame_gt in zip(boxes, gt_boxes):
+                total.update(recall_counts(frame_boxes, frame_gt, self.recall_thresholds, prefix))
+        return dict(total)
+
+    def load_params_from_file(
+        self,
+        filename: str | os.PathLike,
+        to_cpu: bool = False,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        """Load the weights of a checkpoint, and report every entry that does not fit.
+
+        Args:
+            filename: a checkpoint of this project or of PCDet v0.1.
+            to_cpu: read it into host memory first.
+            logger: where to report.
+
+        Raises:
+            CheckpointError: it cannot be read, or less than half of it fits.
+        """
+        logger = logger or logging.getLogger(__name__)
+        checkpoint = checkpoint_utils.load_checkpoint(filename, to_cpu=to_cpu)
+        checkpoint_utils.load_matching_state(self, checkpoint["model_state"], str(filename), logger)
+
+    def load_params_with_optimizer(
+        self,
+        filename: str | os.PathLike,
+        to_cpu: bool = False,
+        optimizer: torch.optim.Optimizer | None = None,
+        logger: logging.Logger | None = None,
+    ) -> tuple[int, int]:
+        """Load weights and optimiser to go on with a training.
+
+        Args:
+            filename: a checkpoint of this project.
+            to_cpu: read it into host memory first.
+            optimizer: takes the stored state.
+            logger: where to report.
+
+        Returns:
+            Iterations and epochs that were finished.
+
+        Raises:
+            CheckpointError: it cannot be read, or does not belong to this model or optimiser.
+        """
+        logger = logger or logging.getLogger(__name__)
+        checkpoint = checkpoint_utils.load_checkpoint(filename, to_cpu=to_cpu)
+        checkpoint_utils.load_matching_state(self, checkpoint["model_state"], str(filename), logger)
+        if optimizer is not None:
+            checkpoint_utils.load_optimizer_state(optimizer, checkpoint, str(filename), logger)
+        return int(checkpoint.get("it", 0)), int(checkpoint.get("epoch", 0))

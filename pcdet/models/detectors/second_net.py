@@ -1,0 +1,53 @@
+"""SECOND: Sparsely Embedded Convolutional Detection (Yan, Mao, Li, Sensors 2018)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from pcdet.models.detectors.detector3d import Detector3D
+from pcdet.models.model_utils.post_processing import PostProcessor
+
+
+class SECONDNet(Detector3D):
+    """Voxel means, sparse 3D convolutions, a 2D network in bird's-eye view, anchors."""
+
+    def __init__(
+        self,
+        vfe: nn.Module,
+        rpn_net: nn.Module,
+        rpn_head: nn.Module,
+        post_processor: PostProcessor,
+        recall_thresholds: tuple[float, ...] = (),
+    ):
+        super().__init__(post_processor, recall_thresholds)
+        self.vfe = vfe
+        self.rpn_net = rpn_net
+        self.rpn_head = rpn_head
+
+    def forward(self, input_dict: dict[str, Any]) -> tuple:
+        """One batch.
+
+        Args:
+            input_dict: voxels (V, P, C), num_points (V,), coordinates (V, 4) batch index, z, y, x,
+                batch_size B, and gt_boxes (B, M, 8), needed for training.
+
+        Returns:
+            In training mode {"loss": scalar}, the loss terms by name, and an empty dict of values
+            to display; else a list of {boxes, scores, labels} for each frame, and recall counts.
+        """
+        batch_size = input_dict["batch_size"]
+        voxel_features = self.vfe(input_dict["voxels"], input_dict["num_points"])
+        spatial_features = self.rpn_net(voxel_features, input_dict["coordinates"], batch_size)
+        predictions: dict[str, torch.Tensor] = self.rpn_head(spatial_features)
+
+        if self.training:
+            targets = self.rpn_head.assign_targets(input_dict["gt_boxes"])
+            loss, tb_dict = self.rpn_head.get_loss(predictions, targets)
+            return {"loss": loss}, tb_dict, {}
+
+        detections = self.predict_from_rpn(predictions, batch_size)
+        boxes = [frame["boxes"] for frame in detections]
+        return detections, self.recall(boxes, input_dict.get("gt_boxes"))

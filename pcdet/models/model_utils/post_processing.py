@@ -1,0 +1,119 @@
+"""From scores and boxes of all anchors to the detections of a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pcdet.ops.iou3d_nms import iou3d_nms_utils
+from pcdet.utils import box_utils
+from pcdet.utils.box_utils import BOX, LABEL
+
+NMS_TYPES = {
+    "nms_gpu": iou3d_nms_utils.nms_gpu,
+    "nms_normal_gpu": iou3d_nms_utils.nms_normal_gpu,
+}
+
+
+def nms(
+    boxes: torch.Tensor,
+    scores: torch.Tensor,
+    nms_type: str,
+    thresh: float,
+    post_maxsize: int,
+) -> torch.Tensor:
+    """Indices of the boxes (N, 7) that non-maximum suppression keeps, best first, at most so many."""
+    bev = box_utils.boxes3d_to_bevboxes_lidar(boxes)
+    return NMS_TYPES[nms_type](bev, scores, thresh)[:post_maxsize]
+
+
+@dataclass
+class PostProcessor:
+    """Score threshold, the best candidates, decoding, non-maximum suppression.
+
+    Attributes:
+        nms_type: a key of `NMS_TYPES`.
+        multi_classes_nms: suppress within each class instead of among all boxes; an anchor may then
+            be found as several classes.
+        nms_thresh: BEV IoU above which the lower-scored box goes.
+        score_thresh: least score (probability).
+        use_raw_score: report logits as scores, as PCDet does, instead of probabilities; AP is the
+            same, since only the order counts there.
+        nms_pre_maxsize_last: number of candidates, for each class if multi_classes_nms.
+        nms_post_maxsize_last: number of detections, likewise.
+    """
+
+    nms_type: str = "nms_gpu"
+    multi_classes_nms: bool = False
+    nms_thresh: float = 0.01
+    score_thresh: float = 0.1
+    use_raw_score: bool = True
+    nms_pre_maxsize_last: int = 4096
+    nms_post_maxsize_last: int = 500
+
+    def __call__(
+        self, logits: torch.Tensor, decode: Callable[[torch.Tensor], torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Detections of one frame.
+
+        Args:
+            logits: (N, K) class scores before the sigmoid.
+            decode: gives the LiDAR boxes (n, 7) of anchor indices (n,).
+
+        Returns:
+            boxes (n, 7), scores (n,), labels (n,) 1-based.
+        """
+        if self.multi_classes_nms:
+            parts = [
+                self._suppress(logits[:, k], torch.full_like(logits[:, k], k + 1).long(), decode)
+                for k in range(logits.shape[1])
+            ]
+        else:
+            best, label = logits.max(dim=1)
+            parts = [self._suppress(best, label + 1, decode)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _suppress(
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        decode: Callable[[torch.Tensor], torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
+        index = torch.nonzero(torch.sigmoid(logits) >= self.score_thresh).squeeze(1)
+        ranked, order = logits[index].topk(min(self.nms_pre_maxsize_last, len(index)))
+        index = index[order]
+        boxes = decode(index)
+        keep = nms(boxes, ranked, self.nms_type, self.nms_thresh, self.nms_post_maxsize_last)
+        scores = ranked[keep]
+        return {
+            "boxes": boxes[keep],
+            "scores": scores if self.use_raw_score else torch.sigmoid(scores),
+            "labels": labels[index[keep]],
+        }
+
+
+def recall_counts(
+    boxes: torch.Tensor, gt_boxes: torch.Tensor, thresholds: Sequence[float], prefix: str
+) -> dict[str, int]:
+    """How many ground truths some box overlaps by more than each threshold (3D IoU).
+
+    Args:
+        boxes: (n, 7) LiDAR boxes.
+        gt_boxes: (M, 8), rows with label 0 are padding.
+        thresholds: IoU values.
+        prefix: of the names in the result, "rcnn" for detections and "roi" for proposals.
+
+    Returns:
+        gt: number of ground truths, and {prefix}_{threshold} for each threshold.
+    """
+    real = gt_boxes[gt_boxes[:, LABEL] > 0][:, BOX].to(boxes.dtype)
+    counts = {"gt": len(real)}
+    if len(boxes) and len(real):
+        best = iou3d_nms_utils.boxes_iou3d_gpu(boxes, real).amax(dim=0)
+    else:
+        best = boxes.new_zeros(len(real))
+    for threshold in thresholds:
+        counts[f"{prefix}_{threshold}"] = int((best > threshold).sum())
+    return counts

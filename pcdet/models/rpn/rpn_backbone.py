@@ -1,0 +1,78 @@
+"""SECOND's sparse middle network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from pcdet.models.rpn.blocks import down_block, subm_block
+from pcdet.utils.spconv_utils import SparseSequential, dense_bev, sparse_tensor
+
+
+def _halved(size: int, padding: int = 1) -> int:
+    """Sites after a convolution of size 3 and stride 2."""
+    return (size + 2 * padding - 3) // 2 + 1
+
+
+class BackBone8x(nn.Module):
+    """Sparse 3D convolutions down to 1/8 of the voxel grid in x and y, heights into channels.
+
+    Attributes:
+        num_bev_features: channels of the output image.
+    """
+
+    def __init__(self, input_channels: int, grid_size: Sequence[int]):
+        """Build the layers.
+
+        Args:
+            input_channels: C of the voxel features.
+            grid_size: voxels along x, y, z.
+        """
+        super().__init__()
+        x, y, z = (int(size) for size in grid_size)
+        # One more layer in z, as PCDet has it: odd sizes keep the voxels' centres aligned.
+        self.sparse_shape = [z + 1, y, x]
+        self.conv_input = subm_block(input_channels, 16, "subm1")
+        self.conv1 = SparseSequential(subm_block(16, 16, "subm1"))
+        self.conv2 = SparseSequential(
+            down_block(16, 32, "spconv2"), subm_block(32, 32, "subm2"), subm_block(32, 32, "subm2")
+        )
+        self.conv3 = SparseSequential(
+            down_block(32, 64, "spconv3"), subm_block(64, 64, "subm3"), subm_block(64, 64, "subm3")
+        )
+        self.conv4 = SparseSequential(
+            down_block(64, 64, "spconv4", padding=(0, 1, 1)),
+            subm_block(64, 64, "subm4"),
+            subm_block(64, 64, "subm4"),
+        )
+        depth = _halved(_halved(_halved(z + 1)), padding=0)
+        # A range of few voxels in height leaves less than the last kernel's three layers.
+        last_padding = (0 if depth >= 3 else 1, 0, 0)
+        self.conv_out = down_block(
+            64, 128, "spconv_down2", kernel_size=(3, 1, 1), stride=(2, 1, 1), padding=last_padding
+        )
+        self.bev_shape = tuple(_halved(_halved(_halved(size))) for size in (y, x))
+        self.num_bev_features = 128 * _halved(depth, last_padding[0])
+
+    def forward(
+        self, voxel_features: torch.Tensor, coordinates: torch.Tensor, batch_size: int
+    ) -> torch.Tensor:
+        """Sparse features to a dense image.
+
+        Args:
+            voxel_features: (V, C).
+            coordinates: (V, 4) batch index, z, y, x.
+            batch_size: number of frames; those without voxels give zeros.
+
+        Returns:
+            (B, num_bev_features, H, W), H along y and W along x, in channels_last memory.
+        """
+        if not len(voxel_features):
+            shape = (batch_size, *self.bev_shape, self.num_bev_features)
+            return voxel_features.new_zeros(shape).permute(0, 3, 1, 2)
+        x = sparse_tensor(voxel_features, coordinates, self.sparse_shape, batch_size)
+        for stage in (self.conv_input, self.conv1, self.conv2, self.conv3, self.conv4):
+            x = stage(x)
+        return dense_bev(self.conv_out(x))

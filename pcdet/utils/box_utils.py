@@ -1,0 +1,233 @@
+"""Geometry of 3D boxes, written once for NumPy arrays and torch tensors.
+
+A LiDAR box is `[x, y, z, w, l, h, rz]` in metres and radians, z at the bottom face; at rz = 0 its
+width lies along x and its length along y, and a positive rz turns clockwise seen from above. A
+camera box is `[x, y, z, l, h, w, ry]`, y at the bottom face. docs/coordinates.md draws both.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Callable
+
+import numpy as np
+import torch
+
+from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
+
+if TYPE_CHECKING:
+    from pcdet.utils.calibration import Calibration
+
+# Columns of a LiDAR box; a batch of ground truth adds the 1-based class label.
+X, Y, Z, W, L, H, RZ, LABEL = range(8)
+CENTER = slice(X, Z + 1)
+DIMS = slice(W, H + 1)
+BOX = slice(X, RZ + 1)
+# Columns of a camera box.
+CAM_L, CAM_H, CAM_W, CAM_RY = 3, 4, 5, 6
+
+
+def _numpy_or_torch(function: Callable) -> Callable:
+    """Let a torch function take NumPy arrays: views go in, arrays of the same dtype come out."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if any(isinstance(value, torch.Tensor) for value in (*args, *kwargs.values())):
+            return function(*args, **kwargs)
+        args = [torch.as_tensor(v) if isinstance(v, np.ndarray) else v for v in args]
+        kwargs = {
+            k: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()
+        }
+        result = function(*args, **kwargs)
+        return result.numpy() if isinstance(result, torch.Tensor) else result
+
+    return wrapper
+
+
+@_numpy_or_torch
+def limit_period(val, offset: float = 0.5, period: float = np.pi):
+    """Shift values by multiples of `period` into [-offset * period, (1 - offset) * period)."""
+    return val - torch.floor(val / period + offset) * period
+
+
+@_numpy_or_torch
+def rotate_points_along_z(points, angle):
+    """Turn points about the z axis, clockwise seen from above for a positive angle (as rz does).
+
+    Args:
+        points: (B, N, 3 + C) x, y, z and further channels, which are kept.
+        angle: (B,) radians.
+
+    Returns:
+        (B, N, 3 + C) the turned points.
+    """
+    cos, sin = torch.cos(angle)[:, None], torch.sin(angle)[:, None]
+    x, y = points[..., X], points[..., Y]
+    turned = torch.stack((x * cos + y * sin, y * cos - x * sin), dim=-1)
+    return torch.cat((turned, points[..., Z:]), dim=-1)
+
+
+@_numpy_or_torch
+def boxes3d_to_corners3d_lidar(boxes3d, bottom_center: bool = True):
+    """Corners of LiDAR boxes.
+
+    ::
+
+        7 -------- 6      corners 0-3 are the bottom face: (+w, -l), (-w, -l), (-w, +l), (+w, +l)
+       /|         /|      in halves of the width and length, along the box's own x and y;
+      4 -------- 5 .      corners 4-7 are the same on the top face
+      | |        | |
+      . 3 -------- 2
+      |/         |/
+      0 -------- 1
+
+    Args:
+        boxes3d: (N, 7) LiDAR boxes.
+        bottom_center: z is the bottom face, else the middle of the box.
+
+    Returns:
+        (N, 8, 3) corners.
+    """
+    signs = boxes3d.new_tensor([[1, -1], [-1, -1], [-1, 1], [1, 1]]) / 2
+    plane = signs.repeat(2, 1) * boxes3d[:, None, W : L + 1]  # (N, 8, 2)
+    levels = boxes3d.new_tensor([0, 1]) - (0 if bottom_center else 0.5)
+    height = levels.repeat_interleave(4) * boxes3d[:, None, H]  # (N, 8)
+    corners = torch.cat((plane, height.unsqueeze(-1)), dim=-1)
+    return rotate_points_along_z(corners, boxes3d[:, RZ]) + boxes3d[:, None, CENTER]
+
+
+@_numpy_or_torch
+def boxes3d_to_corners3d_camera(boxes3d, bottom_center: bool = True):
+    """Corners of camera boxes `[x, y, z, l, h, w, ry]`, numbered as those of LiDAR boxes.
+
+    The box's own axes are length along x and width along z; 0-3 lie on the bottom face.
+
+    Returns:
+        (N, 8, 3) corners in the rectified camera frame.
+    """
+    length, height, width = (boxes3d[:, None, k] for k in (CAM_L, CAM_H, CAM_W))
+    sign_l = boxes3d.new_tensor([1, 1, -1, -1]).repeat(2) / 2
+    sign_w = boxes3d.new_tensor([1, -1, -1, 1]).repeat(2) / 2
+    level = boxes3d.new_tensor([0, -1]).repeat_interleave(4) + (0 if bottom_center else 0.5)
+    x, y, z = sign_l * length, level * height, sign_w * width
+    cos, sin = torch.cos(boxes3d[:, None, CAM_RY]), torch.sin(boxes3d[:, None, CAM_RY])
+    turned = torch.stack((x * cos + z * sin, y, z * cos - x * sin), dim=-1)
+    return turned + boxes3d[:, None, CENTER]
+
+
+def boxes3d_lidar_to_camera(boxes3d_lidar: np.ndarray, calib: Calibration) -> np.ndarray:
+    """(N, 7) LiDAR boxes to (N, 7) camera boxes; both name the middle of the bottom face."""
+    center = calib.lidar_to_rect(boxes3d_lidar[:, CENTER])
+    return np.concatenate((center, boxes3d_lidar[:, [L, H, W, RZ]]), axis=1)
+
+
+def boxes3d_camera_to_lidar(boxes3d_camera: np.ndarray, calib: Calibration) -> np.ndarray:
+    """(N, 7) camera boxes to (N, 7) LiDAR boxes; both name the middle of the bottom face."""
+    center = calib.rect_to_lidar(boxes3d_camera[:, CENTER])
+    return np.concatenate((center, boxes3d_camera[:, [CAM_W, CAM_L, CAM_H, CAM_RY]]), axis=1)
+
+
+def boxes3d_camera_to_imageboxes(
+    boxes3d: np.ndarray, calib: Calibration, image_shape: tuple | np.ndarray | None = None
+) -> np.ndarray:
+    """Smallest image rectangles around the projected corners of camera boxes.
+
+    Args:
+        boxes3d: (N, 7) camera boxes.
+        calib: projects to the image.
+        image_shape: (height, width); if given, rectangles are clipped to the image.
+
+    Returns:
+        (N, 4) x1, y1, x2, y2 in pixels.
+    """
+    corners = boxes3d_to_corners3d_camera(boxes3d)
+    pixels = calib.rect_to_img(corners.reshape(-1, 3))[0].reshape(-1, 8, 2)
+    boxes = np.concatenate((pixels.min(axis=1), pixels.max(axis=1)), axis=1)
+    if image_shape is not None:
+        height, width = image_shape[:2]
+        boxes = np.clip(boxes, 0, [width - 1, height - 1, width - 1, height - 1], dtype=boxes.dtype)
+    return boxes
+
+
+@_numpy_or_torch
+def mask_boxes_outside_range(boxes3d, limit_range):
+    """Which boxes have at least one corner in the range.
+
+    Args:
+        boxes3d: (N, 7) LiDAR boxes.
+        limit_range: x_min, y_min, z_min, x_max, y_max, z_max.
+
+    Returns:
+        (N,) bool.
+    """
+    limit = torch.as_tensor(limit_range, dtype=boxes3d.dtype, device=boxes3d.device)
+    corners = boxes3d_to_corners3d_lidar(boxes3d)
+    return ((corners >= limit[:3]) & (corners <= limit[3:])).all(dim=-1).any(dim=-1)
+
+
+@_numpy_or_torch
+def enlarge_box3d(boxes3d, extra_width: float):
+    """LiDAR boxes grown by `extra_width` metres on every side, the bottom included."""
+    grown = boxes3d.clone()
+    grown[:, DIMS] += 2 * extra_width
+    grown[:, Z] -= extra_width
+    return grown
+
+
+@_numpy_or_torch
+def boxes3d_to_bevboxes_lidar(boxes3d):
+    """(N, 7) LiDAR boxes to (N, 5) rotated BEV boxes `[x1, y1, x2, y2, rz]` before rotation."""
+    center, half = boxes3d[:, X : Y + 1], boxes3d[:, W : L + 1] / 2
+    return torch.cat((center - half, center + half, boxes3d[:, RZ : RZ + 1]), dim=1)
+
+
+@_numpy_or_torch
+def boxes3d_to_nearest_bev_boxes(boxes3d):
+    """Axis-aligned BEV boxes nearest to LiDAR boxes: w and l swap when rz is nearer to pi / 2.
+
+    Args:
+        boxes3d: (..., 7).
+
+    Returns:
+        (..., 4) x1, y1, x2, y2.
+    """
+    turn = limit_period(boxes3d[..., RZ], 0.5, np.pi).abs()
+    dims = boxes3d[..., W : L + 1]
+    dims = torch.where((turn > np.pi / 4).unsqueeze(-1), dims.flip(-1), dims)
+    center = boxes3d[..., X : Y + 1]
+    return torch.cat((center - dims / 2, center + dims / 2), dim=-1)
+
+
+@_numpy_or_torch
+def boxes_iou_normal(boxes_a, boxes_b):
+    """IoU of axis-aligned rectangles.
+
+    Args:
+        boxes_a: (N, 4) x1, y1, x2, y2.
+        boxes_b: (M, 4).
+
+    Returns:
+        (N, M), zero where the union is empty.
+    """
+    low = torch.maximum(boxes_a[:, None, :2], boxes_b[None, :, :2])
+    high = torch.minimum(boxes_a[:, None, 2:], boxes_b[None, :, 2:])
+    overlap = (high - low).clamp(min=0).prod(dim=-1)
+    area_a = (boxes_a[:, 2:] - boxes_a[:, :2]).prod(dim=-1)
+    area_b = (boxes_b[:, 2:] - boxes_b[:, :2]).prod(dim=-1)
+    return overlap / (area_a[:, None] + area_b[None, :] - overlap).clamp(min=1e-6)
+
+
+@_numpy_or_torch
+def nearest_iou_similarity(boxes_a, boxes_b):
+    """(N, M) IoU of the axis-aligned BEV boxes nearest to LiDAR boxes (N, 7) and (M, 7)."""
+    return boxes_iou_normal(
+        boxes3d_to_nearest_bev_boxes(boxes_a), boxes3d_to_nearest_bev_boxes(boxes_b)
+    )
+
+
+def remove_points_in_boxes3d(points: np.ndarray, boxes3d: np.ndarray) -> np.ndarray:
+    """Points (N, 3 + C) that lie in none of the LiDAR boxes (M, 7)."""
+    inside = roiaware_pool3d_utils.points_in_boxes_cpu(
+        torch.as_tensor(points[:, CENTER]), torch.as_tensor(boxes3d[:, BOX])
+    )
+    return points[~inside.any(dim=0).numpy()]

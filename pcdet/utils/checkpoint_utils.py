@@ -1,0 +1,116 @@
+"""Checkpoints: written whole or not at all, read without running code, matched key by key."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pcdet.utils.errors import CheckpointError
+from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.spconv_utils import adapt_sparse_weight
+
+
+def checkpoint_state(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None, epoch: int, it: int
+) -> dict[str, Any]:
+    """What a checkpoint holds: weights, optimiser, finished epochs and iterations."""
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        model = model.module
+    return {
+        "epoch": epoch,
+        "it": it,
+        "model_state": model.state_dict(),
+        "optimizer_state": optimizer.state_dict() if optimizer is not None else None,
+    }
+
+
+def save_checkpoint(state: dict[str, Any], filename: str | os.PathLike) -> None:
+    """Write a checkpoint to `filename` atomically and wait until it is on the disk."""
+    with atomic_write(filename, durable=True) as file:
+        torch.save(state, file)
+
+
+def load_checkpoint(filename: str | os.PathLike, to_cpu: bool = True) -> dict[str, Any]:
+    """Read a checkpoint of this project or of PCDet; nothing in the file can run code.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or holds no `model_state`.
+    """
+    path = Path(filename)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such checkpoint")
+    try:
+        checkpoint = torch.load(path, map_location="cpu" if to_cpu else None, weights_only=True)
+    except Exception as error:  # a damaged archive may raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: not a readable checkpoint: {reason}") from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model_state"), dict):
+        raise CheckpointError(f"{path}: expected a checkpoint with the entry 'model_state'")
+    return checkpoint
+
+
+def load_matching_state(
+    model: nn.Module,
+    state: dict[str, torch.Tensor],
+    source: str,
+    logger: logging.Logger,
+) -> None:
+    """Copy the entries of `state` that fit into `model` and report each one that does not.
+
+    Raises:
+        CheckpointError: less than half of the model's entries are there with the right shape.
+    """
+    own = model.state_dict()
+    fitting, problems = {}, []
+    for name, value in state.items():
+        if name not in own:
+            problems.append(f"{name}: not in the model")
+            continue
+        expected = own[name].shape
+        if not isinstance(value, torch.Tensor):
+            problems.append(f"{name}: expected a tensor, got {type(value).__name__}")
+        elif value.shape == expected:
+            fitting[name] = value
+        elif (adapted := adapt_sparse_weight(value, expected)) is not None:
+            fitting[name] = adapted
+        else:
+            problems.append(
+                f"{name}: shape {tuple(value.shape)} in the file, {tuple(expected)} in the model"
+            )
+    problems += [f"{name}: not in the file" for name in own if name not in state]
+    if 2 * len(fitting) < len(own):
+        shown = "\n  ".join(problems[:10]) + ("\n  ..." if len(problems) > 10 else "")
+        raise CheckpointError(
+            f"{source}: only {len(fitting)} of the model's {len(own)} entries fit; "
+            f"is this a checkpoint of another model?\n  {shown}"
+        )
+    for problem in problems:
+        logger.warning("%s: %s", source, problem)
+    model.load_state_dict(fitting, strict=False)
+    logger.info("%s: loaded %d of %d entries", source, len(fitting), len(own))
+
+
+def load_optimizer_state(
+    optimizer: torch.optim.Optimizer,
+    checkpoint: dict[str, Any],
+    source: str,
+    logger: logging.Logger,
+) -> None:
+    """Copy the optimiser's state from a checkpoint; one without it gives a warning.
+
+    Raises:
+        CheckpointError: the state belongs to another optimiser or model.
+    """
+    state = checkpoint.get("optimizer_state")
+    if state is None:
+        logger.warning("%s: it holds no optimiser state; the optimiser starts afresh", source)
+        return
+    try:
+        optimizer.load_state_dict(state)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{source}: its optimiser state does not fit: {error}") from error

@@ -1,0 +1,104 @@
+"""The one place that knows spconv: its import, its CPU algorithm, and its weight layouts.
+
+spconv's default algorithm is CUDA only. On the CPU its `Native` algorithm is right and quick, if
+indices are int32 and contiguous (otherwise results are wrong, silently) and features contiguous.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+with warnings.catch_warnings():
+    # spconv still names torch's decorators by their old path.
+    warnings.simplefilter("ignore", FutureWarning)
+    from spconv.core import ConvAlgo
+    from spconv.pytorch import conv as _conv
+    from spconv.pytorch.core import SparseConvTensor
+    from spconv.pytorch.modules import SparseModule, SparseSequential
+
+__all__ = [
+    "SparseConv3d",
+    "SparseConvTensor",
+    "SparseInverseConv3d",
+    "SparseModule",
+    "SparseSequential",
+    "SubMConv3d",
+    "adapt_sparse_weight",
+    "dense_bev",
+    "sparse_tensor",
+]
+
+
+class _DeviceAlgorithm:
+    """Mixin for sparse convolutions: the algorithm that the device of the input has."""
+
+    def forward(self, input: SparseConvTensor, *args, **kwargs):
+        if input.features.device.type == "cpu":
+            self.algo = ConvAlgo.Native
+        else:
+            self.algo = self._cuda_algo
+        return super().forward(input, *args, **kwargs)
+
+    @property
+    def _cuda_algo(self) -> ConvAlgo:
+        # spconv's own choice for kernels of up to 32 offsets; larger ones have Native only.
+        volume = 1
+        for size in self.kernel_size:
+            volume *= size
+        return ConvAlgo.MaskImplicitGemm if volume <= 32 else ConvAlgo.Native
+
+
+class SubMConv3d(_DeviceAlgorithm, _conv.SubMConv3d):
+    """Submanifold sparse convolution: outputs only where there are inputs."""
+
+
+class SparseConv3d(_DeviceAlgorithm, _conv.SparseConv3d):
+    """Sparse convolution: outputs wherever the kernel touches an input."""
+
+
+class SparseInverseConv3d(_DeviceAlgorithm, _conv.SparseInverseConv3d):
+    """Sparse convolution back onto the inputs of the convolution with the same `indice_key`."""
+
+
+def sparse_tensor(
+    features: torch.Tensor, coordinates: torch.Tensor, spatial_shape: list[int], batch_size: int
+) -> SparseConvTensor:
+    """A sparse tensor in the form that spconv's CPU algorithm needs.
+
+    Args:
+        features: (V, C).
+        coordinates: (V, 4) batch index, z, y, x; any integer type.
+        spatial_shape: sizes along z, y, x.
+        batch_size: number of frames, empty ones included.
+    """
+    return SparseConvTensor(
+        features.contiguous(), coordinates.int().contiguous(), spatial_shape, batch_size
+    )
+
+
+def dense_bev(tensor: SparseConvTensor) -> torch.Tensor:
+    """A sparse tensor as a bird's-eye-view image, the height folded into the channels.
+
+    Returns:
+        (B, C * D, H, W), channel c * D + z, in channels_last memory: a voxel's features then lie
+        side by side, and the convolutions that follow on the CPU are faster in this layout.
+    """
+    depth, height, width = tensor.spatial_shape
+    features = tensor.features
+    image = features.new_zeros(tensor.batch_size, height, width, features.shape[1], depth)
+    b, z, y, x = tensor.indices.long().unbind(dim=1)
+    image[b, y, x, :, z] = features
+    return image.flatten(3).permute(0, 3, 1, 2)
+
+
+def adapt_sparse_weight(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor | None:
+    """Convert a stored sparse weight to spconv 2's layout, or return None if it does not fit.
+
+    spconv 1.x, and so PCDet's published checkpoints, store (kd, kh, kw, in, out); spconv 2.2 and
+    later hold (out, kd, kh, kw, in).
+    """
+    if weight.dim() == 5 and weight.permute(4, 0, 1, 2, 3).shape == shape:
+        return weight.permute(4, 0, 1, 2, 3).contiguous()
+    return None

@@ -1,0 +1,46 @@
+"""What every benchmark stage shares: a timer and the row that it reports."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass
+class Row:
+    """One measured stage.
+
+    Attributes:
+        stage: what was measured.
+        milliseconds: median time of this project's code.
+        baseline: what the plain alternative is; empty if there is none.
+        baseline_milliseconds: median time of the alternative, measured in the same run.
+        note: sizes, or what a reader must know to compare.
+    """
+
+    stage: str
+    milliseconds: float
+    baseline: str = ""
+    baseline_milliseconds: float | None = None
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times faster than the baseline."""
+        if self.baseline_milliseconds is None:
+            return None
+        return self.baseline_milliseconds / self.milliseconds
+
+
+def median_ms(function: Callable[[], object], repeat: int = 10, warmup: int = 2) -> float:
+    """Median wall time of `function` in milliseconds; the warm-up calls are not counted."""
+    for _ in range(warmup):
+        function()
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)

@@ -1,0 +1,127 @@
+"""What the command lines share: options, set-up of a run, and how errors reach the user."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pcdet.config import cfg, cfg_from_list, cfg_from_yaml_file, log_config_to_file
+from pcdet.utils import common_utils
+from pcdet.utils.errors import ConfigError, PcdetError, lookup
+
+LAUNCHERS = {
+    "pytorch": common_utils.init_dist_pytorch,
+    "slurm": common_utils.init_dist_slurm,
+}
+
+
+@dataclass
+class Run:
+    """One start of train.py or test.py.
+
+    Attributes:
+        args: the parsed command line.
+        output_dir: output/<yaml name>/<extra_tag>.
+        device: where the model lives.
+        batch_size: frames of one step of this process.
+        distributed: one of several processes.
+        rank: number of this process; rank 0 writes files.
+        logger: writes to the terminal and, once `start_log` was called, to a file.
+    """
+
+    args: argparse.Namespace
+    output_dir: Path
+    device: torch.device
+    batch_size: int
+    distributed: bool
+    rank: int
+    logger: logging.Logger
+
+    def start_log(self, folder: Path, name: str) -> None:
+        """Log to `folder`/log_<name>_<time>.txt too, beginning with the options and settings."""
+        folder.mkdir(parents=True, exist_ok=True)
+        time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        self.logger = common_utils.create_logger(folder / f"log_{name}_{time}.txt", self.rank)
+        self.logger.info("**********************Start logging**********************")
+        self.logger.info(common_utils.machine_line())
+        self.logger.info("device %s, batch size of this process %d", self.device, self.batch_size)
+        for key, value in vars(self.args).items():
+            self.logger.info("%-20s %s", key, value)
+        log_config_to_file(cfg, logger=self.logger)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of both train.py and test.py."""
+    add = parser.add_argument
+    add("--cfg_file", required=True, help="yaml of the model, such as tools/cfgs/second.yaml")
+    add("--data_dir", help="folder of the data set, instead of the yaml's DATA_CONFIG.DATA_DIR")
+    add("--batch_size", type=int, help="frames of a step, over all processes together "
+        "(default: 4 for each GPU, 2 on a CPU)")  # fmt: skip
+    add("--workers", type=int, default=min(4, os.cpu_count() or 1),
+        help="processes that load data (default: %(default)s)")  # fmt: skip
+    add("--extra_tag", default="default", help="names the run: output/<yaml>/<extra_tag>")
+    add("--output_dir", type=Path, help="folder of all runs (default: output/ in the repository)")
+    add("--device", help="cpu, cuda or cuda:N (default: a GPU if one is usable, else the CPU)")
+    add("--launcher", choices=["none", *LAUNCHERS], default="none",
+        help="how several processes were started: torchrun (pytorch) or srun (slurm)")  # fmt: skip
+    add("--tcp_port", type=int, help="port where the processes meet, if the launcher sets none")
+    add("--local_rank", "--local-rank", type=int, help="set by old launchers; usually not needed")
+    add("--set", dest="set_cfgs", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE",
+        help="overwrite settings of the yaml: --set MODEL.TEST.SCORE_THRESH 0.3 ...; "
+        "must come last")  # fmt: skip
+
+
+def start(args: argparse.Namespace) -> Run:
+    """Read the configuration, join the process group if there is one, choose the device."""
+    cfg_from_yaml_file(common_utils.resolve_path(args.cfg_file, cfg.ROOT_DIR), cfg)
+    cfg_from_list(args.set_cfgs, cfg)
+    if args.data_dir is not None:
+        cfg.DATA_CONFIG.DATA_DIR = args.data_dir
+    logger = common_utils.create_logger()
+    requested = None if args.device is None else _checked_device(args.device)
+    processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1)))
+    on_gpu = torch.cuda.is_available() if requested is None else requested.type == "cuda"
+    distributed = args.launcher != "none"
+    batch_size = args.batch_size or (4 if on_gpu else 2) * (processes if distributed else 1)
+    if batch_size < 1 or args.workers < 0:
+        raise ConfigError("--batch_size must be at least 1 and --workers at least 0")
+    if distributed:
+        join = lookup(LAUNCHERS, args.launcher, "--launcher")
+        backend = "nccl" if on_gpu else "gloo"
+        batch_size, cfg.LOCAL_RANK = join(batch_size, args.tcp_port, args.local_rank, backend)
+    device = requested or common_utils.default_device()
+    output_dir = (args.output_dir or cfg.ROOT_DIR / "output") / cfg.TAG / args.extra_tag
+    return Run(args, output_dir, device, batch_size, distributed, cfg.LOCAL_RANK, logger)
+
+
+def _checked_device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name}: not a device; use cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"--device {name}: torch {torch.__version__} sees no usable GPU here")
+    return device
+
+
+def run_command(main: Callable[[list[str] | None], Any]) -> None:
+    """Run a command line; the user's mistakes end it with one line, an interrupt with another."""
+    try:
+        main(None)
+    except PcdetError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped by the user\n")
+        sys.exit(130)
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
