@@ -1,0 +1,51 @@
+"""KITTI AP by the rules of the official program: 2D, orientation, BEV and 3D, on the CPU.
+
+On the command line: `python -m pcdet.datasets.kitti.kitti_eval --gt LABELS --det RESULTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pcdet.datasets.kitti.kitti_eval import rules
+from pcdet.datasets.kitti.kitti_eval.evaluation import (
+    evaluate,
+    evaluate_folders,
+    evaluate_overlap_sets,
+)
+from pcdet.datasets.kitti.kitti_eval.result import EvalResult
+from pcdet.datasets.kitti.kitti_eval.submission import result_lines, write_submission
+
+__all__ = [
+    "EvalResult",
+    "evaluate",
+    "evaluate_folders",
+    "get_official_eval_result",
+    "result_lines",
+    "write_submission",
+]
+
+
+def get_official_eval_result(
+    gt_annos: Sequence[Mapping] | None,
+    dt_annos: Sequence[Mapping],
+    class_names: Sequence[str] = rules.CLASS_NAMES,
+) -> tuple[str, dict[str, float | None]]:
+    """Evaluate at the benchmark's overlaps, and BEV and 3D at PCDet's looser ones as well.
+
+    Args:
+        gt_annos: one annotation dict a frame; None where the split has no labels.
+        dt_annos: one annotation dict a frame.
+        class_names: the classes to evaluate.
+
+    Returns:
+        The tables as text, and AP by tag: `Car_3d/moderate_R40`, at the looser overlap
+        `Car_3d_0.50/moderate_R40`; None where nothing is evaluated.
+    """
+    strict, loose = evaluate_overlap_sets(gt_annos, dt_annos, class_names, rules.OVERLAP_SETS)
+    if not strict.has_labels:
+        return strict.table(), strict.to_dict()
+    return (
+        f"{strict.table()}\n{loose.table()}",
+        {**strict.to_dict(), **loose.to_dict(show_overlap=True)},
+    )

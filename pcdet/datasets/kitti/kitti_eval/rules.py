@@ -1,0 +1,128 @@
+"""The constants of KITTI's object benchmark: difficulties, neighbouring classes, overlaps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pcdet.utils.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """Which ground truth counts, and which detections are too small to be judged.
+
+    Attributes:
+        name: easy, moderate or hard.
+        min_height: height in the image in pixels; a ground truth must be higher, a detection whose
+            height, cut to whole pixels, is lower than this is small.
+        max_occlusion: highest occlusion level of a valid ground truth.
+        max_truncation: highest truncated share of a valid ground truth.
+    """
+
+    name: str
+    min_height: int
+    max_occlusion: int
+    max_truncation: float
+
+
+DIFFICULTIES = (
+    Difficulty("easy", 40, 0, 0.15),
+    Difficulty("moderate", 25, 1, 0.30),
+    Difficulty("hard", 25, 2, 0.50),
+)
+
+METRICS = ("bbox", "aos", "bev", "3d")
+METRIC_TITLES = {"bbox": "2D", "aos": "AOS", "bev": "BEV", "3d": "3D"}
+
+# A ground truth of the neighbour is neither hit nor miss for the class. All names in lower case.
+NEIGHBOURS = {"car": "van", "pedestrian": "person_sitting"}
+DONT_CARE = "dontcare"
+
+CLASS_NAMES = ("Car", "Pedestrian", "Cyclist")
+OVERLAPS = {
+    "car": 0.7,
+    "pedestrian": 0.5,
+    "cyclist": 0.5,
+    "van": 0.7,
+    "truck": 0.7,
+    "tram": 0.7,
+    "person_sitting": 0.5,
+}
+LOOSE_OVERLAPS = {
+    "car": 0.5,
+    "pedestrian": 0.25,
+    "cyclist": 0.25,
+    "van": 0.5,
+    "truck": 0.5,
+    "tram": 0.5,
+    "person_sitting": 0.25,
+}
+# The overlaps and metrics that are reported together: the benchmark's own, and PCDet's looser ones.
+OVERLAP_SETS = ((OVERLAPS, METRICS), (LOOSE_OVERLAPS, ("bev", "3d")))
+
+# What a label file writes where nothing was measured.
+NO_ALPHA = -10.0
+NO_LOCATION = -1000.0
+
+
+def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes to evaluate as a tuple.
+
+    Raises:
+        ConfigError: none is named, one is named twice (case does not count), one is DontCare or
+            cannot stand in a label file.
+    """
+    if isinstance(class_names, str):
+        raise ConfigError(f"classes: expected a list of names, got the string {class_names!r}")
+    names = tuple(str(name) for name in class_names)
+    if not names:
+        raise ConfigError("classes: expected at least one class name, got none")
+    seen = set()
+    for name in names:
+        if not re.fullmatch(r"[^\s/\\]+", name):
+            raise ConfigError(f"classes: expected a name without blanks or slashes, got {name!r}")
+        if name.lower() == DONT_CARE:
+            raise ConfigError(f"classes: {name!r} marks regions without labels and has no AP")
+        if name.lower() in seen:
+            raise ConfigError(f"classes: {name!r} is named twice")
+        seen.add(name.lower())
+    return names
+
+
+def overlaps_of(
+    class_names: Sequence[str], overlaps: Mapping[str, float] | Sequence[float] | None = None
+) -> dict[str, float]:
+    """Return the overlap that a hit must exceed, for each class.
+
+    Args:
+        class_names: the classes that are evaluated.
+        overlaps: by class name (case does not count), or one for each of `class_names` in their
+            order. None: the benchmark's own.
+
+    Raises:
+        ConfigError: a class has no overlap, there is another number of them than of classes, or
+            one is not in [0, 1).
+    """
+    if overlaps is None:
+        overlaps = OVERLAPS
+    if not isinstance(overlaps, Mapping):
+        if len(overlaps) != len(class_names):
+            raise ConfigError(
+                f"overlaps: expected one for each of the {len(class_names)} classes "
+                f"{list(class_names)}, got {list(overlaps)}"
+            )
+        overlaps = dict(zip(class_names, overlaps))
+    by_name = {name.lower(): value for name, value in overlaps.items()}
+    chosen = {}
+    for name in class_names:
+        if name.lower() not in by_name:
+            raise ConfigError(
+                f"overlaps: class {name!r} has none; known are {sorted(by_name)}: give them all"
+            )
+        value = float(by_name[name.lower()])
+        if not 0 <= value < 1:
+            raise ConfigError(f"overlaps: expected a number in [0, 1) for {name!r}, got {value}")
+        chosen[name] = value
+    return chosen
