@@ -59,8 +59,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         self.training = False
         self.seed = 0
         self.logger = logging.getLogger(__name__)
-        # Shared with the worker processes, so that workers which outlive an epoch see the next.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch = torch.zeros((), dtype=torch.int64)
         self.voxel_generator: VoxelGenerator | None = None
         self.augmentor: DataAugmentor | None = None
         self.part_target_generator: PartTargetGenerator | None = None
@@ -98,6 +97,8 @@ class DatasetTemplate(torch.utils.data.Dataset):
         self.training = training
         self.logger = logger or self.logger
         self.seed = torch.initial_seed() % 2**32 if seed is None else seed
+        # Worker processes that outlive an epoch see the next one's number.
+        self._epoch.share_memory_()
         self._data_dir = Path(config["DATA_DIR"])
         self._num_features_total = int(sections["NUM_POINT_FEATURES"]["total"])
         self._num_features = int(sections["NUM_POINT_FEATURES"]["use"])
@@ -208,7 +209,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
 
         points = points[:, : self._num_features]
         if self._shuffle_points:
-            points = points[rng.permutation(len(points))]
+            points = points.take(rng.permutation(len(points)), axis=0)
         voxels, coordinates, num_points = self.voxel_generator.generate(points)
         voxel_centers = self.voxel_generator.voxel_centers(coordinates)
         if self._mask_points:
@@ -260,10 +261,10 @@ class DatasetTemplate(torch.utils.data.Dataset):
     def _checked_points(self, input_dict: Mapping[str, Any]) -> np.ndarray:
         """The points of a frame, without those that are not finite."""
         points = np.asarray(input_dict["points"], dtype=np.float32)
-        if points.ndim != 2 or points.shape[1] < self._num_features:
+        if points.ndim != 2 or points.shape[1] != self._num_features_total:
             raise DataError(
-                f"sample {input_dict['sample_idx']}: expected points of shape (N, C) with at least "
-                f"{self._num_features} features, got {points.shape}"
+                f"sample {input_dict['sample_idx']}: expected points of shape (N, "
+                f"{self._num_features_total}), NUM_POINT_FEATURES.total, got {points.shape}"
             )
         finite = np.isfinite(points)
         if not finite.all():
@@ -279,7 +280,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
     def _checked_ground_truth(input_dict: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Ground truth of a frame: (M, 7) boxes and (M,) names."""
         gt_boxes = np.asarray(input_dict["gt_boxes_lidar"])
-        gt_names = np.asarray(input_dict["gt_names"])
+        gt_names = np.asarray(input_dict["gt_names"], dtype=np.str_)
         if gt_boxes.size == 0:
             gt_boxes = gt_boxes.reshape(0, 7)
         if gt_boxes.shape != (len(gt_names), 7):

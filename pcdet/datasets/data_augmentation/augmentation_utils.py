@@ -50,21 +50,36 @@ def noise_per_object_v3_(
 
     moved = np.flatnonzero(chosen >= 0)
     new_boxes = gt_boxes.copy()
-    if not len(moved):
-        return new_boxes, points.copy()
-    move, turn = moves[moved, chosen[moved]], turns[moved, chosen[moved]]
-    new_boxes[moved, CENTER] += move
-    new_boxes[moved, RZ] += turn
+    new_boxes[moved, CENTER] += moves[moved, chosen[moved]]
+    new_boxes[moved, RZ] += turns[moved, chosen[moved]]
+    return new_boxes, move_points_with_boxes(points, gt_boxes[moved], new_boxes[moved])
 
-    owner = first_box_of_points(points, gt_boxes[moved])
-    landed_on = first_box_of_points(points, new_boxes[moved]) >= 0
+
+def move_points_with_boxes(
+    points: np.ndarray, boxes: np.ndarray, new_boxes: np.ndarray
+) -> np.ndarray:
+    """Take the points in boxes along to the boxes' new places, and clear these of other points.
+
+    Args:
+        points: (N, 3 + C) LiDAR frame, metres.
+        boxes: (M, 7) LiDAR boxes; a point in several goes with the first.
+        new_boxes: (M, 7) the same boxes, moved and turned.
+
+    Returns:
+        (N', 3 + C) points without those that were in no box and are in one or more new ones.
+    """
+    if not len(boxes):
+        return points.copy()
+    owner = first_box_of_points(points, boxes)
+    landed_on = first_box_of_points(points, new_boxes) >= 0
     new_points = points.copy()
     carried = np.flatnonzero(owner >= 0)
     box = owner[carried]
-    local = points[carried, CENTER] - gt_boxes[moved, CENTER][box]
-    turned = box_utils.rotate_points_along_z(local[:, None], turn[box])[:, 0]
-    new_points[carried, CENTER] = turned + new_boxes[moved, CENTER][box]
-    return new_boxes, new_points[(owner >= 0) | ~landed_on]
+    local = points[carried, CENTER] - boxes[box, CENTER]
+    turn = new_boxes[box, RZ] - boxes[box, RZ]
+    turned = box_utils.rotate_points_along_z(local[:, None], turn)[:, 0]
+    new_points[carried, CENTER] = turned + new_boxes[box, CENTER]
+    return new_points.compress((owner >= 0) | ~landed_on, axis=0)
 
 
 def random_flip(

@@ -23,13 +23,14 @@ _INFO_KEYS = ("name", "path", "box3d_lidar", "num_points_in_gt", "difficulty")
 
 
 def packed_points_path(db_info_path: str | Path) -> Path:
-    """The file with the points of all objects of a database, beside the database infos.
+    """The file with the points of all objects of a database, beside its kitti_dbinfos_*.pkl.
 
-    It is plain float32 as KITTI's own point files, one row of features a point, the points
-    relative to their box's bottom centre; the objects follow each other in the order of iteration
-    over the infos (class by class), each with its num_points_in_gt rows.
+    It is a NumPy file kitti_gt_points_*.npy, (T, C) float32, the points relative to their box's
+    bottom centre and not turned. The objects follow each other as in the infos, class by class,
+    each with `num_points_in_gt` rows. A database that PCDet made has no such file.
     """
-    return Path(db_info_path).with_suffix(".bin")
+    path = Path(db_info_path)
+    return path.with_name(path.stem.replace("dbinfos", "gt_points") + ".npy")
 
 
 @dataclass
@@ -235,15 +236,17 @@ def _gather(entries: Sequence[tuple[dict[str, Any], int, int]]) -> _Objects:
 def _map_points(db_info_path: Path, num_rows: int, num_features: int) -> np.ndarray | None:
     """The packed points of a database as a mapped file, or None if there is none."""
     path = packed_points_path(db_info_path)
-    if not path.exists() or not num_rows:
+    if not path.exists():
         return None
-    expected = 4 * num_rows * num_features
-    if path.stat().st_size != expected:
-        raise DataError(
-            f"{path}: expected {expected} bytes for the {num_rows} points of {db_info_path.name}, "
-            f"got {path.stat().st_size}; make the database again, or delete this file"
-        )
-    return np.memmap(path, dtype=np.float32, mode="r").reshape(num_rows, num_features)
+    expected = f"expected float32 of shape ({num_rows}, {num_features}) for {db_info_path.name}"
+    remedy = "make the database again, or delete this file"
+    try:
+        points = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: {expected}: {error}; {remedy}") from error
+    if points.shape != (num_rows, num_features) or points.dtype != np.float32:
+        raise DataError(f"{path}: {expected}, got {points.dtype} {points.shape}; {remedy}")
+    return points
 
 
 def _read_points(path: Path, count: int, num_features: int) -> np.ndarray:
