@@ -1,0 +1,102 @@
+"""Which points the camera sees, and the size of its images."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numba
+import numpy as np
+
+from pcdet.utils.calibration import Calibration
+from pcdet.utils.errors import DataError
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Signature; length, type, width, height, five more bytes and the CRC of the chunk IHDR.
+_PNG_HEADER = struct.Struct(">8sI4sII5sI")
+
+
+def read_png_shape(path: str | os.PathLike) -> np.ndarray:
+    """Height and width of a PNG, from its first 33 bytes.
+
+    Returns:
+        (2,) int32.
+
+    Raises:
+        DataError: the file cannot be read, is no PNG, or its header or end is damaged.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            header = file.read(_PNG_HEADER.size)
+            file.seek(max(file.seek(0, os.SEEK_END) - 4096, 0))
+            tail = file.read()
+    except OSError as error:
+        raise DataError(f"{path}: image cannot be read: {error.strerror}") from error
+    if not header.startswith(_PNG_SIGNATURE):
+        raise DataError(f"{path}: expected a PNG image, got a file that starts with {header[:8]}")
+    damaged = len(header) < _PNG_HEADER.size
+    if not damaged:
+        _, length, kind, width, height, _, crc = _PNG_HEADER.unpack(header)
+        damaged = (length, kind) != (13, b"IHDR") or zlib.crc32(header[12:29]) != crc
+    if damaged or not (width and height):
+        raise DataError(f"{path}: damaged PNG: its header (chunk IHDR) is wrong")
+    if b"IEND" not in tail:
+        raise DataError(f"{path}: truncated PNG: its last chunk (IEND) is missing")
+    return np.array([height, width], dtype=np.int32)
+
+
+def rect_points_in_view(
+    pts_rect: np.ndarray, image_shape: np.ndarray, calib: Calibration
+) -> np.ndarray:
+    """Which points of the rectified camera frame are seen in the image.
+
+    Args:
+        pts_rect: (N, 3), metres.
+        image_shape: (height, width).
+        calib: of the frame.
+
+    Returns:
+        (N,) bool.
+    """
+    pixels, depth = calib.rect_to_img(pts_rect)
+    height, width = image_shape[:2]
+    u, v = pixels.T
+    return (u >= 0) & (u < width) & (v >= 0) & (v < height) & (depth >= 0)
+
+
+def points_in_view(points: np.ndarray, image_shape: np.ndarray, calib: Calibration) -> np.ndarray:
+    """Which points of the LiDAR frame are seen in the image.
+
+    What `rect_points_in_view` says, in one compiled pass: several times faster on a whole scan,
+    not worth its start-up on a few points.
+
+    Args:
+        points: (N, 3 + C) float32 LiDAR frame, metres.
+        image_shape: (height, width).
+        calib: of the frame.
+
+    Returns:
+        (N,) bool.
+    """
+    points = np.ascontiguousarray(points, dtype=np.float32)
+    height, width = np.float32(image_shape[0]), np.float32(image_shape[1])
+    return _in_view(points, calib.lidar_to_rect_matrix, calib.P2, height, width)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _in_view(points, to_rect, p2, height, width):
+    """Divides pixels by the depth in the rectified frame, as `Calibration.rect_to_img` does."""
+    seen = np.empty(len(points), np.bool_)
+    for i in range(len(points)):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        rect_x = x * to_rect[0, 0] + y * to_rect[1, 0] + z * to_rect[2, 0] + to_rect[3, 0]
+        rect_y = x * to_rect[0, 1] + y * to_rect[1, 1] + z * to_rect[2, 1] + to_rect[3, 1]
+        rect_z = x * to_rect[0, 2] + y * to_rect[1, 2] + z * to_rect[2, 2] + to_rect[3, 2]
+        u = (rect_x * p2[0, 0] + rect_y * p2[0, 1] + rect_z * p2[0, 2] + p2[0, 3]) / rect_z
+        v = (rect_x * p2[1, 0] + rect_y * p2[1, 1] + rect_z * p2[1, 2] + p2[1, 3]) / rect_z
+        depth = rect_x * p2[2, 0] + rect_y * p2[2, 1] + rect_z * p2[2, 2] + p2[2, 3] - p2[2, 3]
+        seen[i] = (u >= 0) & (u < width) & (v >= 0) & (v < height) & (depth >= 0)
+    return seen

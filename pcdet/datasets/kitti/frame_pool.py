@@ -1,0 +1,97 @@
+"""The same work on every frame: on all cores, with a progress bar, errors name the frame."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from pcdet.utils.errors import DataError
+
+# Below this, starting processes costs more than it saves (a frame takes a few milliseconds).
+_LEAST_ITEMS_FOR_A_POOL = 64
+_CHUNK = 8
+
+_work: Callable[[Any], Any]
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def map_frames(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    names: Sequence[str],
+    num_workers: int,
+    description: str,
+) -> Iterator[Any]:
+    """Yield `function(item)` for every item, in order.
+
+    Args:
+        function: picklable where processes are spawned and not forked.
+        items: what it is called with.
+        names: the frame that each item belongs to, for errors.
+        num_workers: processes at most; few items, or one core, are worked on in this process.
+        description: what the progress bar says.
+
+    Raises:
+        DataError: of `function`, with the frame's name before the message.
+    """
+    workers = min(num_workers, available_cores())
+    calls = list(zip(names, items))
+    with tqdm(total=len(calls), desc=description, unit="frame") as bar:
+        for result in _results(_NamedErrors(function), calls, workers):
+            bar.update()
+            yield result
+
+
+def _results(
+    work: Callable[[tuple[str, Any]], Any], calls: list[tuple[str, Any]], workers: int
+) -> Iterator[Any]:
+    if workers <= 1 or len(calls) < _LEAST_ITEMS_FOR_A_POOL:
+        yield from map(work, calls)
+        return
+    # Forked workers have all modules loaded already. Elsewhere than on Linux fork is not safe.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    executor = ProcessPoolExecutor(workers, context, _start_worker, (work,))
+    try:
+        yield from executor.map(_call, calls, chunksize=_CHUNK)
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+class _NamedErrors:
+    """`function`, with the frame's name put before what it raises."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def __call__(self, call: tuple[str, Any]) -> Any:
+        name, item = call
+        try:
+            return self.function(item)
+        except DataError as error:
+            raise DataError(f"frame {name}: {error}") from error
+        except Exception as error:
+            raise RuntimeError(f"frame {name}: {type(error).__name__}: {error}") from error
+
+
+def _start_worker(work: Callable[[tuple[str, Any]], Any]) -> None:
+    """Keep what every call of this process needs; one thread, for torch's do not survive a fork."""
+    global _work
+    _work = work
+    torch.set_num_threads(1)
+
+
+def _call(call: tuple[str, Any]) -> Any:
+    return _work(call)

@@ -1,0 +1,124 @@
+"""The ground as one plane, read from a planes file or found in a frame's points by RANSAC.
+
+A plane is [a, b, c, d] with a x + b y + c z + d = 0 in the rectified camera frame, its normal of
+length 1 and pointing up (b < 0, for y points down).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from pcdet.utils.calibration import Calibration
+from pcdet.utils.errors import DataError
+
+# Where ground is looked for, in the LiDAR frame (metres); the sensor is about 1.7 m above it.
+_X_RANGE = (3.0, 60.0)
+_Y_LIMIT = 20.0
+_Z_RANGE = (-3.0, -1.0)
+# One point of each square metre is kept, so that the far ground, which few points hit, counts as
+# much as the near: with all points the plane tilts and is 0.6 m off at 60 m.
+_CELL = 1.0
+_NUM_SAMPLES = 128
+_INLIER_DISTANCE = 0.1
+_NUM_REFINEMENTS = 3
+# cos(14 degrees): steeper planes are walls or chance, not road.
+_LEAST_UPRIGHT = 0.97
+_LEAST_POINTS = 20
+# KITTI's camera is 1.65 m above the road.
+_FLAT_GROUND = np.array([0.0, -1.0, 0.0, 1.65])
+
+
+def read_road_plane(plane_file: str | os.PathLike) -> np.ndarray:
+    """Read `planes/<id>.txt`: three lines of header, then the plane's four numbers.
+
+    Returns:
+        (4,) float64 plane.
+
+    Raises:
+        DataError: the file cannot be read or holds no plane.
+    """
+    path = Path(plane_file)
+    expected = "expected 4 numbers on line 4"
+    try:
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        plane = np.array([float(word) for word in lines[3].split()])
+    except OSError as error:
+        raise DataError(f"{path}: road plane cannot be read: {error.strerror}") from error
+    except (IndexError, ValueError) as error:
+        raise DataError(f"{path}: {expected}: {error}") from error
+    norm = np.linalg.norm(plane[:3])
+    if plane.shape != (4,) or not np.isfinite(plane).all() or norm == 0:
+        raise DataError(f"{path}: {expected}, got {lines[3]!r}")
+    return plane / (-norm if plane[1] > 0 else norm)
+
+
+def estimate_road_plane(
+    points: np.ndarray, calib: Calibration, rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """Find the road in a frame's points.
+
+    RANSAC with the truncated squared distance as its loss (MSAC, Torr and Zisserman 2000), then
+    least squares on the inliers.
+
+    Args:
+        points: (N, 3 + C) LiDAR frame, metres.
+        calib: of the frame.
+        rng: draws the samples.
+
+    Returns:
+        (4,) float64 plane; flat ground below KITTI's camera if the points show no road.
+    """
+    rng = np.random.default_rng() if rng is None else rng
+    candidates = calib.lidar_to_rect(_thin_out(points[:, :3])).astype(np.float64)
+    if len(candidates) < _LEAST_POINTS:
+        return _FLAT_GROUND.copy()
+    planes = _planes_through(candidates[rng.integers(len(candidates), size=(_NUM_SAMPLES, 3))])
+    if not len(planes):
+        return _FLAT_GROUND.copy()
+    squared = (planes[:, :3] @ candidates.T + planes[:, 3:]) ** 2
+    plane = planes[np.minimum(squared, _INLIER_DISTANCE**2).sum(axis=1).argmin()]
+    for _ in range(_NUM_REFINEMENTS):
+        inliers = candidates[np.abs(candidates @ plane[:3] + plane[3]) < _INLIER_DISTANCE]
+        if len(inliers) < _LEAST_POINTS:
+            return _FLAT_GROUND.copy()
+        plane = _least_squares_plane(inliers)
+    return plane
+
+
+def _thin_out(points: np.ndarray) -> np.ndarray:
+    """One point (the first) of each cell of a grid over the part of (N, 3) that may be road."""
+    x, y, z = points.T
+    near = np.flatnonzero(
+        (x > _X_RANGE[0])
+        & (x < _X_RANGE[1])
+        & (np.abs(y) < _Y_LIMIT)
+        & (z > _Z_RANGE[0])
+        & (z < _Z_RANGE[1])
+    )
+    column = ((y[near] + _Y_LIMIT) / _CELL).astype(np.int32)
+    row = (x[near] / _CELL).astype(np.int32)
+    _, first = np.unique(row * round(2 * _Y_LIMIT / _CELL) + column, return_index=True)
+    return points[near[first]]
+
+
+def _planes_through(triples: np.ndarray) -> np.ndarray:
+    """Planes (K, 4) through those of the (S, 3, 3) triples of points that span an upright one."""
+    origin = triples[:, 0]
+    normals = np.cross(triples[:, 1] - origin, triples[:, 2] - origin)
+    lengths = np.linalg.norm(normals, axis=1)
+    upright = np.abs(normals[:, 1]) > _LEAST_UPRIGHT * np.maximum(lengths, 1e-6)
+    normals, origin = normals[upright] / lengths[upright, None], origin[upright]
+    normals *= -np.sign(normals[:, 1:2])
+    return np.column_stack((normals, -(normals * origin).sum(axis=1)))
+
+
+def _least_squares_plane(points: np.ndarray) -> np.ndarray:
+    """The plane (4,) with the least sum of squared distances to (N, 3) points."""
+    mean = points.mean(axis=0)
+    offset = points - mean
+    normal = np.linalg.eigh(offset.T @ offset)[1][:, 0]
+    normal = -normal if normal[1] > 0 else normal
+    return np.append(normal, -normal @ mean)

@@ -1,0 +1,379 @@
+"""KITTI's 3D object data set: its files, its infos and ground-truth database, its samples.
+
+    python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos
+
+The data folder is laid out as KITTI's own: ImageSets/{train,val,test}.txt with a frame name on each
+line, training/{calib,image_2,label_2,velodyne} and optionally training/planes, and testing/ alike
+without labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
+from pcdet.datasets.dataset import DatasetTemplate
+from pcdet.datasets.kitti import ground_database, splits
+from pcdet.datasets.kitti.annotations import BoxFilter, annotate_batch, write_annotation
+from pcdet.datasets.kitti.camera_view import points_in_view
+from pcdet.datasets.kitti.frame_pool import available_cores, map_frames
+from pcdet.datasets.kitti.kitti_eval import get_official_eval_result
+from pcdet.datasets.kitti.kitti_eval.reading import read_split
+from pcdet.datasets.kitti.kitti_files import KittiFiles
+from pcdet.datasets.kitti.kitti_infos import DONT_CARE, build_info, load_infos
+from pcdet.utils.calibration import Calibration
+from pcdet.utils.common_utils import create_logger
+from pcdet.utils.errors import DataError, PcdetError
+from pcdet.utils.io_utils import atomic_write, save_pickle
+
+_COMMAND = "python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
+_LOGGER = logging.getLogger("pcdet.datasets.kitti")
+
+
+class BaseKittiDataset(KittiFiles, DatasetTemplate):
+    """One split of KITTI: its files, its infos and its ground-truth database.
+
+    Attributes:
+        root_path: the data folder.
+        split: name of the split.
+        root_split_path: its training/ or testing/ folder.
+        sample_id_list: names of the split's frames; None if ImageSets does not list it.
+    """
+
+    def __init__(self, root_path: str | os.PathLike, split: str = "train") -> None:
+        super().__init__()
+        self.root_path = Path(root_path)
+        self.set_split(split)
+
+    def set_split(self, split: str) -> None:
+        """Turn to another split: train, val, test or any other that ImageSets lists."""
+        self.split = split
+        self.root_split_path = self.root_path / ("testing" if split == "test" else "training")
+        path = splits.split_path(self.root_path, split)
+        self.sample_id_list = read_split(path) if path.exists() else None
+
+    def check_listed(self) -> None:
+        """Raise a DataError that says what is expected, if ImageSets does not list the split."""
+        if self.sample_id_list is None:
+            raise splits.missing_split(splits.split_path(self.root_path, self.split))
+
+    def get_infos(
+        self,
+        num_workers: int = 4,
+        has_label: bool = True,
+        count_inside_pts: bool = True,
+        sample_id_list: Sequence[str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Collect the infos of the split's frames, in order.
+
+        Args:
+            num_workers: processes at most.
+            has_label: add `annos`.
+            count_inside_pts: count the points that the camera sees of each object.
+            sample_id_list: frames to take instead of all of the split.
+
+        Returns:
+            Infos, see `kitti_infos.build_info`.
+
+        Raises:
+            DataError: the split is not listed, or a file of a frame is missing or broken.
+        """
+        if sample_id_list is None:
+            self.check_listed()
+        frames = self.sample_id_list if sample_id_list is None else sample_id_list
+        work = functools.partial(
+            build_info, dataset=self, has_label=has_label, count_inside_pts=count_inside_pts
+        )
+        return list(map_frames(work, frames, frames, num_workers, f"infos of {self.split}"))
+
+    def create_groundtruth_database(
+        self,
+        info_path: str | os.PathLike | None = None,
+        used_classes: Sequence[str] | None = None,
+        split: str = "train",
+        save_path: str | os.PathLike | None = None,
+        num_workers: int = 4,
+    ) -> None:
+        """Cut all labelled objects out of a split's frames, for ground-truth sampling.
+
+        Writes gt_database/<id>_<class>_<k>.bin, kitti_dbinfos_<split>.pkl and the packed points.
+
+        Args:
+            info_path: infos of the split; None for kitti_infos_<split>.pkl in `save_path`.
+            used_classes: classes to list in the dbinfos; None for all.
+            split: name of the split, for the names of the files.
+            save_path: where they go; None for the data folder.
+            num_workers: processes at most.
+
+        Raises:
+            DataError: the infos or points cannot be read.
+        """
+        root = self.root_path if save_path is None else Path(save_path)
+        infos = load_infos(info_path or root / f"kitti_infos_{split}.pkl", has_label=True)
+        folder = ground_database.database_dir(root, split)
+        ground_database.remove_leftovers(folder)
+        frames = [info["point_cloud"]["lidar_idx"] for info in infos]
+        work = functools.partial(ground_database.write_frame_objects, dataset=self, folder=folder)
+        objects = [
+            entry
+            for entries in map_frames(work, infos, frames, num_workers, f"objects of {split}")
+            for entry in entries
+        ]
+        dbinfos, points = ground_database.group_by_class(objects, used_classes)
+        path = ground_database.dbinfos_path(root, split)
+        with atomic_write(packed_points_path(path)) as file:
+            np.save(file, points)
+        save_pickle(dbinfos, path)
+        for name, entries in dbinfos.items():
+            _LOGGER.info("Database %s: %d", name, len(entries))
+
+
+class KittiDataset(BaseKittiDataset):
+    """Samples of KITTI for training and testing.
+
+    Attributes:
+        infos: of the frames, in the order of the samples.
+    """
+
+    def __init__(
+        self,
+        root_path: str | os.PathLike,
+        class_names: Sequence[str],
+        split: str,
+        training: bool,
+        logger: logging.Logger | None = None,
+        cfg: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Load the infos that the config lists.
+
+        Args:
+            root_path: the data folder; a path of the yaml below DATA_DIR is looked up in it.
+            class_names: classes to learn; label k is `class_names[k - 1]`.
+            split: train, val or test.
+            training: augment, and use the section TRAIN of the config, else TEST.
+            logger: where warnings go.
+            cfg: the whole config; None for the global one.
+
+        Raises:
+            ConfigError: a key or value of the config does not fit.
+            DataError: no info file is there, or one cannot be read.
+        """
+        super().__init__(root_path, split)
+        if cfg is None:
+            from pcdet.config import cfg
+        self.configure(
+            data_config=cfg.DATA_CONFIG,
+            class_names=class_names,
+            training=training,
+            part_targets=cfg.MODEL.RPN.BACKBONE.get("TARGET_CONFIG"),
+            logger=logger,
+        )
+        self._fov_points_only = bool(cfg.DATA_CONFIG.FOV_POINTS_ONLY)
+        self._box_filter = BoxFilter.from_config(cfg.MODEL.TEST.BOX_FILTER)
+        info_paths = cfg.DATA_CONFIG["TRAIN" if training else "TEST"].INFO_PATH
+        self.infos = self._load_infos([self.resolve_path(path) for path in info_paths])
+        self._road_planes = {
+            info["point_cloud"]["lidar_idx"]: info["road_plane"]
+            for info in self.infos
+            if "road_plane" in info
+        }
+        if training and self.augmentor.needs_road_plane and not self.planes_path.is_dir():
+            self.logger.info(
+                "%s is missing: ground planes are estimated from the points", self.planes_path
+            )
+
+    def _load_infos(self, paths: list[Path]) -> list[dict[str, Any]]:
+        """The infos of all files that are there; at least one must be."""
+        present = [path for path in paths if path.exists()]
+        if not present:
+            names = ", ".join(map(str, paths)) or "INFO_PATH is empty"
+            raise DataError(f"no info file is there ({names}); make them with `{_COMMAND}`")
+        for path in paths:
+            if path not in present:
+                self.logger.warning("%s of INFO_PATH is missing and left out", path)
+        return [info for path in present for info in load_infos(path)]
+
+    @property
+    def sample_ids(self) -> list[str]:
+        """Names of the frames, in the order of the samples."""
+        return [info["point_cloud"]["lidar_idx"] for info in self.infos]
+
+    def __len__(self) -> int:
+        return len(self.infos)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Sample `index` of the current epoch, see `DatasetTemplate.prepare_data`."""
+        index = range(len(self))[index]
+        info = self.infos[index]
+        sample_idx = info["point_cloud"]["lidar_idx"]
+        image_shape = info["image"]["image_shape"]
+        calib = Calibration.from_info(info["calib"])
+        points = self.get_lidar(sample_idx)
+        if self._fov_points_only:
+            points = points[points_in_view(points, image_shape, calib)]
+        input_dict = {
+            "sample_idx": sample_idx,
+            "points": points,
+            "calib": calib,
+            "image_shape": image_shape,
+        }
+        if "annos" in info:
+            names = info["annos"]["name"]
+            input_dict["gt_names"] = names[names != DONT_CARE]
+            input_dict["gt_boxes_lidar"] = info["annos"]["gt_boxes_lidar"]
+        rng = self.sample_rng(index)
+        return self.prepare_data(input_dict, has_label="annos" in info, rng=rng)
+
+    def get_road_plane(self, idx: str) -> np.ndarray:
+        """The ground plane (4,) of a frame; an estimated one comes from the infos."""
+        if self.has_road_plane(idx):
+            return super().get_road_plane(idx)
+        if idx not in self._road_planes:
+            self._road_planes[idx] = super().get_road_plane(idx)
+        return self._road_planes[idx]
+
+    def generate_annotations(
+        self,
+        batch: Mapping[str, Any],
+        pred_dicts: Sequence[Mapping[str, Any]],
+        class_names: Sequence[str],
+        save_to_file: bool = False,
+        output_dir: str | os.PathLike | None = None,
+    ) -> list[dict[str, Any]]:
+        """Turn the predictions of a batch into KITTI annotations.
+
+        Args:
+            batch: sample_idx, calib and image_shape of B frames.
+            pred_dicts: of each frame boxes (N, 7), scores (N,) and labels (N,).
+            class_names: label k is `class_names[k - 1]`.
+            save_to_file: also write one result file a frame.
+            output_dir: where they go.
+
+        Returns:
+            B annotations, see `annotations.predictions_to_annotation`.
+        """
+        annos = annotate_batch(batch, pred_dicts, class_names, self._box_filter)
+        if save_to_file:
+            if output_dir is None:
+                raise ValueError("save_to_file needs an output_dir")
+            for anno in annos:
+                write_annotation(anno, output_dir)
+        return annos
+
+    def evaluation(
+        self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
+    ) -> tuple[str, dict[str, float | None]]:
+        """KITTI's AP of annotations of all frames, in the order of the samples.
+
+        Returns:
+            The table, and AP by tag, see `kitti_eval.get_official_eval_result`.
+        """
+        has_label = all("annos" in info for info in self.infos)
+        gt_annos = [info["annos"] for info in self.infos] if has_label else None
+        return get_official_eval_result(gt_annos, det_annos, class_names)
+
+
+def create_kitti_infos(
+    data_path: str | os.PathLike, save_path: str | os.PathLike, workers: int = 4
+) -> None:
+    """Write the infos of all splits and the ground-truth database of the training split.
+
+    A test split that ImageSets does not list, or whose frames are not there, is left out.
+
+    Args:
+        data_path: the data folder.
+        save_path: where kitti_infos_*.pkl, kitti_dbinfos_train.* and gt_database go.
+        workers: processes at most.
+
+    Raises:
+        DataError: a file is missing or broken; it and its frame are named.
+    """
+    save_path = Path(save_path)
+    train, val, test = (BaseKittiDataset(data_path, split) for split in ("train", "val", "test"))
+    for dataset in (train, val):
+        dataset.check_listed()
+    if not train.planes_path.is_dir():
+        _LOGGER.info(
+            "%s is missing: ground planes are estimated from the points and kept in the infos",
+            train.planes_path,
+        )
+    infos = [dataset.get_infos(num_workers=workers) for dataset in (train, val)]
+    for split, split_infos in zip(("train", "val", "trainval"), (*infos, infos[0] + infos[1])):
+        _save_infos(split_infos, save_path, split)
+    if test.sample_id_list is None or not test.root_split_path.is_dir():
+        _LOGGER.info("No test split in %s: it is left out", data_path)
+    else:
+        test_infos = test.get_infos(num_workers=workers, has_label=False, count_inside_pts=False)
+        _save_infos(test_infos, save_path, "test")
+    train.create_groundtruth_database(save_path=save_path, num_workers=workers)
+    _LOGGER.info("Data preparation done")
+
+
+def _save_infos(infos: list[dict[str, Any]], save_path: Path, split: str) -> None:
+    path = save_path / f"kitti_infos_{split}.pkl"
+    save_pickle(infos, path)
+    _LOGGER.info("Infos of %d frames of %s are saved to %s", len(infos), split, path)
+
+
+def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    from pcdet.config import cfg
+
+    parser = argparse.ArgumentParser(prog=_COMMAND.rsplit(" ", 1)[0], description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    create = commands.add_parser(
+        "create_kitti_infos",
+        help="write the infos of all splits and the ground-truth database",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    create.add_argument(
+        "--data_path", type=Path, default=cfg.ROOT_DIR / "data" / "kitti", help="the data folder"
+    )
+    create.add_argument(
+        "--save_path", type=Path, help="where the files go, the data folder if not given"
+    )
+    create.add_argument("--workers", type=int, default=available_cores(), help="processes at most")
+    create.add_argument(
+        "--make_random_split",
+        type=int,
+        metavar="SEED",
+        help="first write ImageSets by dividing the labelled frames at random; this is not the "
+        "standard split, and results on it cannot be compared with published ones",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    args = _parse_args(argv)
+    create_logger()
+    try:
+        if args.make_random_split is not None:
+            written = splits.write_random_split(args.data_path, args.make_random_split)
+            _LOGGER.warning(
+                "A random split of seed %d is written to %s (%s). It is not KITTI's standard "
+                "split: results cannot be compared with published ones",
+                args.make_random_split,
+                args.data_path / "ImageSets",
+                ", ".join(f"{name} {len(frames)}" for name, frames in written.items()),
+            )
+        create_kitti_infos(args.data_path, args.save_path or args.data_path, args.workers)
+    except PcdetError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; run the command again to make the files\n")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

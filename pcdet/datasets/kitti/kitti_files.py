@@ -1,0 +1,84 @@
+"""The files of a KITTI frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pcdet.datasets.kitti.camera_view import read_png_shape, rect_points_in_view
+from pcdet.datasets.kitti.ground_plane import estimate_road_plane, read_road_plane
+from pcdet.utils.calibration import Calibration
+from pcdet.utils.errors import DataError
+from pcdet.utils.object3d_utils import Object3d, get_objects_from_label
+
+NUM_POINT_FEATURES = 4
+
+
+class KittiFiles:
+    """Reads what lies in a training/ or testing/ folder, frame by frame.
+
+    A file that is missing or broken raises a DataError that names it.
+
+    Attributes:
+        root_split_path: the folder.
+    """
+
+    root_split_path: Path
+
+    def get_lidar(self, idx: str) -> np.ndarray:
+        """(N, 4) float32 points of a frame: x, y, z in metres, LiDAR frame, and intensity."""
+        path = self.root_split_path / "velodyne" / f"{idx}.bin"
+        try:
+            points = np.fromfile(path, dtype=np.float32)
+            size = path.stat().st_size
+        except OSError as error:
+            raise DataError(f"{path}: points cannot be read: {error.strerror}") from error
+        point_size = NUM_POINT_FEATURES * points.itemsize
+        if size % point_size:
+            raise DataError(
+                f"{path}: expected a multiple of {point_size} bytes (x, y, z, intensity as "
+                f"float32), got {size}: the file is truncated"
+            )
+        return points.reshape(-1, NUM_POINT_FEATURES)
+
+    def get_image_shape(self, idx: str) -> np.ndarray:
+        """(2,) int32 height and width of a frame's image, read from its header."""
+        return read_png_shape(self.root_split_path / "image_2" / f"{idx}.png")
+
+    def get_label(self, idx: str) -> list[Object3d]:
+        """The labelled objects of a frame, DontCare regions included."""
+        return get_objects_from_label(self.root_split_path / "label_2" / f"{idx}.txt")
+
+    def get_calib(self, idx: str) -> Calibration:
+        """The calibration of a frame."""
+        return Calibration(self.root_split_path / "calib" / f"{idx}.txt")
+
+    @property
+    def planes_path(self) -> Path:
+        """Folder of the planes files, which KITTI itself does not have."""
+        return self.root_split_path / "planes"
+
+    def _plane_path(self, idx: str) -> Path:
+        return self.planes_path / f"{idx}.txt"
+
+    def has_road_plane(self, idx: str) -> bool:
+        """Whether a frame has a planes file."""
+        return self._plane_path(idx).is_file()
+
+    def get_road_plane(self, idx: str) -> np.ndarray:
+        """The ground plane of a frame: from its planes file, else estimated from its points.
+
+        Returns:
+            (4,) float64 [a, b, c, d] with ax + by + cz + d = 0 in the rectified camera frame, the
+            normal of length 1 and pointing up.
+        """
+        if self.has_road_plane(idx):
+            return read_road_plane(self._plane_path(idx))
+        rng = np.random.default_rng(0)
+        return estimate_road_plane(self.get_lidar(idx), self.get_calib(idx), rng=rng)
+
+    @staticmethod
+    def get_fov_flag(pts_rect: np.ndarray, img_shape: np.ndarray, calib: Calibration) -> np.ndarray:
+        """Which points (N, 3) of the rectified camera frame lie in the image: (N,) bool."""
+        return rect_points_in_view(pts_rect, img_shape, calib)

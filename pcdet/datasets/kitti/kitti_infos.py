@@ -1,0 +1,190 @@
+"""The info of one frame: what is known about it without opening its images and points again."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+
+from pcdet.datasets.kitti.camera_view import rect_points_in_view
+from pcdet.datasets.kitti.ground_plane import estimate_road_plane
+from pcdet.datasets.kitti.kitti_files import NUM_POINT_FEATURES, KittiFiles
+from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
+from pcdet.utils.box_utils import CENTER, DIMS, RZ, H, L, W, enlarge_box3d
+from pcdet.utils.calibration import Calibration
+from pcdet.utils.errors import DataError
+from pcdet.utils.io_utils import load_pickle
+from pcdet.utils.object3d_utils import Object3d
+
+DONT_CARE = "DontCare"
+# Metres, wider than any rounding: boxes grown by it preselect points.
+_MARGIN = 0.01
+
+
+_INFO_KEYS = {
+    "point_cloud": ("lidar_idx",),
+    "image": ("image_shape",),
+    "calib": ("P2", "R0_rect", "Tr_velo_to_cam"),
+}
+_ANNO_KEYS = ("name", "difficulty", "bbox", "score", "gt_boxes_lidar")
+
+
+def load_infos(path: str | os.PathLike, has_label: bool = False) -> list[dict[str, Any]]:
+    """Read an info file, and check that every info has the keys that this package uses.
+
+    Args:
+        path: kitti_infos_<split>.pkl.
+        has_label: every frame must have `annos`.
+
+    Raises:
+        DataError: the file cannot be read, or an info lacks a key.
+    """
+    infos = load_pickle(path)
+    if not isinstance(infos, list):
+        raise DataError(f"{path}: expected a list of infos, got a {type(infos).__name__}")
+    for number, info in enumerate(infos):
+        sections = dict(_INFO_KEYS)
+        if has_label or (isinstance(info, dict) and "annos" in info):
+            sections["annos"] = _ANNO_KEYS
+        for section, keys in sections.items():
+            found = info.get(section) if isinstance(info, dict) else None
+            missing = [k for k in keys if not isinstance(found, dict) or k not in found]
+            if missing:
+                raise DataError(
+                    f"{path}: info {number}: {section} lacks {missing}; expected the infos that "
+                    "create_kitti_infos writes"
+                )
+    return infos
+
+
+def build_info(
+    sample_idx: str, dataset: KittiFiles, has_label: bool, count_inside_pts: bool
+) -> dict[str, Any]:
+    """Collect the info of one frame, with the keys, shapes and dtypes of PCDet v0.1.
+
+    Args:
+        sample_idx: the frame.
+        dataset: reads its files.
+        has_label: add `annos`.
+        count_inside_pts: also read the points, to add `num_points_in_gt` to `annos` and, for a
+            frame without a planes file, `road_plane`, the ground estimated from them.
+
+    Returns:
+        point_cloud, image, calib and, with labels, annos, see `object_annotations`.
+    """
+    calib = dataset.get_calib(sample_idx)
+    image_shape = dataset.get_image_shape(sample_idx)
+    info = {
+        "point_cloud": {"num_features": NUM_POINT_FEATURES, "lidar_idx": sample_idx},
+        "image": {"image_idx": sample_idx, "image_shape": image_shape},
+        "calib": {
+            "P2": _as_4x4(calib.P2, np.float64),
+            "R0_rect": _as_4x4(calib.R0, np.float32),
+            "Tr_velo_to_cam": _as_4x4(calib.V2C, np.float64),
+        },
+    }
+    if not has_label:
+        return info
+    info["annos"] = annos = object_annotations(dataset.get_label(sample_idx), calib)
+    if count_inside_pts:
+        points = dataset.get_lidar(sample_idx)
+        annos["num_points_in_gt"] = _count_points_in_view(points, annos, image_shape, calib)
+        if not dataset.has_road_plane(sample_idx):
+            info["road_plane"] = estimate_road_plane(points, calib, rng=np.random.default_rng(0))
+    return info
+
+
+def _as_4x4(matrix: np.ndarray, dtype: type) -> np.ndarray:
+    extended = np.eye(4, dtype=dtype)
+    extended[: matrix.shape[0], : matrix.shape[1]] = matrix
+    return extended
+
+
+def object_annotations(objects: list[Object3d], calib: Calibration) -> dict[str, np.ndarray]:
+    """Labels as arrays; DontCare regions come last, whatever their place in the file.
+
+    Args:
+        objects: G labels, M of them not DontCare.
+        calib: of the frame.
+
+    Returns:
+        name (G,) str; truncated, occluded, alpha, rotation_y, score (G,) float64; bbox (G, 4)
+        float32; dimensions (G, 3) float64 l, h, w; location (G, 3) float32; difficulty, index
+        (G,) int32, index -1 for DontCare; gt_boxes_lidar (M, 7) float64 LiDAR boxes.
+    """
+    objects = sorted(objects, key=lambda obj: obj.cls_type == DONT_CARE)
+    num_objects = sum(obj.cls_type != DONT_CARE for obj in objects)
+    index = np.arange(len(objects), dtype=np.int32)
+    index[num_objects:] = -1
+    columns = {
+        "name": ([obj.cls_type for obj in objects], np.str_, ()),
+        "truncated": ([obj.truncation for obj in objects], np.float64, ()),
+        "occluded": ([obj.occlusion for obj in objects], np.float64, ()),
+        "alpha": ([obj.alpha for obj in objects], np.float64, ()),
+        "bbox": ([obj.box2d for obj in objects], np.float32, (4,)),
+        "dimensions": ([(obj.l, obj.h, obj.w) for obj in objects], np.float64, (3,)),
+        "location": ([obj.loc for obj in objects], np.float32, (3,)),
+        "rotation_y": ([obj.ry for obj in objects], np.float64, ()),
+        "score": ([obj.score for obj in objects], np.float64, ()),
+        "difficulty": ([obj.level for obj in objects], np.int32, ()),
+    }
+    annos = {
+        key: np.array(values, dtype=dtype).reshape(-1, *shape)
+        for key, (values, dtype, shape) in columns.items()
+    }
+    length, height, width = annos["dimensions"][:num_objects].T
+    boxes = np.empty((num_objects, 7))
+    boxes[:, CENTER] = calib.rect_to_lidar(annos["location"][:num_objects])
+    boxes[:, W], boxes[:, L], boxes[:, H] = width, length, height
+    boxes[:, RZ] = annos["rotation_y"][:num_objects]
+    return {**annos, "index": index, "gt_boxes_lidar": boxes}
+
+
+def points_of_boxes(points: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
+    """Which points lie in which box, by the op's rule in float32.
+
+    Args:
+        points: (N, 3 + C) float32 LiDAR frame.
+        boxes: (M, 7) LiDAR boxes.
+
+    Returns:
+        M arrays of indices into the points, in rising order.
+    """
+    inside = roiaware_pool3d_utils.points_in_boxes_cpu(
+        torch.from_numpy(points[:, :3]), torch.from_numpy(boxes.astype(np.float32))
+    )
+    return [np.flatnonzero(row) for row in inside.numpy()]
+
+
+def points_in_closed_box(points: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Which points (N, 3) lie in a LiDAR box (7,) or on its faces, in float64: (N,) bool."""
+    offset = points[:, :3].astype(np.float64) - box[CENTER]
+    cos, sin = np.cos(box[RZ]), np.sin(box[RZ])
+    across = offset[:, 0] * cos - offset[:, 1] * sin
+    along = offset[:, 0] * sin + offset[:, 1] * cos
+    half_width, half_length, height = box[DIMS] / (2, 2, 1)
+    return (
+        (np.abs(across) <= half_width)
+        & (np.abs(along) <= half_length)
+        & (offset[:, 2] >= 0)
+        & (offset[:, 2] <= height)
+    )
+
+
+def _count_points_in_view(
+    points: np.ndarray,
+    annos: dict[str, np.ndarray],
+    image_shape: np.ndarray,
+    calib: Calibration,
+) -> np.ndarray:
+    """Points (G,) int32 that the camera sees of each object; -1 for DontCare."""
+    counts = np.full(len(annos["name"]), -1, dtype=np.int32)
+    boxes = annos["gt_boxes_lidar"]
+    for k, near in enumerate(points_of_boxes(points, enlarge_box3d(boxes, _MARGIN))):
+        candidates = points[near, :3]
+        inside = candidates[points_in_closed_box(candidates, boxes[k])]
+        in_view = rect_points_in_view(calib.lidar_to_rect(inside), image_shape, calib)
+        counts[k] = np.count_nonzero(in_view)
+    return counts

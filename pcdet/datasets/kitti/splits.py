@@ -1,0 +1,69 @@
+"""The lists of frames in `ImageSets`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from pcdet.utils.errors import DataError
+from pcdet.utils.io_utils import atomic_write
+
+# KITTI's usual split gives about half of the 7481 labelled frames to training: 3712.
+_TRAIN_SHARE = 0.5
+
+
+def split_path(root_path: str | os.PathLike, split: str) -> Path:
+    """File that lists the frames of a split."""
+    return Path(root_path) / "ImageSets" / f"{split}.txt"
+
+
+def missing_split(path: Path) -> DataError:
+    """The error for a split that is needed and not there."""
+    return DataError(
+        f"{path}: missing; expected one frame name such as 000123 on each line. The standard "
+        "KITTI split (3712 training and 3769 validation frames) comes with every KITTI detector; "
+        "`create_kitti_infos --make_random_split SEED` draws one of your own"
+    )
+
+
+def write_random_split(root_path: str | os.PathLike, seed: int) -> dict[str, list[str]]:
+    """Divide the labelled frames at random and write `ImageSets/{train,val,test}.txt`.
+
+    Files of these names are not overwritten.
+
+    Args:
+        root_path: the data set; its frames are those of training/label_2 and testing/velodyne.
+        seed: decides the division.
+
+    Returns:
+        Split to frame names, of the files that were written.
+
+    Raises:
+        DataError: a train or val split is there already, or no labels are.
+    """
+    root = Path(root_path)
+    for split in ("train", "val"):
+        if split_path(root, split).exists():
+            raise DataError(
+                f"{split_path(root, split)}: exists already; a random split was not written"
+            )
+    labelled = sorted(path.stem for path in (root / "training" / "label_2").glob("*.txt"))
+    if len(labelled) < 2:
+        raise DataError(
+            f"{root / 'training' / 'label_2'}: expected labels <frame>.txt, two at least"
+        )
+    order = np.random.default_rng(seed).permutation(len(labelled))
+    chosen = set(order[: round(_TRAIN_SHARE * len(labelled))].tolist())
+    splits = {
+        "train": [name for k, name in enumerate(labelled) if k in chosen],
+        "val": [name for k, name in enumerate(labelled) if k not in chosen],
+    }
+    unlabelled = sorted(path.stem for path in (root / "testing" / "velodyne").glob("*.bin"))
+    if unlabelled and not split_path(root, "test").exists():
+        splits["test"] = unlabelled
+    for split, names in splits.items():
+        with atomic_write(split_path(root, split)) as file:
+            file.write("".join(f"{name}\n" for name in names).encode())
+    return splits
