@@ -213,6 +213,11 @@ def _object_filter(prepare: Mapping[str, Any]) -> Any:
 
 def _read_infos(path: Path) -> list[dict[str, Any]]:
     """The infos of all objects of a database, in the order of the file."""
+    if not path.exists():
+        raise DataError(
+            f"{path}: the database infos for ground-truth sampling are missing; for KITTI, make "
+            "them with `python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos`"
+        )
     database = load_pickle(path)
     try:
         infos = [info for objects in database.values() for info in objects]

@@ -45,7 +45,7 @@ def make_scene(seed, num_boxes=12):
 
 
 def local_places(points, boxes):
-    """(M, N, 3) distance from the middle of each box along its axes, over its size: inside if < 0.5."""
+    """(M, N, 3) distances from the middle of each box over its sizes: inside if all are < 0.5."""
     offset = points[None, :, :3].astype(np.float64) - boxes[:, None, :3]
     cos, sin = np.cos(boxes[:, None, 6]), np.sin(boxes[:, None, 6])
     across = offset[..., 0] * cos - offset[..., 1] * sin
@@ -176,7 +176,9 @@ def test_points_under_two_moved_boxes_are_removed_too():
 def test_a_point_in_two_boxes_goes_with_the_first():
     boxes = np.array([[0.0, 0, 0, 2, 2, 1, 0], [0.5, 0, 0, 2, 2, 1, 0]])
     points = np.array([[0.2, 0, 0.5], [1.2, 0, 0.5]], np.float32)
-    moved = move_points_with_boxes(points, boxes, boxes + [[0, 10, 0, 0, 0, 0, 0], [0] * 7])
+    moved = move_points_with_boxes(
+        points, boxes, boxes + np.array([[0, 10, 0, 0, 0, 0, 0], [0] * 7])
+    )
     np.testing.assert_allclose(moved, [[0.2, 10, 0.5], [1.2, 0, 0.5]])
 
 

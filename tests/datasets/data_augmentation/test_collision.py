@@ -10,8 +10,8 @@ from pcdet.datasets.data_augmentation.collision import first_free_try, select_fr
 from pcdet.utils.box_utils import boxes3d_to_corners3d_lidar
 
 
-def box(x, y, w, l, rz=0.0):
-    return [x, y, 0.0, w, l, 1.0, rz]
+def box(x, y, width, length, rz=0.0):
+    return [x, y, 0.0, width, length, 1.0, rz]
 
 
 def collide(a, b):

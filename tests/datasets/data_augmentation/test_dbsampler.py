@@ -227,7 +227,7 @@ def test_config_errors(tmp_path, settings, message):
 
 
 def test_data_errors(tmp_path):
-    with pytest.raises(DataError, match=r"none\.pkl: cannot be read"):
+    with pytest.raises(DataError, match=r"none\.pkl: the database infos .* are missing"):
         make_sampler(tmp_path / "none.pkl")
     save_pickle([1, 2], tmp_path / "list.pkl")
     with pytest.raises(DataError, match=r"list\.pkl: expected a dict of lists"):

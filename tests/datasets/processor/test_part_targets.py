@@ -37,7 +37,7 @@ def test_by_hand():
 
 @pytest.mark.parametrize("rz", [0.3, np.pi / 2, -2.5])
 def test_places_turn_with_the_box(rz):
-    """At positive rz the box's own x axis points to (cos rz, -sin rz), its y to (sin rz, cos rz)."""
+    """The box's own x axis points to (cos rz, -sin rz), its y axis to (sin rz, cos rz)."""
     generator = PartTargetGenerator(extra_width=0.2)
     box = np.array([[5.0, 3, 1, 2, 4, 2, rz]])
     across, along = np.array([np.cos(rz), -np.sin(rz)]), np.array([np.sin(rz), np.cos(rz)])
