@@ -206,11 +206,11 @@ PCDET_HD T iou(const Solid<T>& a, const Solid<T>& b) {
 // along z. `local_x` runs along the length, `local_y` along the width.
 template <typename T>
 struct BoxInterior {
-  T x, y, z, half_w, half_l, half_h, cos, sin;  // z of the centre
+  T x, y, z, bottom, half_w, half_l, half_h, cos, sin;  // z of the centre
 
   static PCDET_HD BoxInterior from_box3d(const T* box) {
     const T angle = T(double(box[6]) + kHalfPi);
-    return {box[0],     box[1],     box[2] + box[5] / 2, box[3] / 2,
+    return {box[0],     box[1],     box[2] + box[5] / 2, box[2],         box[3] / 2,
             box[4] / 2, box[5] / 2, std::cos(angle),     std::sin(angle)};
   }
   PCDET_HD T local_x(T px, T py) const { return (px - x) * cos - (py - y) * sin; }
@@ -219,6 +219,31 @@ struct BoxInterior {
   PCDET_HD bool contains(T px, T py, T pz) const {
     return (std::abs(pz - z) <= half_h) & (std::abs(local_x(px, py)) < half_l) &
            (std::abs(local_y(px, py)) < half_w);
+  }
+};
+
+// The box cut into cells_x parts along its length, cells_y along its width, cells_z along its
+// height.
+struct BoxGrid {
+  int32_t cells_x, cells_y, cells_z;
+
+  PCDET_HD int64_t cells() const { return int64_t(cells_x) * cells_y * cells_z; }
+
+  // Index of the cell, z fastest, of a point that the box contains.
+  template <typename T>
+  PCDET_HD int32_t cell_of(const BoxInterior<T>& box, T px, T py, T pz) const {
+    const int32_t x = part(box.local_x(px, py) + box.half_l, box.half_l * 2, cells_x);
+    const int32_t y = part(box.local_y(px, py) + box.half_w, box.half_w * 2, cells_y);
+    const int32_t z = part(pz - box.bottom, box.half_h * 2, cells_z);
+    return (x * cells_y + y) * cells_z + z;
+  }
+
+ private:
+  // Which of the equal parts of [0, extent] holds the offset. The limits come before the cast: at a
+  // face, or in a box without extent, the quotient may be the number of parts, or no number.
+  template <typename T>
+  static PCDET_HD int32_t part(T offset, T extent, int32_t parts) {
+    return static_cast<int32_t>(lesser(greater(T(0), offset / (extent / parts)), T(parts - 1)));
   }
 };
 

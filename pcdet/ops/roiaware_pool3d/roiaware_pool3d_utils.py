@@ -1,14 +1,18 @@
-"""Which points lie in which box, on CPU and CUDA tensors.
+"""Which points lie in which box, and pooling of point features, on CPU and CUDA tensors.
 
 Points and boxes are in the LiDAR frame, metres and radians. A box is `[x, y, z, w, l, h, rz]`, z at
 the bottom face. A point is in a box if it is strictly inside along the box's length and width, and
 inside or on the boundary along z. The test is computed in the type of the arguments, float32 or
-float64 (all arguments alike). Arguments that do not fit raise a RuntimeError that names them.
+float64 (points and boxes alike). Arguments that do not fit raise a RuntimeError that names them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
 
 from pcdet.ops.common import load_extension
 
@@ -44,3 +48,106 @@ def points_in_boxes_gpu(points: torch.Tensor, boxes: torch.Tensor) -> torch.Tens
         (B, N) int32 index of the first box that holds the point, -1 if there is none.
     """
     return _ops.first_box_of_point(points.detach(), boxes.detach())
+
+
+def roiaware_pool3d(
+    rois: torch.Tensor,
+    pts: torch.Tensor,
+    pts_feature: torch.Tensor,
+    out_size: int | Sequence[int],
+    max_pts_each_voxel: int = 128,
+    pool_method: str = "max",
+) -> torch.Tensor:
+    """Cut each RoI into voxels and pool the features of the points in each; one frame at a time.
+
+    A point in several RoIs counts in each of them. The gradient reaches `pts_feature` alone.
+
+    Args:
+        rois: (R, 7) LiDAR boxes.
+        pts: (N, 3) x, y, z, of the dtype of `rois`.
+        pts_feature: (N, C) float32 or float64.
+        out_size: voxels along the length, width and height of a RoI; one number for all three.
+        max_pts_each_voxel: points that count in a voxel, the first in the order of `pts`.
+        pool_method: "max", or "avg" for the mean.
+
+    Returns:
+        (R, ox, oy, oz, C) of the dtype of `pts_feature`, zero in voxels without a point.
+
+    Raises:
+        ValueError: `pool_method` is neither "max" nor "avg".
+    """
+    if pool_method not in _POOLS:
+        raise ValueError(f"pool_method must be one of {sorted(_POOLS)}, got {pool_method!r}")
+    sizes = [out_size] * 3 if isinstance(out_size, int) else list(out_size)
+    lists = _ops.list_points(rois.detach(), pts.detach(), sizes, max_pts_each_voxel)
+    pooled = _POOLS[pool_method].apply(pts_feature, *lists)
+    return pooled.unflatten(1, sizes)
+
+
+class _MaxPool(torch.autograd.Function):
+    """(N, C) features to (R, voxels, C), by the lists of points of each RoI."""
+
+    @staticmethod
+    def forward(ctx, features: torch.Tensor, *lists: torch.Tensor) -> torch.Tensor:
+        pooled, argmax = _ops.max_pool(features, *lists)
+        ctx.save_for_backward(argmax, *lists)
+        return pooled
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        argmax, *lists = ctx.saved_tensors
+        return _ops.max_pool_backward(grad, argmax, *lists), None, None, None, None
+
+
+class _AveragePool(torch.autograd.Function):
+    """(N, C) features to (R, voxels, C), by the lists of points of each RoI."""
+
+    @staticmethod
+    def forward(ctx, features: torch.Tensor, *lists: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(*lists)
+        return _ops.average_pool(features, *lists)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _ops.average_pool_backward(grad, *ctx.saved_tensors), None, None, None, None
+
+
+_POOLS = {"max": _MaxPool, "avg": _AveragePool}
+
+
+class RoIAwarePool3d(nn.Module):
+    """`roiaware_pool3d` with its grid kept.
+
+    Args:
+        out_size: voxels along the length, width and height of a RoI; one number for all three.
+        max_pts_each_voxel: points that count in a voxel, the first in their order.
+    """
+
+    def __init__(self, out_size: int | Sequence[int], max_pts_each_voxel: int = 128):
+        super().__init__()
+        self.out_size = out_size
+        self.max_pts_each_voxel = max_pts_each_voxel
+
+    def forward(
+        self,
+        rois: torch.Tensor,
+        pts: torch.Tensor,
+        pts_feature: torch.Tensor,
+        pool_method: str = "max",
+    ) -> torch.Tensor:
+        """Pool the features of the points in each voxel of each RoI; see `roiaware_pool3d`.
+
+        Args:
+            rois: (R, 7) LiDAR boxes.
+            pts: (N, 3) x, y, z, of the dtype of `rois`.
+            pts_feature: (N, C) float32 or float64.
+            pool_method: "max", or "avg" for the mean.
+
+        Returns:
+            (R, ox, oy, oz, C), zero in voxels without a point.
+        """
+        return roiaware_pool3d(
+            rois, pts, pts_feature, self.out_size, self.max_pts_each_voxel, pool_method
+        )

@@ -2,6 +2,7 @@
 #include "iou3d_nms.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
 
 #include <vector>
@@ -11,8 +12,6 @@
 #include "greedy_nms.h"
 
 #ifdef WITH_CUDA
-#include <c10/cuda/CUDAGuard.h>
-
 #include "../../common/for_each_cuda.h"
 #endif
 
@@ -48,6 +47,7 @@ void check_pair(const at::Tensor& a, const at::Tensor& b, int64_t columns) {
 template <typename Device>
 at::Tensor overlap_bev(const at::Tensor& a, const at::Tensor& b) {
   check_pair(a, b, kBevColumns);
+  const c10::DeviceGuard guard(a.device());
   const at::Tensor result = at::empty({a.size(0), b.size(0)}, a.options());
   AT_DISPATCH_FLOATING_TYPES(a.scalar_type(), "overlap_bev", [&] {
     using Shape = Footprint<scalar_t>;
@@ -66,6 +66,7 @@ at::Tensor aligned_overlap_bev(const at::Tensor& a, const at::Tensor& b) {
   check_pair(a, b, kBevColumns);
   TORCH_CHECK(a.size(0) == b.size(0), "boxes_b must have as many rows as boxes_a, ", a.size(0),
               ", got ", b.size(0));
+  const c10::DeviceGuard guard(a.device());
   const at::Tensor result = at::empty({a.size(0)}, a.options());
   AT_DISPATCH_FLOATING_TYPES(a.scalar_type(), "aligned_overlap_bev", [&] {
     using Shape = Footprint<scalar_t>;
@@ -80,6 +81,7 @@ at::Tensor aligned_overlap_bev(const at::Tensor& a, const at::Tensor& b) {
 
 template <typename Device, template <typename> class FromBoxes, template <typename> class Shape>
 at::Tensor pairwise_iou(const at::Tensor& a, const at::Tensor& b) {
+  const c10::DeviceGuard guard(a.device());
   const at::Tensor result = at::empty({a.size(0), b.size(0)}, a.options());
   AT_DISPATCH_FLOATING_TYPES(a.scalar_type(), "pairwise_iou", [&] {
     using ShapeT = Shape<scalar_t>;
@@ -134,6 +136,7 @@ at::Tensor nms(const at::Tensor& boxes, const at::Tensor& scores, double thresho
   TORCH_CHECK(boxes.device() == scores.device(), "scores must be on the device of boxes, ",
               boxes.device(), ", got ", scores.device());
   TORCH_CHECK(threshold >= 0, "thresh must be an IoU of 0 or more, got ", threshold);
+  const c10::DeviceGuard guard(boxes.device());
   const at::Tensor order = scores.argsort(/*stable=*/true, /*dim=*/0, /*descending=*/true);
   const at::Tensor sorted = boxes.index_select(0, order);
   std::vector<int64_t> kept;

@@ -1,9 +1,11 @@
-// What both operators of this extension make of a tensor of boxes, on either device.
+// What the operators of this extension share: points in boxes, and the boxes made ready, on either
+// device.
 #pragma once
 
 #include <ATen/ATen.h>
 
 #include "../../common/for_each_cpu.h"
+#include "point_blocks.h"
 #include "points_in_boxes.h"
 
 #ifdef WITH_CUDA
@@ -16,6 +18,18 @@ template <typename T>
 BoxInterior<T>* interiors_in(const at::Tensor& memory) {
   return static_cast<BoxInterior<T>*>(memory.data_ptr());
 }
+
+#ifdef WITH_CUDA
+template <typename T>
+void run(Cuda, const PointsInBoxes<T>& item) {
+  Cuda::for_each(item.count, item);
+}
+
+template <typename T>
+void run(Cuda, const FirstBoxOfPoint<T>& item, int64_t frames) {
+  Cuda::for_each_pair(frames, item.count, item);
+}
+#endif
 
 // The BoxInterior of each box of (..., 7), in memory of torch's allocator.
 template <typename Device, typename T>

@@ -1,5 +1,6 @@
 // Points-in-boxes operators: checks, memory and the choice of the device.
 #include <ATen/ATen.h>
+#include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
 
 #include "../../common/tensor_checks.h"
@@ -9,23 +10,12 @@
 namespace pcdet {
 namespace {
 
-#ifdef WITH_CUDA
-template <typename T>
-void run(Cuda, const PointsInBoxes<T>& item) {
-  Cuda::for_each(item.count, item);
-}
-
-template <typename T>
-void run(Cuda, const FirstBoxOfPoint<T>& item, int64_t frames) {
-  Cuda::for_each_pair(frames, item.count, item);
-}
-#endif
-
 template <typename Device>
 at::Tensor points_in_boxes(const at::Tensor& points, const at::Tensor& boxes) {
   check_floats(points, "points", 2, kPointColumns);
   check_floats(boxes, "boxes", 2, kBoxColumns);
   check_alike(points, "points", boxes, "boxes");
+  const c10::DeviceGuard guard(points.device());
   const at::Tensor inside =
       at::empty({boxes.size(0), points.size(0)}, points.options().dtype(at::kInt));
   AT_DISPATCH_FLOATING_TYPES(points.scalar_type(), "points_in_boxes", [&] {
@@ -45,6 +35,7 @@ at::Tensor first_box_of_point(const at::Tensor& points, const at::Tensor& boxes)
   check_alike(points, "points", boxes, "boxes");
   TORCH_CHECK(points.size(0) == boxes.size(0), "boxes must have as many frames as points, ",
               points.size(0), ", got ", boxes.size(0));
+  const c10::DeviceGuard guard(points.device());
   const at::Tensor found =
       at::empty({points.size(0), points.size(1)}, points.options().dtype(at::kInt));
   AT_DISPATCH_FLOATING_TYPES(points.scalar_type(), "first_box_of_point", [&] {
