@@ -11,7 +11,7 @@ import torch
 from pcdet.datasets.sections import read_numbers, read_section
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.utils import box_utils
-from pcdet.utils.box_utils import CENTER, DIMS, RZ, H, Z
+from pcdet.utils.box_utils import CENTER, DIMS, RZ, H
 from pcdet.utils.errors import ConfigError
 
 _WHERE = "MODEL.RPN.BACKBONE.TARGET_CONFIG"
@@ -84,23 +84,21 @@ class PartTargetGenerator:
         bbox_reg_labels = None
         if self.mean_sizes is not None:
             bbox_reg_labels = np.zeros((num_voxels, 7), np.float32)
-        inside = _points_in_boxes(voxel_centers, gt_boxes)
         near = _points_in_boxes(
             voxel_centers, box_utils.enlarge_box3d(gt_boxes, extra_width=self.extra_width)
         )
+        nearby = np.flatnonzero(near.any(axis=0))  # few: the rest is background
+        near, centers = near[:, nearby], voxel_centers[nearby]
+        inside = _points_in_boxes(centers, gt_boxes)
         for k, box in enumerate(gt_boxes):
-            foreground = np.flatnonzero(inside[k])
+            foreground = nearby[inside[k]]
             seg_labels[foreground] = gt_classes[k]
-            seg_labels[near[k] & ~inside[k]] = -1
-            centers = voxel_centers[foreground]
-            part_labels[foreground] = _place_in_box(centers, box)
+            seg_labels[nearby[near[k] & ~inside[k]]] = -1
+            part_labels[foreground] = _place_in_box(centers[inside[k]], box)
             if bbox_reg_labels is not None:
-                mean = self.mean_sizes[gt_classes[k] - 1]
-                middle = box[CENTER].copy()
-                middle[Z] += box[H] / 2
-                bbox_reg_labels[foreground, CENTER] = middle - centers
-                bbox_reg_labels[foreground, DIMS] = (box[DIMS] - mean) / mean
-                bbox_reg_labels[foreground, RZ] = box[RZ]
+                bbox_reg_labels[foreground] = _box_residuals(
+                    centers[inside[k]], box, self.mean_sizes[gt_classes[k] - 1]
+                )
         return seg_labels, part_labels, bbox_reg_labels
 
 
@@ -116,3 +114,13 @@ def _place_in_box(points: np.ndarray, box: np.ndarray) -> np.ndarray:
     """(N, 3) points of the LiDAR frame as fractions of the box's w, l, h."""
     turned = box_utils.rotate_points_along_z((points - box[CENTER])[None], -box[None, RZ])[0]
     return np.clip(turned / box[DIMS] + [0.5, 0.5, 0], 0, 1)
+
+
+def _box_residuals(points: np.ndarray, box: np.ndarray, mean_size: np.ndarray) -> np.ndarray:
+    """(N, 7) vectors from points to the middle of their box, its relative size, and its rz."""
+    residuals = np.empty((len(points), 7))
+    middle = box[CENTER] + [0, 0, box[H] / 2]
+    residuals[:, CENTER] = middle - points
+    residuals[:, DIMS] = (box[DIMS] - mean_size) / mean_size
+    residuals[:, RZ] = box[RZ]
+    return residuals
