@@ -85,7 +85,7 @@ def start(args: argparse.Namespace) -> Run:
     cfg_from_yaml_file(common_utils.resolve_path(args.cfg_file, cfg.ROOT_DIR), cfg)
     cfg_from_list(args.set_cfgs, cfg)
     if args.data_dir is not None:
-        cfg.DATA_CONFIG.DATA_DIR = args.data_dir
+        cfg.DATA_CONFIG.DATA_DIR = str(Path(args.data_dir).resolve())
     logger = common_utils.create_logger()
     requested = None if args.device is None else _checked_device(args.device)
     processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1)))

@@ -34,8 +34,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--eval_all", action="store_true", help="test every checkpoint, waiting for new ones")
     add("--eval_tag", default="default", help="names this evaluation among those of the run")
     add("--start_epoch", type=int, default=0, help="with --eval_all: skip earlier epochs")
-    add("--max_waiting_mins", type=float, default=30,
-        help="with --eval_all: give up when no new checkpoint came for so long (default: 30)")  # fmt: skip
+    add("--max_waiting_mins", type=float, default=30, help="with --eval_all: give up when no new "
+        "checkpoint came for so long (default: 30)")  # fmt: skip
     add("--ckpt_dir", type=Path, help="with --eval_all: where the checkpoints are")
     add("--save_to_file", action="store_true", help="write the detections as KITTI txt files; on "
         "the test split also the zip for KITTI's server")  # fmt: skip

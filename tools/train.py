@@ -10,6 +10,7 @@ Started again with the same command it goes on from the newest checkpoint.
 from __future__ import annotations
 
 import argparse
+import secrets
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from train_utils.train_utils import resume_from_newest, train_model
 
 from pcdet.config import cfg
 from pcdet.datasets import build_dataloader
+from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.models import build_network, model_fn_decorator
 from pcdet.utils import common_utils
 from pcdet.utils.errors import ConfigError
@@ -34,9 +36,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--ckpt", help="checkpoint to go on from (default: the newest of this run, if any)")
     add("--pretrained_model", help="checkpoint whose weights to start with")
     add("--sync_bn", action="store_true", help="batch statistics over all GPUs")
-    add("--fix_random_seed", action="store_true", help="seed the initial weights too")
-    add("--seed", type=int, default=666, help="decides all augmentation and shuffling "
-        "(default: 666)")  # fmt: skip
+    add("--fix_random_seed", action="store_true", help="the same as --seed 666")
+    add("--seed", type=int, help="decides initial weights, shuffling and augmentation "
+        "(default: another one each time)")  # fmt: skip
     add("--ckpt_save_interval", type=int, default=2, help="epochs between checkpoints (default: 2)")
     add("--max_ckpt_save_num", type=int, default=30, help="newest checkpoints kept (default: 30)")
     add_common_arguments(parser)
@@ -47,9 +49,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def build_model(run: Run, train_set) -> torch.nn.Module:
-    if run.args.fix_random_seed:
-        common_utils.set_random_seed(run.args.seed)
+def choose_seed(args: argparse.Namespace, distributed: bool) -> int:
+    """The seed that was asked for, else a random one, the same on all ranks."""
+    seed = 666 if args.fix_random_seed and args.seed is None else args.seed
+    drawn = [secrets.randbits(31) if seed is None else seed]
+    if distributed:
+        torch.distributed.broadcast_object_list(drawn, src=0)
+    return drawn[0]
+
+
+def build_model(run: Run, train_set: DatasetTemplate, seed: int) -> torch.nn.Module:
+    common_utils.set_random_seed(seed)
     model = build_network(train_set)
     if run.args.sync_bn:
         if run.device.type != "cuda":
@@ -79,12 +89,14 @@ def main(argv: list[str] | None = None) -> None:
     ckpt_dir.mkdir(parents=True, exist_ok=True)
     run.start_log(run.output_dir, "train")
     logger = run.logger
+    seed = choose_seed(args, run.distributed)
+    logger.info("seed %d", seed)
 
     train_set, train_loader, train_sampler = build_dataloader(
         cfg.DATA_CONFIG.DATA_DIR, run.batch_size, run.distributed,
-        workers=args.workers, logger=logger, training=True, seed=args.seed,
+        workers=args.workers, logger=logger, training=True, seed=seed,
     )  # fmt: skip
-    model = build_model(run, train_set)
+    model = build_model(run, train_set, seed)
     optimizer = build_optimizer(model, cfg.MODEL.TRAIN.OPTIMIZATION)
     start_iter, start_epoch = load_state(run, model, optimizer, ckpt_dir)
     model.train()

@@ -74,6 +74,7 @@ def model_fn_decorator() -> Callable[[torch.nn.Module, dict[str, Any]], ModelRet
         parameter = next(model.parameters())
         batch = example_convert_to_torch(batch, device=parameter.device, dtype=parameter.dtype)
         ret_dict, tb_dict, disp_dict = model(batch)
+        getattr(model, "module", model).update_global_step()
         return ModelReturn(ret_dict["loss"], tb_dict, disp_dict)
 
     return model_func

@@ -64,6 +64,8 @@ def direction_bin(angles: torch.Tensor, dir_offset: float, num_bins: int = 2) ->
 
     Args:
         angles: (...) radians.
+        dir_offset: where the first sector begins, radians.
+        num_bins: number of sectors.
 
     Returns:
         (...) int64 in [0, num_bins).
@@ -85,6 +87,9 @@ def resolve_direction(
     Args:
         angles: (...) radians, of which only the value modulo a sector counts.
         bins: (...) int64 sector.
+        dir_offset: where the first sector begins, radians.
+        dir_limit_offset: which representative modulo a sector is taken, see `limit_period`.
+        num_bins: number of sectors.
 
     Returns:
         (...) radians, not wrapped.

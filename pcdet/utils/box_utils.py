@@ -225,9 +225,21 @@ def nearest_iou_similarity(boxes_a, boxes_b):
     )
 
 
+def first_box_of_points(points: np.ndarray, boxes3d: np.ndarray) -> np.ndarray:
+    """Tell for each point in which box it lies.
+
+    Args:
+        points: (N, 3 + C) float32 or float64, x, y, z first.
+        boxes3d: (M, 7) LiDAR boxes; the test is computed in the type of the points.
+
+    Returns:
+        (N,) int32 index of the first box that holds the point, -1 if there is none.
+    """
+    xyz = torch.as_tensor(points[:, CENTER])
+    boxes = torch.as_tensor(boxes3d[:, BOX]).to(xyz.dtype)
+    return roiaware_pool3d_utils.points_in_boxes_gpu(xyz[None], boxes[None])[0].numpy()
+
+
 def remove_points_in_boxes3d(points: np.ndarray, boxes3d: np.ndarray) -> np.ndarray:
     """Points (N, 3 + C) that lie in none of the LiDAR boxes (M, 7)."""
-    inside = roiaware_pool3d_utils.points_in_boxes_cpu(
-        torch.as_tensor(points[:, CENTER]), torch.as_tensor(boxes3d[:, BOX])
-    )
-    return points[~inside.any(dim=0).numpy()]
+    return points.compress(first_box_of_points(points, boxes3d) < 0, axis=0)

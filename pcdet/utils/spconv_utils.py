@@ -6,6 +6,7 @@ indices are int32 and contiguous (otherwise results are wrong, silently) and fea
 
 from __future__ import annotations
 
+import logging
 import warnings
 
 import torch
@@ -29,6 +30,9 @@ __all__ = [
     "dense_bev",
     "sparse_tensor",
 ]
+
+# spconv asks torch whether it is being traced by a function that torch would like renamed.
+logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
 
 
 class _DeviceAlgorithm:

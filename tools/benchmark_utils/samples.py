@@ -130,9 +130,8 @@ def _part_stages() -> Iterator[Row]:
             note=f"{_NUM_POINTS} points, {len(voxel_generator.generate(points)[2])} voxels",
         )
     noise = {"center_noise_std": [1.0, 1.0, 0.1], "rng": rng}
-    narrow_boxes = boxes.astype(np.float32)
     parts = {
-        "remove_points_in_boxes3d": lambda: remove_points_in_boxes3d(points, narrow_boxes),
+        "remove_points_in_boxes3d": lambda: remove_points_in_boxes3d(points, boxes),
         "noise_per_object_v3_": lambda: noise_per_object_v3_(boxes, points, **noise),
         "random_flip": lambda: random_flip(boxes, points, 1.0, rng=rng),
         "global_rotation": lambda: global_rotation(boxes, points, rng=rng),

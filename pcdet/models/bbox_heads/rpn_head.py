@@ -142,11 +142,13 @@ class RPNV2(BEVNetwork):
         labels = targets["box_cls_labels"]
         batch_size = labels.shape[0]
         positive = labels > 0
-        per_frame = 1 / positive.sum(dim=1, keepdim=True).clamp(min=1).float()  # (B, 1)
+        per_frame = 1 / positive.sum(dim=1, keepdim=True).clamp(min=1).to(
+            self.anchors.dtype
+        )  # (B, 1)
         frame, anchor = torch.nonzero(positive, as_tuple=True)
         weight = per_frame[frame, 0] / batch_size  # (P,)
         picked = {
-            name: value.view(batch_size, labels.shape[1], -1)[frame, anchor].float()
+            name: value.view(batch_size, labels.shape[1], -1)[frame, anchor].to(self.anchors.dtype)
             for name, value in predictions.items()
             if name != "cls_preds"
         }
@@ -166,13 +168,13 @@ class RPNV2(BEVNetwork):
     def _cls_loss(
         self, cls_preds: torch.Tensor, labels: torch.Tensor, per_frame: torch.Tensor
     ) -> torch.Tensor:
-        logits = cls_preds.view(*labels.shape, self.num_class).float()
+        logits = cls_preds.view(*labels.shape, self.num_class).to(self.anchors.dtype)
         one_hot = torch.zeros_like(logits)
         one_hot.scatter_(
-            2, (labels - 1).clamp(min=0).unsqueeze(-1), (labels > 0).float().unsqueeze(-1)
+            2, (labels - 1).clamp(min=0).unsqueeze(-1), (labels > 0).to(logits.dtype).unsqueeze(-1)
         )
         loss = loss_utils.sigmoid_focal_loss(logits, one_hot).sum(dim=-1)
-        cared = (labels >= 0).float() * per_frame
+        cared = (labels >= 0) * per_frame
         return self.loss_weights.rpn_cls_weight * (loss * cared).sum() / len(labels)
 
     def _box_loss(
@@ -204,8 +206,8 @@ class RPNV2(BEVNetwork):
         Returns:
             (n, 7) LiDAR boxes.
         """
-        residuals = predictions["box_preds"][frame].reshape(len(self.anchors), -1)[anchor].float()
-        boxes = self.box_coder.decode(residuals, self.anchors[anchor])
+        residuals = predictions["box_preds"][frame].reshape(len(self.anchors), -1)[anchor]
+        boxes = self.box_coder.decode(residuals.to(self.anchors.dtype), self.anchors[anchor])
         if self.direction is not None:
             d = self.direction
             logits = predictions["dir_cls_preds"][frame].reshape(len(self.anchors), -1)[anchor]

@@ -44,7 +44,8 @@ class Detector3D(nn.Module):
         """
         results = []
         for frame in range(batch_size):
-            logits = predictions["cls_preds"][frame].reshape(-1, self.rpn_head.num_class).float()
+            logits = predictions["cls_preds"][frame].reshape(-1, self.rpn_head.num_class)
+            logits = logits.to(self.rpn_head.anchors.dtype)
 
             def decode(anchor: torch.Tensor, frame: int = frame) -> torch.Tensor:
                 return self.rpn_head.decode(predictions, frame, anchor)

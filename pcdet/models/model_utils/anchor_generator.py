@@ -37,7 +37,8 @@ class AnchorGeneratorRange:
             matched_threshold: IoU with a ground truth from which an anchor is positive.
             unmatched_threshold: IoU below which it is background; between the two it is ignored.
         """
-        self.anchor_range = [float(v) for v in anchor_range]
+        # The ends are rounded to float32 before they are spaced, as PCDet does.
+        self.anchor_range = [float(np.float32(v)) for v in anchor_range]
         self.sizes = [[float(v) for v in size] for size in sizes]
         self.rotations = [float(v) for v in rotations]
         self.class_name = class_name
@@ -56,7 +57,6 @@ class AnchorGeneratorRange:
         """
         height, width = feature_map_size
         x0, y0, z0, x1, y1, _ = self.anchor_range
-        # NumPy's linspace is exact to the last bit on every device and in every version.
         xs, ys = np.linspace(x0, x1, width), np.linspace(y0, y1, height)
         shapes = [[*size, rotation] for size in self.sizes for rotation in self.rotations]
         anchors = torch.empty(height, width, len(shapes), 7)

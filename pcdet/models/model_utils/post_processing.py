@@ -24,7 +24,18 @@ def nms(
     thresh: float,
     post_maxsize: int,
 ) -> torch.Tensor:
-    """Indices of the boxes (N, 7) that non-maximum suppression keeps, best first, at most so many."""
+    """Non-maximum suppression of LiDAR boxes.
+
+    Args:
+        boxes: (N, 7).
+        scores: (N,).
+        nms_type: a key of `NMS_TYPES`.
+        thresh: BEV IoU above which the lower-scored box goes.
+        post_maxsize: how many are kept at most.
+
+    Returns:
+        Indices of the kept boxes, best first.
+    """
     bev = box_utils.boxes3d_to_bevboxes_lidar(boxes)
     return NMS_TYPES[nms_type](bev, scores, thresh)[:post_maxsize]
 

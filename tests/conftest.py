@@ -1,0 +1,49 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+# Real KITTI frames and PCDet's numbers on them cannot be part of the repository (KITTI's licence);
+# where they lie beside it, further tests run.
+EXTRA_DATA = ROOT.parent / "shared"
+
+for folder in ("tools", "tests"):
+    if str(ROOT / folder) not in sys.path:
+        sys.path.insert(0, str(ROOT / folder))
+
+
+@pytest.fixture(scope="session")
+def kitti_mini() -> Path:
+    """A folder in KITTI's layout with nine real frames."""
+    path = EXTRA_DATA / "kitti_mini"
+    if not path.is_dir():
+        pytest.skip("needs real KITTI frames beside the repository")
+    return path
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """Loads a file of PCDet v0.1's numbers on real frames."""
+    folder = EXTRA_DATA / "reference"
+    if not folder.is_dir():
+        pytest.skip("needs PCDet's reference numbers beside the repository")
+
+    def load(name: str):
+        return np.load(folder / name, allow_pickle=False) if name.endswith("npz") else folder / name
+
+    return load
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request) -> torch.device:
+    """Each device; CUDA is skipped where there is none."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    return torch.device(request.param)
