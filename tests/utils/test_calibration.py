@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,6 @@ from pcdet.utils.box_utils import boxes3d_camera_to_imageboxes, boxes3d_lidar_to
 from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import DataError
 
-REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "box_utils.npz"
 # Camera 0.1 m behind and 0.2 m below the LiDAR, focal length 100, centre (50, 40).
 SIMPLE = {
     "P2": np.array([[100, 0, 50, 0], [0, 100, 40, 0], [0, 0, 1, 0.5]]),
@@ -98,9 +95,8 @@ def test_missing_file_is_named(tmp_path):
         Calibration(tmp_path / "000009.txt")
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason="PCDet v0.1's numbers are not on this machine")
-def test_boxes_as_pcdet():
-    data = np.load(REFERENCE)
+def test_boxes_as_pcdet(reference):
+    data = reference("box_utils.npz")
     calib = Calibration(
         {"P2": data["calib_P2"], "R0": data["calib_R0"], "Tr_velo2cam": data["calib_V2C"]}
     )

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -59,7 +60,8 @@ def _results(
     work: Callable[[tuple[str, Any]], Any], calls: list[tuple[str, Any]], workers: int
 ) -> Iterator[Any]:
     if workers <= 1 or len(calls) < _LEAST_ITEMS_FOR_A_POOL:
-        yield from map(work, calls)
+        with _one_thread():
+            yield from map(work, calls)
         return
     # Forked workers have all modules loaded already. Elsewhere than on Linux fork is not safe.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
@@ -68,6 +70,17 @@ def _results(
         yield from executor.map(_call, calls, chunksize=_CHUNK)
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch from sharing out work that is too small for it: waking threads costs more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _NamedErrors:

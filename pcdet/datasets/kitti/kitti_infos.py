@@ -155,7 +155,7 @@ def points_of_boxes(points: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
     inside = roiaware_pool3d_utils.points_in_boxes_cpu(
         torch.from_numpy(points[:, :3]), torch.from_numpy(boxes.astype(np.float32))
     )
-    return [np.flatnonzero(row) for row in inside.numpy()]
+    return [np.flatnonzero(row) for row in inside.numpy().astype(bool)]
 
 
 def points_in_closed_box(points: np.ndarray, box: np.ndarray) -> np.ndarray:

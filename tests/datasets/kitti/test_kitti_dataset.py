@@ -1,0 +1,209 @@
+"""Samples of KITTI files, evaluation of annotations, and the command line."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from easydict import EasyDict
+from tiny_kitti import EMPTY_FRAME, SPLITS, make_tiny_kitti
+
+from pcdet.config import cfg_from_yaml_file
+from pcdet.datasets.kitti.kitti_dataset import (
+    BaseKittiDataset,
+    KittiDataset,
+    create_kitti_infos,
+    main,
+)
+from pcdet.utils.errors import DataError
+
+CLASSES = ["Car", "Pedestrian", "Cyclist"]
+YAML = Path(__file__).parents[3] / "tools" / "cfgs" / "second.yaml"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = make_tiny_kitti(tmp_path_factory.mktemp("tiny_kitti"), planes=False)
+    create_kitti_infos(root, root)
+    return root
+
+
+@pytest.fixture
+def cfg():
+    return cfg_from_yaml_file(YAML, EasyDict())
+
+
+def make(root, cfg, split="train", training=True):
+    return KittiDataset(root, CLASSES, split, training, logging.getLogger("pcdet.test"), cfg)
+
+
+def equal(a, b):
+    assert a.keys() == b.keys()
+    return all(np.array_equal(a[k], b[k]) for k in a if k != "calib")
+
+
+def test_every_kind_of_frame_becomes_a_sample(root, cfg):
+    for training in (True, False):
+        dataset = make(root, cfg, training=training)
+        cfg.DATA_CONFIG.TEST.INFO_PATH = cfg.DATA_CONFIG.TRAIN.INFO_PATH
+        dataset.set_epoch(3)
+        for name, sample in zip(dataset.sample_ids, (dataset[k] for k in range(len(dataset)))):
+            assert sample["sample_idx"] == name
+            assert sample["gt_boxes"].shape[1] == 8
+            assert sample["image_shape"].tolist() == [375, 1242]
+            assert len(sample["voxels"]) == len(sample["coordinates"]) > 500
+
+
+def test_test_mode_keeps_the_labels_and_what_the_camera_sees(root, cfg):
+    dataset = make(root, cfg, "val", training=False)
+    sample, info = dataset[0], dataset.infos[0]
+    assert dataset.sample_ids == list(SPLITS["val"])
+    np.testing.assert_array_equal(sample["gt_boxes"][:, :7], info["annos"]["gt_boxes_lidar"])
+    assert sample["gt_boxes"][:, 7].tolist() == [1, 2, 3]
+    seen = len(sample["points"])
+    cfg.DATA_CONFIG.FOV_POINTS_ONLY = False
+    everything = len(make(root, cfg, "val", training=False)[0]["points"])
+    assert seen < everything < 4000 + 450 + 1
+
+
+def test_split_without_labels(root, cfg):
+    cfg.DATA_CONFIG.TEST.INFO_PATH = ["data/kitti/kitti_infos_test.pkl"]
+    sample = make(root, cfg, "test", training=False)[0]
+    assert "gt_boxes" not in sample
+    assert len(sample["voxels"])
+
+
+def test_sample_depends_on_seed_epoch_and_index_alone(root, cfg):
+    torch.manual_seed(7)
+    one, two = make(root, cfg), make(root, cfg)
+    first = one[1]
+    two[0]
+    assert equal(first, two[1])
+    assert equal(first, two[-3])
+    one.set_epoch(1)
+    assert not equal(first, one[1])
+
+
+def test_planes_are_taken_from_the_infos_with_one_line_in_the_log(root, cfg, caplog):
+    with caplog.at_level("INFO", "pcdet"):
+        dataset = make(root, cfg)
+        dataset[0]
+    assert sum("ground planes are estimated" in message for message in caplog.messages) == 1
+    for info in dataset.infos:
+        plane = dataset.get_road_plane(info["point_cloud"]["lidar_idx"])
+        assert plane is info["road_plane"]
+        fresh = BaseKittiDataset(root).get_road_plane(info["point_cloud"]["lidar_idx"])
+        np.testing.assert_array_equal(plane, fresh)
+
+
+def test_planes_files_come_first(tmp_path, cfg):
+    root = make_tiny_kitti(tmp_path, planes=False)
+    create_kitti_infos(root, root)
+    make_tiny_kitti(tmp_path, planes=True)
+    dataset = make(root, cfg)
+    assert dataset.get_road_plane("000000") is not dataset.infos[0]["road_plane"]
+
+
+def test_missing_infos_are_named(tmp_path, cfg):
+    with pytest.raises(DataError, match=r"no info file .*kitti_infos_val\.pkl.* create_kitti_in"):
+        make(make_tiny_kitti(tmp_path), cfg, "val", training=False)
+
+
+def test_pickle_with_code_in_it_is_refused(root, tmp_path, cfg):
+    path = tmp_path / "kitti_infos_train.pkl"
+    path.write_bytes(pickle.dumps([Path("harmless")]))
+    cfg.DATA_CONFIG.TRAIN.INFO_PATH = [str(path)]
+    with pytest.raises(DataError, match=rf"{path.name}: .*pathlib.*not plain data"):
+        make(root, cfg)
+
+
+def test_labels_evaluated_against_themselves_are_perfect(root, cfg, tmp_path):
+    """Through boxes and annotations to AP."""
+    dataset = make(root, cfg, "val", training=False)
+    samples = [dataset[k] for k in range(len(dataset))]
+    batch = dataset.collate_batch(samples)
+    predictions = [
+        {
+            "boxes": torch.from_numpy(sample["gt_boxes"][:, :7]),
+            "scores": torch.linspace(0.9, 0.5, len(sample["gt_boxes"])),
+            "labels": torch.from_numpy(sample["gt_boxes"][:, 7].astype(int)),
+        }
+        for sample in samples
+    ]
+    annos = dataset.generate_annotations(
+        batch, predictions, CLASSES, save_to_file=True, output_dir=tmp_path
+    )
+    assert sorted(p.stem for p in tmp_path.iterdir()) == dataset.sample_ids
+    table, results = dataset.evaluation(annos, CLASSES)
+    assert "Car" in table
+    # Of two objects the official program takes two of the curve's 41 samples, and the first, at
+    # recall 0, does not count for the AP of 40.
+    for name in CLASSES:
+        assert results[f"{name}_3d/easy_R40"] == pytest.approx(100 / 40)
+    with pytest.raises(ValueError, match="save_to_file needs an output_dir"):
+        dataset.generate_annotations(batch, predictions, CLASSES, save_to_file=True)
+
+
+def test_set_split(root):
+    dataset = BaseKittiDataset(str(root))
+    assert dataset.sample_id_list == list(SPLITS["train"])
+    dataset.set_split("test")
+    assert dataset.sample_id_list == list(SPLITS["test"])
+    assert dataset.root_split_path == root / "testing"
+    dataset.set_split("nothing")
+    with pytest.raises(DataError, match=r"nothing\.txt: missing; expected one frame name"):
+        dataset.get_infos()
+
+
+def run(*words):
+    return main(["create_kitti_infos", *map(str, words)])
+
+
+def test_command_makes_all_files(tmp_path, capfd):
+    root = make_tiny_kitti(tmp_path / "kitti")
+    assert run("--data_path", root, "--save_path", tmp_path / "out", "--workers", 1) == 0
+    made = {p.name for p in (tmp_path / "out").iterdir()}
+    infos = {f"kitti_infos_{split}.pkl" for split in ("train", "val", "trainval", "test")}
+    others = {"kitti_dbinfos_train.pkl", "kitti_gt_points_train.npy", "gt_database"}
+    assert made == infos | others
+    assert "infos of train" in capfd.readouterr().err
+
+
+def test_command_names_what_is_wrong(tmp_path, capsys):
+    root = make_tiny_kitti(tmp_path)
+    (root / "training" / "calib" / "000002.txt").unlink()
+    assert run("--data_path", root) == 1
+    assert "error: frame 000002: " in capsys.readouterr().err
+    (root / "ImageSets" / "val.txt").unlink()
+    assert run("--data_path", root) == 1
+    assert "val.txt: missing; expected one frame name" in capsys.readouterr().err
+
+
+def test_random_split(tmp_path, capfd):
+    root = make_tiny_kitti(tmp_path)
+    assert run("--data_path", root, "--make_random_split", 1) == 1
+    assert "train.txt: exists already" in capfd.readouterr().err
+
+    def draw(seed):
+        for path in (root / "ImageSets").iterdir():
+            path.unlink()
+        assert run("--data_path", root, "--make_random_split", seed) == 0
+        return {p.stem: p.read_text().split() for p in (root / "ImageSets").iterdir()}
+
+    splits = draw(1)
+    assert "not KITTI's standard split" in " ".join(capfd.readouterr().err.split())
+    assert sorted(splits["train"] + splits["val"]) == [f"{k:06d}" for k in range(6)]
+    assert len(splits["train"]) == 3
+    assert splits["test"] == list(SPLITS["test"])
+    assert draw(1) == splits
+    assert any(draw(seed) != splits for seed in (2, 3, 4))
+
+
+def test_frame_without_objects_is_sampled_into(root, cfg):
+    """Ground-truth sampling works in a frame that has no object of its own."""
+    dataset = make(root, cfg)
+    assert len(dataset[dataset.sample_ids.index(EMPTY_FRAME)]["gt_boxes"]) > 0
