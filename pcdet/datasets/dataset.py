@@ -60,6 +60,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         self.seed = 0
         self.logger = logging.getLogger(__name__)
         self._epoch = torch.zeros((), dtype=torch.int64)
+        self._data_dir = Path()
         self.voxel_generator: VoxelGenerator | None = None
         self.augmentor: DataAugmentor | None = None
         self.part_target_generator: PartTargetGenerator | None = None
@@ -273,7 +274,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
                 "sample %s: dropped %d of %d points that hold NaN or infinity",
                 *(input_dict["sample_idx"], len(points) - rows.sum(), len(points)),
             )
-            points = points[rows]
+            points = points.compress(rows, axis=0)
         return points
 
     @staticmethod

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from pcdet.datasets.data_augmentation.collision import first_free_try
-from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.utils import box_utils
 from pcdet.utils.box_utils import CENTER, DIMS, RZ, Y
 
@@ -70,8 +68,8 @@ def move_points_with_boxes(
     """
     if not len(boxes):
         return points.copy()
-    owner = first_box_of_points(points, boxes)
-    landed_on = first_box_of_points(points, new_boxes) >= 0
+    owner = box_utils.first_box_of_points(points, boxes)
+    landed_on = box_utils.first_box_of_points(points, new_boxes) >= 0
     new_points = points.copy()
     carried = np.flatnonzero(owner >= 0)
     box = owner[carried]
@@ -158,13 +156,6 @@ def global_scaling(
     gt_boxes[:, DIMS] *= scale
     points[:, CENTER] *= scale
     return gt_boxes, points
-
-
-def first_box_of_points(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(N,) int index of the first of the LiDAR boxes (M, 7) around each point (N, 3 + C), or -1."""
-    xyz = torch.as_tensor(np.ascontiguousarray(points[:, CENTER], np.float32))
-    boxes = torch.as_tensor(np.ascontiguousarray(boxes, np.float32))
-    return roiaware_pool3d_utils.points_in_boxes_gpu(xyz[None], boxes[None])[0].numpy()
 
 
 def _low_high(value: float | Sequence[float]) -> tuple[float, float]:

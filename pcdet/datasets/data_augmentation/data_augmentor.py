@@ -141,9 +141,7 @@ class DataAugmentor:
                 gt_names = np.concatenate((gt_names, sampled["gt_names"]))
                 gt_boxes = np.concatenate((gt_boxes, sampled["gt_boxes"]))
                 known = np.concatenate((known, sampled["gt_masks"]))
-                scene = box_utils.remove_points_in_boxes3d(
-                    points, sampled["gt_boxes"].astype(points.dtype)
-                )
+                scene = box_utils.remove_points_in_boxes3d(points, sampled["gt_boxes"])
                 points = np.concatenate((sampled["points"], scene))
         if self.object_noise is not None:
             gt_boxes, points = augmentation_utils.noise_per_object_v3_(

@@ -13,7 +13,7 @@ from pcdet.datasets.data_augmentation.augmentation_utils import (
     noise_per_object_v3_,
     random_flip,
 )
-from pcdet.utils.box_utils import boxes3d_to_corners3d_lidar
+from pcdet.utils.box_utils import boxes3d_to_corners3d_lidar, remove_points_in_boxes3d
 
 
 def make_scene(seed, num_boxes=12):
@@ -236,3 +236,12 @@ def test_scaling_by_hand():
     new_boxes, new_points = global_scaling(boxes, points, 2, 2)
     np.testing.assert_array_equal(new_boxes, [[6, 4, -2, 4, 8, 3, 0.3]])
     np.testing.assert_array_equal(new_points, [[2, -4, 6, 0.5]])
+
+
+def test_remove_points_in_boxes():
+    """Boxes may be float64, as ground truth is, and points float32."""
+    boxes, points = make_scene(0)
+    kept = remove_points_in_boxes3d(points, boxes[:4])
+    np.testing.assert_array_equal(kept, points[~np.isin(points[:, 3], range(4))])
+    np.testing.assert_array_equal(remove_points_in_boxes3d(points, boxes[:0]), points)
+    assert remove_points_in_boxes3d(points[:0], boxes).shape == (0, 5)
