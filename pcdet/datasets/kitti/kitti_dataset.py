@@ -219,7 +219,8 @@ class KittiDataset(BaseKittiDataset):
         calib = Calibration.from_info(info["calib"])
         points = self.get_lidar(sample_idx)
         if self._fov_points_only:
-            points = points[points_in_view(points, image_shape, calib)]
+            seen = points_in_view(points, image_shape, calib)
+            points = points.compress(seen, axis=0)
         input_dict = {
             "sample_idx": sample_idx,
             "points": points,
