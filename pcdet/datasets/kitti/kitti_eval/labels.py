@@ -145,7 +145,8 @@ def _exact(values: np.ndarray) -> np.ndarray:
 def _check_finite(columns: Mapping[str, np.ndarray], starts: np.ndarray, what: str) -> None:
     """Raise a DataError that names the first frame, object and key with a NaN or infinity."""
     for key, column in columns.items():
-        bad = np.flatnonzero(~np.isfinite(column).reshape(len(column), -1).all(axis=1))
+        finite = np.isfinite(column)
+        bad = np.flatnonzero(~(finite if finite.ndim == 1 else finite.all(axis=1)))
         if len(bad):
             frame = int(np.searchsorted(starts, bad[0], side="right")) - 1
             raise DataError(
