@@ -57,7 +57,8 @@ def select_free_boxes(boxes, num_fixed):
     num_kept = num_fixed
     chosen = np.zeros(len(boxes) - num_fixed, np.bool_)
     for i in range(len(chosen)):
-        kept[num_kept] = boxes[num_fixed + i]
+        for column in range(boxes.shape[1]):
+            kept[num_kept, column] = boxes[num_fixed + i, column]
         x, y, rz = kept[num_kept, 0], kept[num_kept, 1], kept[num_kept, 6]
         if not _collides_with_any(x, y, np.cos(rz), np.sin(rz), num_kept, kept, num_kept):
             chosen[i] = True
