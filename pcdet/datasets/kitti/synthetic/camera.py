@@ -1,0 +1,114 @@
+"""The picture that camera 2 takes of a scene: plain shading, but the true scene from its pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pcdet.datasets.kitti.synthetic import ground as terrain
+from pcdet.datasets.kitti.synthetic import raycast
+from pcdet.datasets.kitti.synthetic.raycast import FAR, GROUND, NOTHING, Rays
+from pcdet.datasets.kitti.synthetic.recording import IMAGE_SHAPE, Recording
+from pcdet.datasets.kitti.synthetic.scene import Scene
+from pcdet.datasets.kitti.synthetic.windows import camera_windows, enclosing, volume_hulls
+
+_HAZE_DISTANCE = 140.0  # metres over which two thirds of the contrast is lost
+_HAZE = np.array([0.80, 0.85, 0.90])
+_SKY_TOP = np.array([0.45, 0.62, 0.86])
+_AMBIENT = 0.50
+
+
+@dataclass
+class Picture:
+    """A rendered image and what is seen in it.
+
+    Attributes:
+        image: (375, 1242, 3) uint8.
+        visible: (M,) pixels that show each object.
+        reached: (M,) pixels that would show it if nothing stood before it.
+    """
+
+    image: np.ndarray
+    visible: np.ndarray
+    reached: np.ndarray
+
+
+def take_picture(scene: Scene, recording: Recording, rng: np.random.Generator) -> Picture:
+    """Render the scene from camera 2.
+
+    Args:
+        scene: the scene.
+        recording: calibration of the camera.
+        rng: for the leaves that single rays meet.
+    """
+    rays = _rays(recording)
+    projection = recording.lidar_to_image
+    hits = raycast.no_hits(IMAGE_SHAPE, len(scene.objects))
+    raycast.cast_ground_(scene.ground.heights, rays, hits)
+    windows = camera_windows(scene.triangles.astype(np.float64), projection, IMAGE_SHAPE)
+    raycast.cast_triangles_(scene.triangles, scene.is_glass, scene.owner, windows, rays, hits)
+    if len(scene.volumes):
+        hulls = volume_hulls(scene.volumes).reshape(-1, 3, 3)
+        windows = camera_windows(hulls, projection, IMAGE_SHAPE)
+        windows = enclosing(windows, len(scene.volumes), wrap=False)
+        luck = rng.random(IMAGE_SHAPE, dtype=np.float32)
+        raycast.cast_volumes_(scene.volumes, windows, luck, len(scene.triangles), rays, hits)
+    pane_first = hits.glass_distance < hits.distance
+    distance = np.where(pane_first, hits.glass_distance, hits.distance)
+    index = np.where(pane_first, hits.glass_index, hits.index)
+    owner = scene.owner[np.where((index >= 0) & (index < len(scene.owner)), index, 0)]
+    owner = np.where((index >= 0) & (index < len(scene.owner)), owner, -1)
+    visible = np.bincount(owner[owner >= 0], minlength=len(scene.objects))
+    image = _shade(scene, index, distance, rays)
+    return Picture(image, visible, hits.reached)
+
+
+def _rays(recording: Recording) -> Rays:
+    """The ray of each pixel in the LiDAR frame.
+
+    A direction has depth 1, so a distance along it is a depth in metres.
+    """
+    matrix = recording.lidar_to_image
+    inverse = np.linalg.inv(matrix[:, :3])
+    origin = -inverse @ matrix[:, 3]
+    rows, columns = np.meshgrid(*map(np.arange, IMAGE_SHAPE), indexing="ij")
+    pixels = np.stack([columns, rows, np.ones_like(rows)], axis=-1).astype(np.float64)
+    origins = np.broadcast_to(origin, (IMAGE_SHAPE[0], 3))
+    return Rays(origins.astype(np.float32), (pixels @ inverse.T).astype(np.float32))
+
+
+def _shade(scene: Scene, index: np.ndarray, distance: np.ndarray, rays: Rays) -> np.ndarray:
+    """Colours of all pixels, (375, 1242, 3) uint8."""
+    count = len(scene.triangles)
+    origin, directions = rays.origins[0], rays.directions
+    palette, light = _lit_colours(scene)
+    color = np.zeros((*index.shape, 3), dtype=np.float32)
+    solid = (index >= 0) & (index < count)
+    color[solid] = (palette * light[:, None])[index[solid]]
+    floor = index == GROUND
+    spot = origin[:2] + distance[floor, None] * directions[floor][:, :2]
+    cover = scene.ground.cover(spot[:, 0], spot[:, 1])
+    color[floor] = (terrain.SURFACES[:, 3:6] * (0.35 + 0.65 * scene.sun[2]))[cover]
+    leaf = index >= count
+    if leaf.any():
+        which = index[leaf] - count
+        tops = origin[2] + distance[leaf] * directions[leaf][:, 2]
+        share = (tops - scene.volumes[which, 3]) / scene.volumes[which, 6]
+        color[leaf] = scene.volumes[which, 12:15] * np.clip(0.8 + 0.35 * share, 0.4, 1.2)[:, None]
+    haze = 1.0 - np.exp(-np.minimum(distance, FAR) / _HAZE_DISTANCE)
+    color += (_HAZE - color) * haze[..., None]
+    sky = index == NOTHING
+    rise = np.clip(directions[sky][:, 2] * 4.0, 0.0, 1.0)[:, None]
+    color[sky] = _HAZE + (_SKY_TOP - _HAZE) * rise
+    # Few levels make small files, and the eye takes no notice.
+    return (np.clip(np.round(color * 63.0), 0, 63) * 4).astype(np.uint8)
+
+
+def _lit_colours(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """Colour (T, 3) and brightness (T,) of each triangle under the scene's light."""
+    edges = scene.triangles
+    normal = np.cross(edges[:, 1] - edges[:, 0], edges[:, 2] - edges[:, 0])
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+    light = _AMBIENT + (1.0 - _AMBIENT) * np.abs(normal @ scene.sun.astype(np.float32))
+    return scene.surfaces[:, 3:6], light

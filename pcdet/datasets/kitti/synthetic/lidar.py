@@ -1,0 +1,169 @@
+"""One turn of the LiDAR through a scene: which beams come back, from where and how bright."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pcdet.datasets.kitti.synthetic import ground as terrain
+from pcdet.datasets.kitti.synthetic import raycast, sensor
+from pcdet.datasets.kitti.synthetic.mesh import RETRO
+from pcdet.datasets.kitti.synthetic.raycast import GROUND, NOTHING, Hits
+from pcdet.datasets.kitti.synthetic.scene import Scene
+from pcdet.datasets.kitti.synthetic.windows import enclosing, lidar_windows, volume_hulls
+
+_LEAF = (0.42, 0.02)  # reflectivity and shift of foliage
+_LEAF_COSINE = 0.6  # leaves lie every way
+_GLASS_RETURNS = 0.06  # share of beams that a pane itself sends back
+_GLASS_PASSES = 0.35  # share that comes back from within a metre or two behind it
+_BEHIND_GLASS = 2.2  # metres; what is farther lies behind a second pane and is lost
+_DETECTION = 2.6e-6  # least reflectivity * cosine / range^2 that is seen in half of the cases
+_DETECTION_SPREAD = 0.45  # of its logarithm
+_NEAR_FOCUS = 8.0  # metres; nearer than this the signal grows no more
+_RETRO_GAIN = 60.0
+_MIRROR_LOBE = 0.25, 60.0  # strength and sharpness of the gloss seen square on
+_RING_BIAS, _RANGE_NOISE = 0.013, 0.013  # metres; together 2 cm with the ring's own share
+_LOST = 0.003  # share of returns lost for no visible reason
+
+
+@dataclass
+class Sweep:
+    """The points of one turn and what they are of.
+
+    Attributes:
+        points: (N, 4) float32 x, y, z, intensity in KITTI's order: ring by ring from the top,
+            each from straight ahead once around to the left.
+        owner: (N,) int32 object that a point is on, -1 for none.
+        ring: (N,) int32.
+        visible: (M,) rays that meet each object first, whether they return or not.
+        reached: (M,) rays that would if nothing stood before it.
+    """
+
+    points: np.ndarray
+    owner: np.ndarray
+    ring: np.ndarray
+    visible: np.ndarray
+    reached: np.ndarray
+
+
+def cast(scene: Scene, rng: np.random.Generator) -> Hits:
+    """Cast all rays of a turn through the scene."""
+    beams = sensor.beams()
+    hits = raycast.no_hits(beams.azimuth.shape, len(scene.objects))
+    raycast.cast_ground_(scene.ground.heights, beams.rays, hits)
+    windows = lidar_windows(scene.triangles)
+    raycast.cast_triangles_(scene.triangles, scene.is_glass, scene.owner, windows, beams.rays, hits)
+    if len(scene.volumes):
+        hulls = volume_hulls(scene.volumes).reshape(-1, 3, 3)
+        windows = enclosing(lidar_windows(hulls), len(scene.volumes), wrap=True)
+        luck = rng.random(hits.distance.shape, dtype=np.float32)
+        first = len(scene.triangles)
+        raycast.cast_volumes_(scene.volumes, windows, luck, first, beams.rays, hits)
+    return hits
+
+
+def sweep(scene: Scene, rng: np.random.Generator) -> Sweep:
+    """One turn of the sensor."""
+    beams = sensor.beams()
+    hits = cast(scene, rng)
+    pane_first = hits.glass_distance < hits.distance
+    nearest = np.where(pane_first, hits.glass_index, hits.index)
+    owners = _owners(scene, nearest)
+    visible = np.bincount(owners[owners >= 0], minlength=len(scene.objects))
+    distance, index = _through_glass(hits, pane_first, rng)
+    seen = (index != NOTHING) & ~beams.blind & (distance < 1.01 * sensor.MAX_RANGE)
+    row, column = np.nonzero(seen)
+    distance, index = distance[seen].astype(np.float64), index[seen]
+    direction = beams.rays.directions[row, column].astype(np.float64)
+    place = beams.rays.origins[row] + distance[:, None] * direction
+    reflectivity, shift, cosine, retro = _materials(scene, index, place, direction)
+    signal = _signal(reflectivity, cosine, distance, retro)
+    threshold = _DETECTION * np.exp(_DETECTION_SPREAD * rng.standard_normal(len(signal)))
+    back = (signal > threshold) & (rng.random(len(signal)) > _LOST)
+    row, index, direction, distance = row[back], index[back], direction[back], distance[back]
+    bias = _RING_BIAS * rng.standard_normal(sensor.RINGS)
+    distance = distance + bias[row] + _RANGE_NOISE * rng.standard_normal(len(row))
+    place = beams.rays.origins[row] + distance[:, None] * direction
+    brightness = _intensity(signal[back], shift[back], retro[back], reflectivity[back], row, rng)
+    size = np.linalg.norm(place, axis=1)
+    keep = (size < sensor.MAX_RANGE) & (size > sensor.MIN_RANGE)
+    points = np.column_stack([np.round(place, 3), brightness])[keep].astype(np.float32)
+    return Sweep(points, _owners(scene, index)[keep], row[keep].astype(np.int32), visible,
+                 hits.reached)  # fmt: skip
+
+
+def _owners(scene: Scene, index: np.ndarray) -> np.ndarray:
+    """Object that each hit is on, -1 for none; same shape as `index`."""
+    count = len(scene.triangles)
+    solid = (index >= 0) & (index < count)
+    return np.where(solid, scene.owner[np.where(solid, index, 0)], -1) if count else -1 + 0 * index
+
+
+def _through_glass(
+    hits: Hits, pane_first: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance and index of what sends each beam back, panes resolved by chance."""
+    distance, index = hits.distance.copy(), hits.index.copy()
+    chance = rng.random(distance.shape, dtype=np.float32)
+    returned = pane_first & (chance < _GLASS_RETURNS)
+    inside = distance - hits.glass_distance < _BEHIND_GLASS
+    lost = pane_first & ~returned & (~inside | (chance > _GLASS_RETURNS + _GLASS_PASSES))
+    distance[returned], index[returned] = hits.glass_distance[returned], hits.glass_index[returned]
+    index[lost] = NOTHING
+    return distance, index
+
+
+def _materials(
+    scene: Scene, index: np.ndarray, place: np.ndarray, direction: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Reflectivity, intensity shift, cosine of incidence and whether it is a reflector, (N,)."""
+    count = len(scene.triangles)
+    reflectivity = np.full(len(index), _LEAF[0])
+    shift = np.full(len(index), _LEAF[1])
+    cosine = np.full(len(index), _LEAF_COSINE)
+    retro = np.zeros(len(index), dtype=bool)
+    solid = (index >= 0) & (index < count)
+    which = index[solid]
+    edges = scene.triangles[which].astype(np.float64)
+    normal = np.cross(edges[:, 1] - edges[:, 0], edges[:, 2] - edges[:, 0])
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+    cosine[solid] = np.abs((normal * direction[solid]).sum(axis=1))
+    surface = scene.surfaces[which]
+    reflectivity[solid], shift[solid] = surface[:, 1], surface[:, 2]
+    retro[solid] = surface[:, 0] == RETRO
+    floor = index == GROUND
+    x, y = place[floor, 0], place[floor, 1]
+    cover = scene.ground.cover(x, y)
+    reflectivity[floor], shift[floor] = terrain.SURFACES[cover, 1], terrain.SURFACES[cover, 2]
+    upright = np.abs(direction[floor, 2] - direction[floor, 0] * scene.ground.slope[0])
+    cosine[floor] = np.where(cover == terrain.GRASS, np.maximum(upright, 0.35), upright)
+    return reflectivity, shift, np.maximum(cosine, 0.01), retro
+
+
+def _signal(
+    reflectivity: np.ndarray, cosine: np.ndarray, distance: np.ndarray, retro: np.ndarray
+) -> np.ndarray:
+    """Strength of the returning light, (N,)."""
+    strength, sharpness = _MIRROR_LOBE
+    gloss = strength * np.exp(-sharpness * (1.0 - cosine))
+    light = (reflectivity + np.where(reflectivity < 0.1, gloss, 0.0)) * cosine
+    light = np.where(retro, _RETRO_GAIN * np.maximum(cosine, 0.2), light)
+    return light / np.maximum(distance, _NEAR_FOCUS) ** 2
+
+
+def _intensity(
+    signal: np.ndarray, shift: np.ndarray, retro: np.ndarray, reflectivity: np.ndarray,
+    row: np.ndarray, rng: np.random.Generator,
+) -> np.ndarray:  # fmt: skip
+    """Intensity as KITTI stores it: hundredths from 0 to 0.99.
+
+    It grows with the logarithm of the signal, and each laser falls off in its own way when the
+    signal is weak.
+    """
+    bright = 0.335 + 0.065 * np.log10(signal / 6e-4) + shift
+    bright += 0.035 * rng.standard_normal(len(signal))
+    weak = np.clip((0.42 - bright) / 0.06, 0.0, 1.8)
+    bright -= sensor.WEAKNESS[row] * weak
+    bright = np.where(retro, reflectivity + 0.05 * rng.standard_normal(len(signal)), bright)
+    return np.round(np.clip(bright, 0.0, 0.99), 2)

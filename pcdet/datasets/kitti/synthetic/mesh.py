@@ -1,0 +1,210 @@
+"""Triangle meshes and the materials on them: what every solid thing of a scene is made of.
+
+An object is modelled in its own frame: x forward, y left, z up, metres, standing on z = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+SOLID, GLASS, RETRO = 0, 1, 2
+
+
+class Surface(NamedTuple):
+    """A material as the two sensors see it.
+
+    Attributes:
+        kind: SOLID, GLASS (mostly transparent to the LiDAR) or RETRO (a plate, lamp or sign).
+        reflectivity: diffuse reflectivity at 905 nm, 0..1.
+        shift: added to the intensity that the reflectivity gives.
+        red, green, blue: colour in the image, 0..1.
+    """
+
+    kind: int
+    reflectivity: float
+    shift: float
+    red: float
+    green: float
+    blue: float
+
+
+@dataclass
+class Mesh:
+    """Triangles (T, 3, 3) and the material of each, rows of (T, 6) in `Surface` order."""
+
+    triangles: np.ndarray
+    surfaces: np.ndarray
+
+    @property
+    def extent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and greatest coordinates, (3,) each."""
+        points = self.triangles.reshape(-1, 3)
+        return points.min(axis=0), points.max(axis=0)
+
+    def moved(
+        self, offset: Sequence[float], yaw: float = 0.0, slope: tuple[float, float] = (0.0, 0.0)
+    ) -> Mesh:
+        """Turn about z by `yaw` (rad, counter-clockwise), shear onto a slope, then shift.
+
+        Args:
+            offset: (3,) metres.
+            yaw: heading of the object's x axis in the target frame.
+            slope: rise of the ground per metre along x and y of the target frame.
+        """
+        c, s = np.cos(yaw), np.sin(yaw)
+        points = self.triangles @ np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+        points[..., 2] += points[..., 0] * slope[0] + points[..., 1] * slope[1]
+        return Mesh(points + np.asarray(offset, dtype=np.float64), self.surfaces)
+
+    def fitted(self, size: Sequence[float]) -> Mesh:
+        """Scale to a box of `size` (length, width, height), centred, standing on z = 0."""
+        low, high = self.extent
+        middle = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
+        return Mesh((self.triangles - middle) * (np.asarray(size) / (high - low)), self.surfaces)
+
+
+def merge(meshes: Sequence[Mesh]) -> Mesh:
+    """One mesh of all triangles of `meshes`, in order."""
+    if not meshes:
+        return Mesh(np.zeros((0, 3, 3)), np.zeros((0, 6)))
+    return Mesh(
+        np.concatenate([mesh.triangles for mesh in meshes]),
+        np.concatenate([mesh.surfaces for mesh in meshes]),
+    )
+
+
+def from_triangles(triangles: np.ndarray, surface: Surface) -> Mesh:
+    """A mesh (T, 3, 3) of one material."""
+    triangles = np.asarray(triangles, dtype=np.float64)
+    return Mesh(triangles, np.tile(np.asarray(surface, dtype=np.float64), (len(triangles), 1)))
+
+
+def grid_triangles(points: np.ndarray) -> np.ndarray:
+    """Triangles of a sheet given by a grid of points.
+
+    Args:
+        points: (M, N, 3).
+
+    Returns:
+        (M - 1, N - 1, 2, 3, 3): the two triangles of each cell.
+    """
+    a, b = points[:-1, :-1], points[1:, :-1]
+    c, d = points[1:, 1:], points[:-1, 1:]
+    return np.stack([np.stack([a, b, c], axis=-2), np.stack([a, c, d], axis=-2)], axis=2)
+
+
+def sheet(points: np.ndarray, surface: Surface) -> Mesh:
+    """A sheet over a grid of points (M, N, 3), of one material."""
+    return from_triangles(grid_triangles(np.asarray(points)).reshape(-1, 3, 3), surface)
+
+
+def quad(
+    a: Sequence[float], b: Sequence[float], c: Sequence[float], d: Sequence[float], surface: Surface
+) -> Mesh:
+    """A quadrilateral a-b-c-d."""
+    return from_triangles(np.array([[a, b, c], [a, c, d]]), surface)
+
+
+_BOX_CORNERS = np.array([[x, y, z] for z in (-0.5, 0.5) for y in (-0.5, 0.5) for x in (-0.5, 0.5)])
+_BOX_FACES = np.array(
+    [[0, 1, 3], [0, 3, 2], [4, 5, 7], [4, 7, 6], [0, 1, 5], [0, 5, 4],
+     [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 3, 7], [1, 7, 5]]
+)  # fmt: skip
+
+
+def box(size: Sequence[float], centre: Sequence[float], surface: Surface) -> Mesh:
+    """A box of `size` (x, y, z) about `centre`."""
+    corners = _BOX_CORNERS * np.asarray(size, dtype=np.float64) + np.asarray(centre)
+    return from_triangles(corners[_BOX_FACES], surface)
+
+
+def tube(
+    start: Sequence[float],
+    end: Sequence[float],
+    radii: tuple[float, float],
+    surface: Surface,
+    sides: int = 6,
+    flatness: float = 1.0,
+) -> Mesh:
+    """A tapered tube with closed ends.
+
+    Args:
+        start: centre of the first end.
+        end: centre of the second end.
+        radii: radius at either end.
+        surface: material.
+        sides: number of faces around.
+        flatness: depth over width of the cross-section; the width lies along y.
+    """
+    start, end = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
+    axis = (end - start) / max(np.linalg.norm(end - start), 1e-9)
+    helper = np.array([0.0, 1.0, 0.0]) if abs(axis[1]) < 0.9 else np.array([1.0, 0.0, 0.0])
+    across = helper - axis * (helper @ axis)
+    across /= np.linalg.norm(across)
+    along = np.cross(axis, across) * flatness
+    angles = np.linspace(0.0, 2 * np.pi, sides + 1)
+    circle = np.cos(angles)[:, None] * across + np.sin(angles)[:, None] * along
+    rings = np.stack(
+        [
+            np.broadcast_to(start, circle.shape),
+            start + radii[0] * circle,
+            end + radii[1] * circle,
+            np.broadcast_to(end, circle.shape),
+        ]
+    )
+    return sheet(rings, surface)
+
+
+def ellipsoid(
+    centre: Sequence[float], radii: Sequence[float], surface: Surface, sides: int = 8
+) -> Mesh:
+    """An ellipsoid with its axes along x, y and z."""
+    latitudes = np.linspace(-np.pi / 2, np.pi / 2, sides // 2 + 1)[:, None]
+    longitudes = np.linspace(0.0, 2 * np.pi, sides + 1)[None, :]
+    unit = np.stack(
+        [
+            np.cos(latitudes) * np.cos(longitudes),
+            np.cos(latitudes) * np.sin(longitudes),
+            np.sin(latitudes) * np.ones_like(longitudes),
+        ],
+        axis=-1,
+    )
+    return sheet(unit * np.asarray(radii) + np.asarray(centre), surface)
+
+
+def wheel(
+    centre: Sequence[float], radius: float, width: float, tyre: Surface, hub: Surface
+) -> Mesh:
+    """A wheel that turns about y: a tyre and a hub disc on either side."""
+    x, y, z = centre
+    angles = np.linspace(0.0, 2 * np.pi, 15)
+    parts = []
+    circle = np.stack([np.cos(angles), np.zeros_like(angles), np.sin(angles)], axis=-1)
+    for side in (-1.0, 1.0):
+        middle = np.array([x, y + side * width / 2, z])
+        disc = np.broadcast_to(middle, circle.shape)
+        inner, outer = middle + 0.62 * radius * circle, middle + radius * circle
+        parts += [sheet(np.stack([disc, inner]), hub), sheet(np.stack([inner, outer]), tyre)]
+    shift = np.array([0.0, width / 2, 0.0])
+    rim = np.asarray(centre) + radius * circle
+    parts.append(sheet(np.stack([rim - shift, rim + shift]), tyre))
+    return merge(parts)
+
+
+def hoop(centre: Sequence[float], radius: float, thickness: float, surface: Surface) -> Mesh:
+    """A thin open wheel (of a bicycle) that turns about y, with a few spokes."""
+    angles = np.linspace(0.0, 2 * np.pi, 17)
+    circle = np.stack([np.cos(angles), np.zeros_like(angles), np.sin(angles)], axis=-1)
+    centre = np.asarray(centre, dtype=np.float64)
+    half = np.array([0.0, thickness / 2, 0.0])
+    flat = np.stack([centre + (radius - thickness) * circle, centre + radius * circle])
+    tread = np.stack([centre + radius * circle - half, centre + radius * circle + half])
+    parts = [sheet(flat, surface), sheet(tread, surface)]
+    for angle in np.arange(3) * np.pi / 3 + 0.3:
+        reach = radius * np.array([np.cos(angle), 0.0, np.sin(angle)])
+        parts.append(tube(centre - reach, centre + reach, (0.006, 0.006), surface, sides=3))
+    return merge(parts)

@@ -1,0 +1,112 @@
+"""Writes a data set in KITTI's layout, frame by frame, the same whatever the number of workers."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from pcdet.datasets.kitti.synthetic.camera import take_picture
+from pcdet.datasets.kitti.synthetic.labels import ground_plane, label_scene
+from pcdet.datasets.kitti.synthetic.layout import draw_scene
+from pcdet.datasets.kitti.synthetic.lidar import sweep
+from pcdet.datasets.kitti.synthetic.recording import draw_recording
+from pcdet.utils.io_utils import atomic_write
+
+_STREAMS = {"training": 0, "testing": 1}
+_PNG_LEVEL = 6
+
+
+@dataclass(frozen=True)
+class FrameJob:
+    """One frame to write.
+
+    Attributes:
+        root: folder of the data set.
+        part: "training" or "testing"; the latter gets no labels and planes.
+        number: the frame's number, its name.
+        seed: seed of the data set.
+    """
+
+    root: Path
+    part: str
+    number: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its six digits."""
+        return f"{self.number:06d}"
+
+
+def write_frame(job: FrameJob) -> None:
+    """Make one frame and write its files; the frame depends on the job's fields alone."""
+    rng = np.random.default_rng([job.seed, _STREAMS[job.part], job.number])
+    scene = draw_scene(rng)
+    recording = draw_recording(rng)
+    turn = sweep(scene, rng)
+    picture = take_picture(scene, recording, rng)
+    encoded = io.BytesIO()
+    Image.fromarray(picture.image).save(encoded, "png", compress_level=_PNG_LEVEL)
+    files = {
+        "velodyne": ("bin", turn.points.astype("<f4").tobytes()),
+        "image_2": ("png", encoded.getvalue()),
+        "calib": ("txt", recording.text().encode()),
+    }
+    if job.part == "training":
+        lines = [label.line() + "\n" for label in label_scene(scene, picture, turn, recording)]
+        files["label_2"] = ("txt", "".join(lines).encode())
+        files["planes"] = ("txt", plane_text(ground_plane(scene, recording)).encode())
+    for folder, (suffix, content) in files.items():
+        with atomic_write(job.root / job.part / folder / f"{job.name}.{suffix}") as file:
+            file.write(content)
+
+
+def plane_text(plane: np.ndarray) -> str:
+    """A ground plane (4,) as KITTI's `planes` files have it."""
+    return "# Plane\nWidth 4\nHeight 1\n" + " ".join(f"{value:.12e}" for value in plane) + "\n"
+
+
+def write_dataset(
+    root: Path, train: int, val: int, test: int, seed: int = 0, workers: int = 1
+) -> None:
+    """Write a whole data set and its lists of frames.
+
+    Args:
+        root: folder to write to; files that exist are replaced by equal ones.
+        train: number of frames of the train split, the first of `training`.
+        val: number of frames of the val split, which follow.
+        test: number of frames of `testing`.
+        seed: seed of all randomness.
+        workers: processes; the files are the same for any number.
+    """
+    jobs = [FrameJob(root, "training", number, seed) for number in range(train + val)]
+    jobs += [FrameJob(root, "testing", number, seed) for number in range(test)]
+    for _ in tqdm(_run(jobs, workers), total=len(jobs), desc="synthetic frames", unit="frame"):
+        pass
+    splits = {
+        "train": range(train),
+        "val": range(train, train + val),
+        "trainval": range(train + val),
+        "test": range(test),
+    }
+    for split, numbers in splits.items():
+        with atomic_write(root / "ImageSets" / f"{split}.txt") as file:
+            file.write("".join(f"{number:06d}\n" for number in numbers).encode())
+
+
+def _run(jobs: list[FrameJob], workers: int) -> Iterator[None]:
+    """Do all jobs, yielding after each."""
+    if workers <= 1:
+        yield from map(write_frame, jobs)
+        return
+    # The first frame is done here so that the kernels are compiled and cached once.
+    yield write_frame(jobs[0])
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap_unordered(write_frame, jobs[1:], chunksize=2)
