@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -100,9 +101,13 @@ class _NamedErrors:
 
 
 def _start_worker(work: Callable[[tuple[str, Any]], Any]) -> None:
-    """Keep what every call of this process needs; one thread, for torch's do not survive a fork."""
+    """Keep what every call of this process needs; one thread, for torch's do not survive a fork.
+
+    Ctrl-C goes to all processes of a terminal, and the one that started this one deals with it.
+    """
     global _work
     _work = work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 

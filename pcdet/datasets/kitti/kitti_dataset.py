@@ -328,20 +328,30 @@ def _save_infos(infos: list[dict[str, Any]], save_path: Path, split: str) -> Non
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     from pcdet.config import cfg
 
-    parser = argparse.ArgumentParser(prog=_COMMAND.rsplit(" ", 1)[0], description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog=_COMMAND.rsplit(" ", 1)[0],
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     create = commands.add_parser(
-        "create_kitti_infos",
-        help="write the infos of all splits and the ground-truth database",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "create_kitti_infos", help="write the infos of all splits and the ground-truth database"
     )
     create.add_argument(
-        "--data_path", type=Path, default=cfg.ROOT_DIR / "data" / "kitti", help="the data folder"
+        "--data_path",
+        type=Path,
+        default=cfg.ROOT_DIR / "data" / "kitti",
+        help="the data folder; %(default)s if not given",
     )
     create.add_argument(
-        "--save_path", type=Path, help="where the files go, the data folder if not given"
+        "--save_path", type=Path, help="where the files go; the data folder if not given"
     )
-    create.add_argument("--workers", type=int, default=available_cores(), help="processes at most")
+    create.add_argument(
+        "--workers",
+        type=int,
+        default=available_cores(),
+        help="processes at most; all cores, here %(default)s, if not given",
+    )
     create.add_argument(
         "--make_random_split",
         type=int,
@@ -367,7 +377,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 ", ".join(f"{name} {len(frames)}" for name, frames in written.items()),
             )
         create_kitti_infos(args.data_path, args.save_path or args.data_path, args.workers)
-    except PcdetError as error:
+    except (PcdetError, OSError) as error:  # OSError: no room, or no right to write
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:

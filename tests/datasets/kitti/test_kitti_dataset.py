@@ -183,6 +183,12 @@ def test_command_names_what_is_wrong(tmp_path, capsys):
     assert "val.txt: missing; expected one frame name" in capsys.readouterr().err
 
 
+def test_command_names_a_folder_that_cannot_be_written(tmp_path, capsys):
+    root = make_tiny_kitti(tmp_path)
+    assert run("--data_path", root, "--save_path", root / "ImageSets" / "val.txt") == 1
+    assert "error: " in capsys.readouterr().err
+
+
 def test_random_split(tmp_path, capfd):
     root = make_tiny_kitti(tmp_path)
     assert run("--data_path", root, "--make_random_split", 1) == 1
