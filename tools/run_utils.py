@@ -30,6 +30,7 @@ class Run:
 
     Attributes:
         args: the parsed command line.
+        data_dir: folder of the data set.
         output_dir: output/<yaml name>/<extra_tag>.
         device: where the model lives.
         batch_size: frames of one step of this process.
@@ -39,6 +40,7 @@ class Run:
     """
 
     args: argparse.Namespace
+    data_dir: Path
     output_dir: Path
     device: torch.device
     batch_size: int
@@ -84,8 +86,6 @@ def start(args: argparse.Namespace) -> Run:
     """Read the configuration, join the process group if there is one, choose the device."""
     cfg_from_yaml_file(common_utils.resolve_path(args.cfg_file, cfg.ROOT_DIR), cfg)
     cfg_from_list(args.set_cfgs, cfg)
-    if args.data_dir is not None:
-        cfg.DATA_CONFIG.DATA_DIR = str(Path(args.data_dir).resolve())
     logger = common_utils.create_logger()
     requested = None if args.device is None else _checked_device(args.device)
     processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1)))
@@ -100,7 +100,9 @@ def start(args: argparse.Namespace) -> Run:
         batch_size, cfg.LOCAL_RANK = join(batch_size, args.tcp_port, args.local_rank, backend)
     device = requested or common_utils.default_device()
     output_dir = (args.output_dir or cfg.ROOT_DIR / "output") / cfg.TAG / args.extra_tag
-    return Run(args, output_dir, device, batch_size, distributed, cfg.LOCAL_RANK, logger)
+    # Files below the yaml's DATA_DIR are then looked up there, see DatasetTemplate.resolve_path.
+    data_dir = Path(args.data_dir or cfg.ROOT_DIR / cfg.DATA_CONFIG.DATA_DIR).resolve()
+    return Run(args, data_dir, output_dir, device, batch_size, distributed, cfg.LOCAL_RANK, logger)
 
 
 def _checked_device(name: str) -> torch.device:

@@ -14,15 +14,15 @@ import time
 from pathlib import Path
 
 import torch
-from eval_utils.eval_utils import eval_one_epoch
-from run_utils import Run, add_common_arguments, run_command, start
 from tensorboardX import SummaryWriter
-from train_utils.train_utils import list_checkpoints
 
+from eval_utils.eval_utils import eval_one_epoch
 from pcdet.config import cfg
 from pcdet.datasets import build_dataloader
 from pcdet.models import build_network
 from pcdet.utils.errors import CheckpointError, ConfigError
+from run_utils import Run, add_common_arguments, run_command, start
+from train_utils.train_utils import list_checkpoints
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         choose_split(args.split)
     run.start_log(run.output_dir / "eval", "eval")
     test_set, test_loader, _ = build_dataloader(
-        cfg.DATA_CONFIG.DATA_DIR, run.batch_size, run.distributed,
+        run.data_dir, run.batch_size, run.distributed,
         workers=args.workers, logger=run.logger, training=False,
     )  # fmt: skip
     model = build_network(test_set).to(run.device)

@@ -14,10 +14,7 @@ import secrets
 from pathlib import Path
 
 import torch
-from run_utils import Run, add_common_arguments, run_command, start
 from tensorboardX import SummaryWriter
-from train_utils.optimization import build_optimizer, build_scheduler
-from train_utils.train_utils import resume_from_newest, train_model
 
 from pcdet.config import cfg
 from pcdet.datasets import build_dataloader
@@ -25,6 +22,9 @@ from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.models import build_network, model_fn_decorator
 from pcdet.utils import common_utils
 from pcdet.utils.errors import ConfigError
+from run_utils import Run, add_common_arguments, run_command, start
+from train_utils.optimization import build_optimizer, build_scheduler
+from train_utils.train_utils import resume_from_newest, train_model
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
     logger.info("seed %d", seed)
 
     train_set, train_loader, train_sampler = build_dataloader(
-        cfg.DATA_CONFIG.DATA_DIR, run.batch_size, run.distributed,
+        run.data_dir, run.batch_size, run.distributed,
         workers=args.workers, logger=logger, training=True, seed=seed,
     )  # fmt: skip
     model = build_model(run, train_set, seed)

@@ -46,7 +46,7 @@ def build_dataloader(
     logger: logging.Logger | None = None,
     training: bool = True,
     cfg: Mapping[str, Any] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> tuple[DatasetTemplate, DataLoader, Sampler]:
     """Make the data set that the config names, and a loader of its batches.
 
@@ -63,7 +63,7 @@ def build_dataloader(
         logger: where warnings about the data go.
         training: use the split and the settings for training, else those for testing.
         cfg: the whole config; None for the global one.
-        seed: decides the order and the augmentation of all epochs.
+        seed: decides the order and the augmentation of all epochs; None for torch's seed.
 
     Returns:
         The data set, the loader of batches (see `DatasetTemplate.collate_batch`) and its sampler.
@@ -86,14 +86,15 @@ def build_dataloader(
         logger=logger,
         cfg=cfg,
     )
-    dataset.seed = seed
+    if seed is not None:
+        dataset.seed = seed
     if not len(dataset):
         raise DataError(f"{Path(cfg.ROOT_DIR) / data_dir}: split {split!r} has no frame")
     replicas = dist_package.get_world_size() if dist else 1
     rank = dist_package.get_rank() if dist else 0
     sampler: Sampler
     if training:
-        sampler = DistributedSampler(dataset, replicas, rank, shuffle=True, seed=seed)
+        sampler = DistributedSampler(dataset, replicas, rank, shuffle=True, seed=dataset.seed)
     else:
         sampler = EveryKthSampler(len(dataset), replicas, rank)
     loader = DataLoader(

@@ -48,6 +48,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         root_path: folder of the data set, set by the subclass.
         class_names: names of the classes; label k is `class_names[k - 1]`.
         training: samples are augmented and boxes outside the range dropped.
+        num_point_features: features of a point that are used, x, y, z first.
         seed: with the epoch and the index it decides every random number of a sample.
         voxel_generator: has voxel_size, point_cloud_range and grid_size.
         logger: where warnings about the data go.
@@ -102,11 +103,11 @@ class DatasetTemplate(torch.utils.data.Dataset):
         self._epoch.share_memory_()
         self._data_dir = Path(config["DATA_DIR"])
         self._num_features_total = int(sections["NUM_POINT_FEATURES"]["total"])
-        self._num_features = int(sections["NUM_POINT_FEATURES"]["use"])
-        if not 3 <= self._num_features <= self._num_features_total:
+        self.num_point_features = int(sections["NUM_POINT_FEATURES"]["use"])
+        if not 3 <= self.num_point_features <= self._num_features_total:
             raise ConfigError(
                 "DATA_CONFIG.NUM_POINT_FEATURES: expected 3 <= use <= total, got use "
-                f"{self._num_features}, total {self._num_features_total}"
+                f"{self.num_point_features}, total {self._num_features_total}"
             )
         mode = sections["TRAIN" if training else "TEST"]
         self._shuffle_points = bool(mode["SHUFFLE_POINTS"])
@@ -208,7 +209,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
             gt_boxes, gt_names = gt_boxes[selected], gt_names[selected]
             gt_classes = np.array([self.class_names.index(n) + 1 for n in gt_names], np.int32)
 
-        points = points[:, : self._num_features]
+        points = points[:, : self.num_point_features]
         if self._shuffle_points:
             points = points.take(rng.permutation(len(points)), axis=0)
         voxels, coordinates, num_points = self.voxel_generator.generate(points)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from easydict import EasyDict
-from tiny_kitti import make_tiny_kitti
 
 from pcdet.config import cfg_from_yaml_file
 from pcdet.datasets import EveryKthSampler, build_dataloader
 from pcdet.datasets.kitti.kitti_dataset import create_kitti_infos
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.io_utils import save_pickle
+from tiny_kitti import make_tiny_kitti
 
 CFG_FILE = "tools/cfgs/second.yaml"
 

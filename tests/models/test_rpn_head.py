@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from models.second_fixture import random_batch, small_second
 
+from models.second_fixture import random_batch, small_second
 from pcdet.models import example_convert_to_torch
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
 from pcdet.utils import box_coder_utils, loss_utils

@@ -8,6 +8,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+
 from models.second_fixture import (
     fake_dataset,
     random_batch,
@@ -15,7 +16,6 @@ from models.second_fixture import (
     small_config,
     small_second,
 )
-
 from pcdet.models import build_network, example_convert_to_torch, model_fn_decorator
 from pcdet.utils.checkpoint_utils import load_matching_state
 from pcdet.utils.errors import ConfigError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from models.second_fixture import fake_dataset, second_config
 
+from models.second_fixture import fake_dataset, second_config
 from pcdet.models import build_network
 from pcdet.models.model_utils.anchor_generator import AnchorGeneratorRange
 from pcdet.models.model_utils.target_assigner import TargetAssigner

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_kitti import IMAGE_SHAPE, calibration
 
 from pcdet.datasets.kitti.annotations import (
     BoxFilter,
@@ -16,6 +15,7 @@ from pcdet.datasets.kitti.annotations import (
 )
 from pcdet.utils.errors import ConfigError
 from pcdet.utils.object3d_utils import get_objects_from_label
+from tiny_kitti import IMAGE_SHAPE, calibration
 
 NAMES = ["Car", "Pedestrian", "Cyclist"]
 FRAME = Frame("000012", calibration(), np.array(IMAGE_SHAPE, np.int32))

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from easydict import EasyDict
-from tiny_kitti import EMPTY_FRAME, SPLITS, make_tiny_kitti
 
 from pcdet.config import cfg_from_yaml_file
 from pcdet.datasets.kitti.kitti_dataset import (
@@ -20,6 +19,7 @@ from pcdet.datasets.kitti.kitti_dataset import (
     main,
 )
 from pcdet.utils.errors import DataError
+from tiny_kitti import EMPTY_FRAME, SPLITS, make_tiny_kitti
 
 CLASSES = ["Car", "Pedestrian", "Cyclist"]
 YAML = Path(__file__).parents[3] / "tools" / "cfgs" / "second.yaml"

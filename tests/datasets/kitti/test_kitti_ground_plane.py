@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_kitti import calibration
 
 from pcdet.datasets.kitti.ground_plane import estimate_road_plane, read_road_plane
 from pcdet.utils.errors import DataError
+from tiny_kitti import calibration
 
 
 def scene(slope_x, slope_y, height, rng, ground=3000, clutter=2000):

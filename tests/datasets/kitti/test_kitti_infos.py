@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_kitti import DONT_CARE_FRAME, DONT_CARE_LINE, EMPTY_FRAME, make_tiny_kitti
 
 from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
 from pcdet.datasets.kitti import frame_pool
@@ -12,6 +11,7 @@ from pcdet.datasets.kitti.kitti_dataset import BaseKittiDataset, create_kitti_in
 from pcdet.datasets.kitti.kitti_infos import points_in_closed_box
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import load_pickle, save_pickle
+from tiny_kitti import DONT_CARE_FRAME, DONT_CARE_LINE, EMPTY_FRAME, make_tiny_kitti
 
 ANNO_TYPES = {
     "name": ("U", ()),

@@ -1,0 +1,69 @@
+"""Time each stage of the framework on this machine, next to a plain way of doing the same.
+
+    python tools/benchmark.py [--data_dir data/kitti] [--stages infos samples second ...]
+
+Absolute times depend on the machine and on what else runs on it; compare the ratios of one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from benchmark_utils.common import Row
+from pcdet.config import cfg
+from pcdet.utils import common_utils
+from pcdet.utils.errors import DataError
+from run_utils import run_command
+
+STAGES = ("infos", "samples", "ops", "second", "models", "evaluation")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES,
+        help="what to measure (default: everything)")  # fmt: skip
+    parser.add_argument("--data_dir", type=Path, help="folder in KITTI's layout; without it the "
+        "stages that need real frames are left out (default: the yaml's, if it is there)")  # fmt: skip
+    return parser.parse_args(argv)
+
+
+def find_data(data_dir: Path | None) -> Path | None:
+    """The folder of the data set, or None if none was asked for and the usual one is not there."""
+    usual = cfg.ROOT_DIR / "data" / "kitti"
+    folder = data_dir or usual
+    if (folder / "training" / "velodyne").is_dir():
+        return folder.resolve()
+    if data_dir is not None:
+        raise DataError(f"{data_dir}: there is no training/velodyne in it")
+    return None
+
+
+def format_row(row: Row) -> str:
+    text = f"{row.stage:<52} {row.milliseconds:>10.2f} ms"
+    if row.ratio is not None:
+        text += (
+            f"   {row.ratio:>6.1f} x as fast as {row.baseline} ({row.baseline_milliseconds:.1f} ms)"
+        )
+    return text + (f"   [{row.note}]" if row.note else "")
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    data_dir = find_data(args.data_dir)
+    out = sys.stdout
+    out.write(f"{common_utils.machine_line()}\n")
+    out.write(f"frames: {data_dir or 'none; give --data_dir to measure on real ones'}\n")
+    for name in args.stages:
+        out.write(f"\n{name}\n")
+        for row in importlib.import_module(f"benchmark_utils.{name}").stages(data_dir):
+            out.write(f"  {format_row(row)}\n")
+            out.flush()
+
+
+if __name__ == "__main__":
+    run_command(main)
