@@ -68,7 +68,7 @@ def find_nvcc() -> Path:
             f"{CUDA_HOME} holds an nvcc but no include/cuda_runtime.h: it is a wrapper, so set "
             "CUDA_HOME to the folder of the toolkit itself"
         )
-    release = re.search(r"release (\d+)\.(\d+)", run_nvcc(nvcc, "--version")).group(0).split()[1]
+    release = re.search(r"release ([\d.]+)", run_nvcc(nvcc, "--version")).group(1)
     if release.split(".")[0] != torch.version.cuda.split(".")[0]:
         raise CudaUnusable(
             f"the toolkit in {CUDA_HOME} is CUDA {release} but torch was built for CUDA "
@@ -125,16 +125,22 @@ def make_extension(name: str, with_cuda: bool):
     )
 
 
-with_cuda = prepare_cuda()
-setup(
-    name="pcdet",
-    version=read_version(),
-    description="3D object detection from point clouds, on the CPU and on CUDA",
-    python_requires=">=3.9",
-    install_requires=read_requirements(),
-    packages=find_packages(include=["pcdet", "pcdet.*"]),
-    package_data={"pcdet": ["**/*.yaml", "**/*.json", "**/*.npz", "**/*.txt", "**/*.md"]},
-    ext_modules=[make_extension(name, with_cuda) for name in EXTENSIONS],
-    cmdclass={"build_ext": BuildExtension},
-    zip_safe=False,
-)
+def main() -> None:
+    """Run setuptools."""
+    with_cuda = prepare_cuda()
+    setup(
+        name="pcdet",
+        version=read_version(),
+        description="3D object detection from point clouds, on the CPU and on CUDA",
+        python_requires=">=3.9",
+        install_requires=read_requirements(),
+        packages=find_packages(include=["pcdet", "pcdet.*"]),
+        package_data={"pcdet": [f"**/*.{kind}" for kind in ("yaml", "json", "npz", "txt", "md")]},
+        ext_modules=[make_extension(name, with_cuda) for name in EXTENSIONS],
+        cmdclass={"build_ext": BuildExtension},
+        zip_safe=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -23,8 +23,3 @@ def load_extension(name: str) -> None:
             "or `python setup.py build_ext --inplace` in the repository"
         )
     torch.ops.load_library(spec.origin)
-
-
-def has_cuda_kernels(operator: str) -> bool:
-    """Whether a loaded operator, such as `pcdet_iou3d_nms::nms`, was compiled for CUDA."""
-    return torch._C._dispatch_has_kernel_for_dispatch_key(operator, "CUDA")

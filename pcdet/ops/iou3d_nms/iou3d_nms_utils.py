@@ -19,6 +19,11 @@ load_extension("pcdet.ops.iou3d_nms.iou3d_nms_ext")
 _ops = torch.ops.pcdet_iou3d_nms
 
 
+def built_for_cuda() -> bool:
+    """Whether the compiled operators can take CUDA tensors."""
+    return _ops.built_for_cuda()
+
+
 def boxes_overlap_bev(boxes_a: torch.Tensor, boxes_b: torch.Tensor) -> torch.Tensor:
     """Area shared by each pair of BEV boxes.
 

@@ -78,8 +78,9 @@ def boxes_iou_bev(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
 
 def boxes3d_to_bev(boxes: np.ndarray) -> np.ndarray:
     """(N, 5) BEV boxes of (N, 7) LiDAR boxes."""
-    x, y, _, w, l, _, rz = np.asarray(boxes, dtype=np.float64).T
-    return np.stack((x - w / 2, y - l / 2, x + w / 2, y + l / 2, rz), axis=1)
+    boxes = np.asarray(boxes, dtype=np.float64)
+    center, half, rz = boxes[:, 0:2], boxes[:, 3:5] / 2, boxes[:, 6:7]
+    return np.concatenate((center - half, center + half, rz), axis=1)
 
 
 def boxes_iou3d_gpu(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 
 
 def local_points(points: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
-    """(N, 3) points as the (7,) box sees them: along its length, its width, and up from its bottom."""
+    """(N, 3) places in the (7,) box: along its length and width from its centre, up from below."""
     angle = box[6] + math.pi / 2
     dx, dy = points[:, 0] - box[0], points[:, 1] - box[1]
     along_length = dx * torch.cos(angle) - dy * torch.sin(angle)
@@ -19,9 +19,9 @@ def local_points(points: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
 def inside_box(points: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
     """(N,) whether each of the (N, 3) points lies in the (7,) box."""
     along_length, along_width, _ = local_points(points, box).unbind(1)
-    w, l, h = box[3:6]
-    in_height = (points[:, 2] - (box[2] + h / 2)).abs() <= h / 2
-    return in_height & (along_length.abs() < l / 2) & (along_width.abs() < w / 2)
+    half_width, half_length, half_height = box[3:6] / 2
+    in_height = (points[:, 2] - (box[2] + half_height)).abs() <= half_height
+    return in_height & (along_length.abs() < half_length) & (along_width.abs() < half_width)
 
 
 def points_in_boxes_cpu(points: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:

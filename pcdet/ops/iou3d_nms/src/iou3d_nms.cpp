@@ -7,6 +7,7 @@
 
 #include <vector>
 
+#include "../../common/cuda_missing.h"
 #include "../../common/for_each_cpu.h"
 #include "../../common/tensor_checks.h"
 #include "greedy_nms.h"
@@ -150,6 +151,14 @@ at::Tensor nms(const at::Tensor& boxes, const at::Tensor& scores, double thresho
   return order.index_select(0, at::tensor(kept, at::kLong).to(order.device()));
 }
 
+bool built_for_cuda() {
+#ifdef WITH_CUDA
+  return true;
+#else
+  return false;
+#endif
+}
+
 template <typename Device>
 void implement(torch::Library& library) {
   library.impl("overlap_bev", overlap_bev<Device>);
@@ -162,6 +171,7 @@ void implement(torch::Library& library) {
 }  // namespace
 
 TORCH_LIBRARY(pcdet_iou3d_nms, library) {
+  library.def("built_for_cuda() -> bool", built_for_cuda);
   library.def("overlap_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
   library.def("aligned_overlap_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
   library.def("iou_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
@@ -171,8 +181,14 @@ TORCH_LIBRARY(pcdet_iou3d_nms, library) {
 
 TORCH_LIBRARY_IMPL(pcdet_iou3d_nms, CPU, library) { implement<Cpu>(library); }
 
+TORCH_LIBRARY_IMPL(pcdet_iou3d_nms, CUDA, library) {
 #ifdef WITH_CUDA
-TORCH_LIBRARY_IMPL(pcdet_iou3d_nms, CUDA, library) { implement<Cuda>(library); }
+  implement<Cuda>(library);
+#else
+  for (const char* name : {"overlap_bev", "aligned_overlap_bev", "iou_bev", "iou3d", "nms"}) {
+    library.impl(name, cuda_missing());
+  }
 #endif
+}
 
 }  // namespace pcdet

@@ -3,6 +3,7 @@
 #include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
 
+#include "../../common/cuda_missing.h"
 #include "../../common/tensor_checks.h"
 #include "device_tensors.h"
 #include "point_blocks.h"
@@ -65,8 +66,14 @@ TORCH_LIBRARY_FRAGMENT(pcdet_roiaware_pool3d, library) {
 
 TORCH_LIBRARY_IMPL(pcdet_roiaware_pool3d, CPU, library) { implement<Cpu>(library); }
 
+TORCH_LIBRARY_IMPL(pcdet_roiaware_pool3d, CUDA, library) {
 #ifdef WITH_CUDA
-TORCH_LIBRARY_IMPL(pcdet_roiaware_pool3d, CUDA, library) { implement<Cuda>(library); }
+  implement<Cuda>(library);
+#else
+  for (const char* name : {"points_in_boxes", "first_box_of_point"}) {
+    library.impl(name, cuda_missing());
+  }
 #endif
+}
 
 }  // namespace pcdet

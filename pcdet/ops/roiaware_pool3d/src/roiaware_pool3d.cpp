@@ -9,6 +9,7 @@
 #include <limits>
 #include <tuple>
 
+#include "../../common/cuda_missing.h"
 #include "../../common/tensor_checks.h"
 #include "device_tensors.h"
 #include "point_blocks.h"
@@ -194,8 +195,15 @@ TORCH_LIBRARY_FRAGMENT(pcdet_roiaware_pool3d, library) {
 
 TORCH_LIBRARY_IMPL(pcdet_roiaware_pool3d, CPU, library) { implement<Cpu>(library); }
 
+TORCH_LIBRARY_IMPL(pcdet_roiaware_pool3d, CUDA, library) {
 #ifdef WITH_CUDA
-TORCH_LIBRARY_IMPL(pcdet_roiaware_pool3d, CUDA, library) { implement<Cuda>(library); }
+  implement<Cuda>(library);
+#else
+  for (const char* name :
+       {"list_points", "max_pool", "max_pool_backward", "average_pool", "average_pool_backward"}) {
+    library.impl(name, cuda_missing());
+  }
 #endif
+}
 
 }  // namespace pcdet

@@ -1,0 +1,135 @@
+"""Runs each operator's CPU and CUDA implementations on CPU tensors and reports where they differ.
+
+A program of its own: test_cuda_on_cpu.py starts it under AddressSanitizer. The operators come from
+libraries in which the CUDA kernels run on the CPU (cuda_runtime.h in this folder). Prints a JSON
+object of case -> largest difference (0 where all numbers and NaN are the same).
+
+    compare_devices.py LIBRARY...           compare
+    compare_devices.py --broken LIBRARY...  hand a kernel an index out of range
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import torch
+from op_inputs import nasty_boxes, points_about_boxes, random_boxes, to_bev
+
+CUDA = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+differences: dict[str, float] = {}
+
+
+def difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Largest absolute difference; infinite if the shapes or the places of NaN differ."""
+    if a.shape != b.shape or a.dtype != b.dtype or not torch.equal(a.isnan(), b.isnan()):
+        return float("inf")
+    gaps = (a.double().nan_to_num() - b.double().nan_to_num()).abs()
+    return gaps.max().item() if gaps.numel() else 0.0
+
+
+def compare(case: str, operator, *arguments, finish=lambda result: result):
+    """Record the difference of an operator's two implementations; returns the CPU's answer.
+
+    `finish` clears what an operator leaves undefined in its answer.
+    """
+    on_cpu = finish(operator(*arguments))
+    on_cuda = finish(operator.default.redispatch(CUDA, *arguments))
+    pairs = zip(on_cpu, on_cuda) if isinstance(on_cpu, tuple) else [(on_cpu, on_cuda)]
+    largest = max(difference(a, b) for a, b in pairs)
+    differences[case] = max(largest, differences.get(case, 0.0))
+    return on_cpu
+
+
+def compare_overlaps(rng: np.random.Generator, name: str, dtype: torch.dtype) -> None:
+    operators = torch.ops.pcdet_iou3d_nms
+    for rows, columns in ((2000, 400), (1, 3), (0, 5), (5, 0)):
+        a, b = nasty_boxes(rng, rows), nasty_boxes(rng, columns)
+        boxes_a, boxes_b = torch.tensor(a, dtype=dtype), torch.tensor(b, dtype=dtype)
+        bev_a, bev_b = torch.tensor(to_bev(a), dtype=dtype), torch.tensor(to_bev(b), dtype=dtype)
+        shuffled = bev_a[torch.arange(rows - 1, -1, -1)]
+        compare(f"overlap_bev {name}", operators.overlap_bev, bev_a, bev_b)
+        compare(f"iou_bev {name}", operators.iou_bev, bev_a, bev_b)
+        compare(f"iou3d {name}", operators.iou3d, boxes_a, boxes_b)
+        compare(f"aligned_overlap_bev {name}", operators.aligned_overlap_bev, bev_a, shuffled)
+
+
+def compare_nms(rng: np.random.Generator, name: str, dtype: torch.dtype) -> None:
+    for count in (0, 1, 63, 64, 65, 700):
+        for boxes in (nasty_boxes(rng, count), random_boxes(rng, count, spread=30)):
+            bev = torch.tensor(to_bev(boxes), dtype=dtype)
+            scores = torch.tensor(rng.integers(0, 50, count) / 50, dtype=dtype)  # with equal ones
+            for threshold in (0.0, 0.1, 0.7):
+                for rotated in (True, False):
+                    operator = torch.ops.pcdet_iou3d_nms.nms
+                    compare(f"nms {name}", operator, bev, scores, threshold, rotated)
+
+
+def compare_points(rng: np.random.Generator, name: str, dtype: torch.dtype) -> None:
+    operators = torch.ops.pcdet_roiaware_pool3d
+    for frames, count, each in ((2, 90, 40), (1, 1, 1), (2, 0, 7), (2, 7, 0), (0, 7, 7)):
+        boxes = np.stack([nasty_boxes(rng, count) for _ in range(frames)] or [np.zeros((count, 7))])
+        about = random_boxes(rng, 30)
+        points = np.stack([points_about_boxes(rng, about, each)] * len(boxes))
+        points, boxes = torch.tensor(points, dtype=dtype), torch.tensor(boxes, dtype=dtype)
+        points, boxes = points[:frames], boxes[:frames]
+        compare(f"first_box_of_point {name}", operators.first_box_of_point, points, boxes)
+        if frames:
+            compare(f"points_in_boxes {name}", operators.points_in_boxes, points[0], boxes[0])
+
+
+def without_tails(lists: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """The lists of list_points with zeros behind the end of each."""
+    points, cells, kept, filled = lists
+    used = torch.arange(points.shape[1]) < kept[:, None]
+    return torch.where(used, points, 0), torch.where(used, cells, 0), kept, filled
+
+
+def compare_pooling(rng: np.random.Generator, name: str, dtype: torch.dtype) -> None:
+    operators = torch.ops.pcdet_roiaware_pool3d
+    sizes = ((40, 60, [3, 4, 5], 4), (9, 30, [14, 14, 14], 128), (0, 5, [2, 2, 2], 2))
+    for rois, each, grid, most in sizes:
+        boxes = torch.tensor(nasty_boxes(rng, rois), dtype=dtype)
+        about = boxes[boxes.isfinite().all(dim=1)].double().numpy()
+        points = torch.tensor(points_about_boxes(rng, about, each), dtype=dtype)
+        features = torch.tensor(rng.normal(size=(len(points), 3)), dtype=dtype)
+        features[::50] = torch.nan
+        arguments = (boxes, points, grid, most)
+        listing = operators.list_points
+        lists = compare(f"list_points {name}", listing, *arguments, finish=without_tails)
+        _, argmax = compare(f"max_pool {name}", operators.max_pool, features, *lists)
+        compare(f"average_pool {name}", operators.average_pool, features, *lists)
+        grad = torch.tensor(rng.normal(size=argmax.shape), dtype=dtype)
+        backward = operators.max_pool_backward
+        compare(f"max_pool_backward {name}", backward, grad, argmax, *lists)
+        backward = operators.average_pool_backward
+        compare(f"average_pool_backward {name}", backward, grad, *lists)
+
+
+def read_out_of_range() -> None:
+    """Hand a kernel a list with a cell that its RoI does not have."""
+    ints = {"dtype": torch.int32}
+    points, cells = torch.zeros((1, 1), **ints), torch.full((1, 1), 64, **ints)
+    kept, filled = torch.ones(1, **ints), torch.ones((1, 8), **ints)
+    pool = torch.ops.pcdet_roiaware_pool3d.max_pool.default
+    pool.redispatch(CUDA, torch.ones(1, 1), points, cells, kept, filled)
+
+
+def main(arguments: list[str]) -> None:
+    for library in arguments:
+        if library != "--broken":
+            torch.ops.load_library(library)
+    if "--broken" in arguments:
+        return read_out_of_range()
+    rng = np.random.default_rng(0)
+    for name, dtype in DTYPES.items():
+        for family in (compare_overlaps, compare_nms, compare_points, compare_pooling):
+            family(rng, name, dtype)
+    sys.stdout.write(json.dumps(differences))
+    return None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

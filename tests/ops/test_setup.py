@@ -1,0 +1,119 @@
+"""What setup.py decides about CUDA, and what it says when it cannot build for it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import pcdet
+
+ROOT = Path(__file__).resolve().parents[2]
+NVCC_VERSION = "Cuda compilation tools, release 12.6, V12.6.85"
+NVCC_ARCHITECTURES = "\n".join(f"compute_{n}" for n in (50, 60, 70, 75, 80, 86, 87, 89, 90))
+
+
+@pytest.fixture
+def toolkit(tmp_path) -> Path:
+    """A folder that looks like a CUDA toolkit."""
+    for name in ("bin/nvcc", "include/cuda_runtime.h"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.fixture
+def script(monkeypatch, toolkit):
+    """setup.py on a machine with a CUDA 12.8 torch, a GPU and a CUDA 12.6 toolkit."""
+    spec = importlib.util.spec_from_file_location("pcdet_setup", ROOT / "setup.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    answers = {"--version": NVCC_VERSION, "--list-gpu-arch": NVCC_ARCHITECTURES}
+    monkeypatch.setattr(module, "CUDA_HOME", str(toolkit))
+    monkeypatch.setattr(module, "run_nvcc", lambda nvcc, argument: answers[argument])
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "")
+    monkeypatch.delenv("TORCH_CUDA_ARCH_LIST")
+    monkeypatch.delenv("FORCE_CUDA", raising=False)
+    return module
+
+
+def test_builds_for_what_the_toolkit_knows(script, capsys):
+    assert script.prepare_cuda()
+    assert os.environ["TORCH_CUDA_ARCH_LIST"] == "7.5;8.0;8.6;8.9;9.0+PTX"
+    assert "building for CUDA, 7.5;8.0;8.6;8.9;9.0+PTX" in capsys.readouterr().err
+
+
+def test_a_given_list_of_architectures_stays(script, monkeypatch):
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.6")
+    assert script.prepare_cuda()
+    assert os.environ["TORCH_CUDA_ARCH_LIST"] == "8.6"
+
+
+def test_force_builds_without_a_gpu(script, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert not script.prepare_cuda()
+    assert "torch sees no GPU: set FORCE_CUDA=1" in capsys.readouterr().err
+    monkeypatch.setenv("FORCE_CUDA", "1")
+    assert script.prepare_cuda()
+
+
+def break_torch(script, monkeypatch, toolkit):
+    monkeypatch.setattr(torch.version, "cuda", None)
+
+
+def break_home(script, monkeypatch, toolkit):
+    monkeypatch.setattr(script, "CUDA_HOME", None)
+
+
+def break_nvcc(script, monkeypatch, toolkit):
+    (toolkit / "bin/nvcc").unlink()
+
+
+def break_headers(script, monkeypatch, toolkit):
+    (toolkit / "include/cuda_runtime.h").unlink()
+
+
+def break_version(script, monkeypatch, toolkit):
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (break_torch, "this torch is built for the CPU: install a CUDA build of torch"),
+        (
+            break_home,
+            "no CUDA toolkit was found: install the toolkit of CUDA 12.8 and set CUDA_HOME",
+        ),
+        (break_nvcc, "bin/nvcc is missing: set CUDA_HOME to the folder of a CUDA toolkit"),
+        (break_headers, "holds an nvcc but no include/cuda_runtime.h: it is a wrapper"),
+        (break_version, "is CUDA 12.6 but torch was built for CUDA 13.0: install that toolkit"),
+    ],
+)
+def test_a_mismatch_is_one_sentence(script, monkeypatch, capsys, toolkit, fault, sentence):
+    fault(script, monkeypatch, toolkit)
+    assert not script.prepare_cuda()
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1
+    monkeypatch.setenv("FORCE_CUDA", "1")
+    with pytest.raises(SystemExit, match="FORCE_CUDA=1, but ") as stopped:
+        script.prepare_cuda()
+    assert sentence in str(stopped.value)
+
+
+def test_version_and_requirements(script):
+    assert script.read_version() == pcdet.__version__
+    requirements = script.read_requirements()
+    assert "torch>=2.1" in requirements
+    assert not any(line.startswith("#") for line in requirements)
+
+
+def test_every_folder_with_code_is_a_package():
+    folders = {source.parent for source in (ROOT / "pcdet").rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
