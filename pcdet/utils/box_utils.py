@@ -151,7 +151,7 @@ def boxes3d_camera_to_imageboxes(
 
 @_numpy_or_torch
 def mask_boxes_outside_range(boxes3d, limit_range):
-    """Which boxes have at least one corner in the range.
+    """Which boxes lie in the range with all eight corners, bounds included.
 
     Args:
         boxes3d: (N, 7) LiDAR boxes.
@@ -162,7 +162,7 @@ def mask_boxes_outside_range(boxes3d, limit_range):
     """
     limit = torch.as_tensor(limit_range, dtype=boxes3d.dtype, device=boxes3d.device)
     corners = boxes3d_to_corners3d_lidar(boxes3d)
-    return ((corners >= limit[:3]) & (corners <= limit[3:])).all(dim=-1).any(dim=-1)
+    return ((corners >= limit[:3]) & (corners <= limit[3:])).flatten(1).all(dim=1)
 
 
 @_numpy_or_torch

@@ -1,0 +1,73 @@
+"""Rules of the tree: who may import whom, which words stand where."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "pcdet"
+
+# layer -> what of pcdet it must not import
+FORBIDDEN = {
+    "ops": ("pcdet.utils", "pcdet.datasets", "pcdet.models", "pcdet.config"),
+    "utils": ("pcdet.datasets", "pcdet.models", "pcdet.config"),
+    "datasets": ("pcdet.models",),
+    "models": ("pcdet.datasets",),
+}
+# The doors where the configuration may be read.
+CONFIG_READERS = {
+    "pcdet/datasets/__init__.py",
+    "pcdet/datasets/kitti/kitti_dataset.py",
+    "pcdet/models/builder.py",
+}
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported_modules(path: Path) -> set[str]:
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+            modules.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return modules
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_layers(path):
+    layer = path.relative_to(PACKAGE).parts[0]
+    for module in imported_modules(path):
+        for forbidden in FORBIDDEN.get(layer, ()):
+            if module == "pcdet.config" and relative(path) in CONFIG_READERS:
+                continue
+            belongs = module == forbidden or module.startswith(f"{forbidden}.")
+            assert not belongs, f"{relative(path)} imports {module}"
+        if module.split(".")[0] == "spconv":
+            assert relative(path) == "pcdet/utils/spconv_utils.py"
+        assert not module.endswith(".reference"), "reference implementations are for tests alone"
+
+
+def test_the_configuration_is_read_at_the_doors_only():
+    readers = {relative(p) for p in SOURCES if "pcdet.config" in imported_modules(p)}
+    assert readers <= CONFIG_READERS, readers - CONFIG_READERS
+
+
+def test_every_folder_with_modules_is_a_package():
+    for folder in {path.parent for path in SOURCES}:
+        assert (folder / "__init__.py").is_file(), f"{relative(folder)} would not be installed"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_no_tensor_is_tied_to_a_device(path):
+    text = path.read_text(encoding="utf-8")
+    assert ".cuda(" not in text
+    if relative(path) not in ("pcdet/utils/common_utils.py",):
+        assert "torch.cuda." not in text, "ask the tensor for its device instead"

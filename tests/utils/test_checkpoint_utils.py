@@ -1,0 +1,116 @@
+"""Checkpoints: round trip, PCDet's weight layout, and files that do not fit."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from models.second_fixture import small_second
+from pcdet.utils import checkpoint_utils
+from pcdet.utils.errors import CheckpointError
+
+LOGGER = logging.getLogger("test")
+
+
+def test_round_trip_of_model_and_optimiser(tmp_path):
+    model = small_second(seed=1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    sum(p.sum() for p in model.parameters()).backward()
+    optimizer.step()
+    path = tmp_path / "checkpoint_epoch_3.pth"
+    checkpoint_utils.save_checkpoint(
+        checkpoint_utils.checkpoint_state(model, optimizer, epoch=3, it=12), path
+    )
+    other = small_second(seed=2)
+    other_optimizer = torch.optim.AdamW(other.parameters(), lr=0.01)
+    assert other.load_params_with_optimizer(path, to_cpu=True, optimizer=other_optimizer) == (12, 3)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+    for ours, theirs in zip(optimizer.state.values(), other_optimizer.state.values()):
+        assert torch.equal(ours["exp_avg"], theirs["exp_avg"])
+
+
+def test_weights_in_the_layout_of_spconv_1_are_converted():
+    model = small_second(seed=1)
+    state = {
+        name: value.permute(1, 2, 3, 4, 0).contiguous() if value.dim() == 5 else value
+        for name, value in model.state_dict().items()
+    }
+    other = small_second(seed=2)
+    checkpoint_utils.load_matching_state(other, state, "old", LOGGER)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_each_entry_that_does_not_fit_is_reported(caplog):
+    model = small_second()
+    state = model.state_dict()
+    state["rpn_head.conv_cls.bias"] = torch.zeros(7)
+    state["rpn_head.extra.weight"] = torch.zeros(1)
+    del state["rpn_head.conv_box.bias"]
+    with caplog.at_level("INFO"):
+        checkpoint_utils.load_matching_state(model, state, "file.pth", LOGGER)
+    assert "rpn_head.conv_cls.bias: shape (7,) in the file, (18,) in the model" in caplog.text
+    assert "rpn_head.extra.weight: not in the model" in caplog.text
+    assert "rpn_head.conv_box.bias: not in the file" in caplog.text
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save({"model_state": nn.Linear(3, 3).state_dict()}, path)
+    model = small_second()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"other\.pth: only 0 of the model's"):
+        model.load_params_from_file(path)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_an_optimiser_state_of_another_model_is_refused(tmp_path):
+    model = small_second()
+    state = checkpoint_utils.checkpoint_state(model, None, 1, 1)
+    other = nn.Linear(2, 2)
+    state["optimizer_state"] = torch.optim.SGD(other.parameters(), lr=1).state_dict()
+    checkpoint_utils.save_checkpoint(state, tmp_path / "c.pth")
+    with pytest.raises(CheckpointError, match="optimiser state does not fit"):
+        model.load_params_with_optimizer(
+            tmp_path / "c.pth", optimizer=torch.optim.SGD(model.parameters(), lr=1)
+        )
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no archive", pickle.dumps(Hostile()), pickle.dumps({"model_state": Hostile()})],
+)
+def test_broken_and_hostile_files_are_named(tmp_path, content):
+    path = tmp_path / "broken.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"broken\.pth: not a readable checkpoint"):
+        checkpoint_utils.load_checkpoint(path)
+
+
+def test_a_truncated_checkpoint_is_named(tmp_path):
+    path = tmp_path / "half.pth"
+    checkpoint_utils.save_checkpoint(
+        checkpoint_utils.checkpoint_state(small_second(), None, 1, 1), path
+    )
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match=r"half\.pth"):
+        checkpoint_utils.load_checkpoint(path)
+
+
+def test_missing_file_and_missing_entry(tmp_path):
+    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+        checkpoint_utils.load_checkpoint(tmp_path / "none.pth")
+    torch.save({"weights": {}}, tmp_path / "plain.pth")
+    with pytest.raises(CheckpointError, match="'model_state'"):
+        checkpoint_utils.load_checkpoint(tmp_path / "plain.pth")

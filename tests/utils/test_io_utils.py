@@ -1,0 +1,79 @@
+"""Atomic writes, and pickles that cannot run code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from pcdet.utils.errors import DataError
+from pcdet.utils.io_utils import atomic_write, load_pickle, save_pickle
+
+
+def test_plain_data_and_arrays_survive(tmp_path):
+    data = {
+        "name": np.array(["Car", "Van"]),
+        "box": np.arange(6.0).reshape(2, 3),
+        "count": np.int32(3),
+        "nested": [{"a": (1, 2.5, None, True, b"x")}],
+    }
+    save_pickle(data, tmp_path / "data.pkl")
+    loaded = load_pickle(tmp_path / "data.pkl")
+    np.testing.assert_array_equal(loaded["box"], data["box"])
+    np.testing.assert_array_equal(loaded["name"], data["name"])
+    assert loaded["count"] == 3 and loaded["nested"] == data["nested"]
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])  # what Python 3 writes
+def test_every_pickle_protocol_is_read(tmp_path, protocol):
+    path = tmp_path / "data.pkl"
+    path.write_bytes(pickle.dumps([np.arange(3.0), np.float64(1.5), np.array(["a"])], protocol))
+    np.testing.assert_array_equal(load_pickle(path)[0], np.arange(3.0))
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch pwned",)
+
+
+@pytest.mark.parametrize("payload", [Hostile(), [Hostile()], np.array([Hostile()], object)])
+def test_a_pickle_that_names_code_is_refused(tmp_path, monkeypatch, payload):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "hostile.pkl"
+    path.write_bytes(pickle.dumps(payload))
+    with pytest.raises(DataError, match=r"hostile\.pkl: not a pickle of plain data"):
+        load_pickle(path)
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps([1, 2, 3])[:-3]])
+def test_a_damaged_pickle_is_named(tmp_path, content):
+    path = tmp_path / "damaged.pkl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"damaged\.pkl"):
+        load_pickle(path)
+
+
+def test_a_missing_pickle_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"none\.pkl: cannot be read"):
+        load_pickle(tmp_path / "none.pkl")
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as file:
+        file.write(b"new and only half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_written_files_have_the_usual_permissions(tmp_path):
+    with atomic_write(tmp_path / "new" / "file.bin") as file:
+        file.write(b"x")
+    umask = os.umask(0)
+    os.umask(umask)
+    assert (tmp_path / "new" / "file.bin").stat().st_mode & 0o777 == 0o666 & ~umask
