@@ -173,11 +173,13 @@ def _seconds(folder: Path, cache: Path) -> float:
 def stages(data_dir: Path | None) -> Iterator[Row]:
     """Measure the command on the made-up set; `data_dir` is not needed."""
     del data_dir
-    note = f"{NUM_FRAMES} frames, {NUM_GT} labels, {NUM_DET} detections; new process, imports too"
+    note = f"{NUM_FRAMES} frames, {NUM_GT} labels, {NUM_DET} detections; a process of its own"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_label_set(folder, rng=np.random.default_rng(0))
         first = _seconds(folder, folder / "cache")
         later = sorted(_seconds(folder, folder / "cache") for _ in range(3))[1]
-    yield Row("KITTI AP, files to table, first call", 1000 * first, note=f"{note}, compiles")
+    yield Row(
+        "KITTI AP, files to table, first call", 1000 * first, note=f"{note}, compiles its loops"
+    )
     yield Row("KITTI AP, files to table, later calls", 1000 * later, note=note)

@@ -108,6 +108,9 @@ def random_frames(seed: int):
         dets = [_like(rng, gt) for gt in gts if rng.random() < skill]
         for _ in range(rng.integers(0, 4) if rng.random() < 1.2 - skill else 0):
             dets.append(_like(rng, gts[-1] if gts else _random_gt(rng)))
+        for det in [det for det in dets if rng.random() < 0.15]:  # equal overlaps
+            twin = {"score": float(rng.choice([det.score, rng.random()])), "alpha": det.alpha + 1}
+            dets.append(Object(**{**vars(det), **twin}))
         rng.shuffle(dets)
         for det in dets:
             if kind == 1 or (kind == 2 and rng.random() < 0.3):

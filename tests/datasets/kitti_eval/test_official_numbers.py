@@ -46,6 +46,13 @@ def test_equals_the_plain_rules_for_other_classes_and_overlaps(seed):
     assert_same_ap(result.to_json(), evaluate_slowly(frames, overlaps))
 
 
+def test_pairs_in_blocks_are_the_same_pairs(monkeypatch):
+    frames = random_frames(70)
+    want = evaluate(*annos_of(frames)).to_json()
+    monkeypatch.setattr("pcdet.datasets.kitti.kitti_eval.overlaps._PAIRS_PER_BLOCK", 7)
+    assert_same_ap(evaluate(*annos_of(frames)).to_json(), want, tolerance=0)
+
+
 def test_random_sets_hold_what_they_are_for():
     """The plain rules find AP that is missing, 0, small and large."""
     found = [evaluate_slowly(random_frames(seed)) for seed in range(60)]
@@ -105,6 +112,13 @@ def test_a_small_detection_of_another_class_takes_the_ground_truth_away():
     hidden = one_frame([car], [small, make_object(box=(300.0, 0.0, 360.0, 41.0), score=0.1)])
     assert found.ap("R40", "bbox", "Car") == pytest.approx([100, 100, 100])
     assert hidden.ap("R40", "bbox", "Car") == [0, 0, 0]
+
+
+def test_of_equal_overlaps_the_first_detection_in_the_file_counts():
+    car = make_object(alpha=0.0)
+    towards, away = make_object(alpha=0.0), make_object(alpha=np.pi)
+    assert one_frame([car], [towards, away]).ap("R40", "aos", "Car") == pytest.approx([50] * 3)
+    assert one_frame([car], [away, towards]).ap("R40", "aos", "Car") == pytest.approx([0] * 3)
 
 
 def test_dont_care_excuses_false_positives_in_the_image_only():
