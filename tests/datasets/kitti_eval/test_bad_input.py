@@ -190,6 +190,20 @@ def test_folder_without_files_and_no_folder(folder, kind):
         run(folder)
 
 
+def test_label_folder_of_a_test_split_says_why_there_is_no_ap(folder):
+    for path in (folder / "gt").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="as for KITTI's test split, there is no AP"):
+        run(folder)
+
+
+def test_output_that_cannot_be_written(folder, capsys):
+    (folder / "file").write_text("")
+    options = ["--json", str(folder / "file" / "ap.json")]
+    assert main(["--gt", str(folder / "gt"), "--det", str(folder / "det"), *options]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 def test_missing_split_file(folder):
     with pytest.raises(DataError, match=r"nowhere\.txt: cannot be read"):
         run(folder, split_file=folder / "nowhere.txt")

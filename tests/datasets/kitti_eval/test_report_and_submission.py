@@ -101,6 +101,11 @@ def test_reason_of_one_object_that_is_found():
     assert "R40 0: too few of 1 objects found to reach a sample after recall 0" in text
 
 
+def test_reason_of_orientations_that_are_all_wrong():
+    text = report([make_object(alpha=0.0)], [make_object(alpha=np.pi)])
+    assert "AOS hard: AP 0: every detection that hits points the opposite way" in text
+
+
 def test_no_reasons_where_all_is_well():
     objects = [
         make_object(name, (200.0 * i, 100.0, 200.0 * i + 90, 180.0), x=12.0 * i)

@@ -48,13 +48,18 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return 0, or 1 after printing what is wrong with the input."""
     args = parse_args(argv)
-    sets = rules.OVERLAP_SETS if args.overlaps is None else [(args.overlaps, rules.METRICS)]
     try:
-        gt, det = read_folders(args.gt, args.det, args.split_file)
-        results = evaluate_overlap_sets(gt, det, args.classes, sets)
-    except PcdetError as error:
+        _run(args)
+    except (PcdetError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
+    return 0
+
+
+def _run(args: argparse.Namespace) -> None:
+    sets = rules.OVERLAP_SETS if args.overlaps is None else [(args.overlaps, rules.METRICS)]
+    gt, det = read_folders(args.gt, args.det, args.split_file)
+    results = evaluate_overlap_sets(gt, det, args.classes, sets)
     sys.stdout.write("\n".join(result.table() for result in results))
     if args.json is not None:
         with atomic_write(args.json) as file:
@@ -64,7 +69,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         from pcdet.datasets.kitti.kitti_eval.plots import save_plots
 
         save_plots(results[0], args.plots)
-    return 0
 
 
 if __name__ == "__main__":

@@ -91,7 +91,21 @@ def evaluate_overlap_sets(
     class_names: Sequence[str],
     sets: Sequence[tuple[Mapping[str, float] | Sequence[float] | None, Sequence[str]]],
 ) -> list[EvalResult]:
-    """Evaluate once for each (overlaps, metrics) of `sets`; the overlaps are computed once."""
+    """Evaluate once for each pair of overlaps and metrics; the boxes are compared only once.
+
+    Args:
+        gt_annos: see `evaluate`.
+        det_annos: see `evaluate`.
+        class_names: see `evaluate`.
+        sets: (overlaps, metrics) of each evaluation, see `evaluate`.
+
+    Returns:
+        One result for each of `sets`.
+
+    Raises:
+        DataError: see `evaluate`.
+        ConfigError: see `evaluate`.
+    """
     class_names = rules.check_class_names(class_names)
     chosen = [(rules.overlaps_of(class_names, o), _check_metrics(m)) for o, m in sets]
     det = det_annos

@@ -54,10 +54,9 @@ class Judged:
 
 def hit_scores(candidates: Candidates, judged: Judged) -> np.ndarray:
     """Return the scores of the hits when every ground truth takes its best-scored detection."""
-    scores = _hit_scores(
+    return _hit_scores(
         candidates.starts, candidates.det, judged.gt_valid, judged.det_state, judged.score
     )
-    return scores[: int(scores[-1])]
 
 
 def count_hits(
@@ -86,8 +85,8 @@ def count_hits(
 
 @numba.njit(cache=True, nogil=True)
 def _hit_scores(starts, det, gt_valid, det_state, score):  # pragma: no cover (compiled)
-    """(G + 1,): the scores of the hits, and in the last place how many there are."""
-    found = np.zeros(len(starts))
+    """(H,) scores of the hits."""
+    found = np.zeros(len(starts) - 1)
     taken = np.zeros(len(score), np.bool_)
     hits = 0
     for g in range(len(starts) - 1):
@@ -103,8 +102,7 @@ def _hit_scores(starts, det, gt_valid, det_state, score):  # pragma: no cover (c
             if gt_valid[g] and det_state[best] == NORMAL:
                 found[hits] = best_score
                 hits += 1
-    found[-1] = hits
-    return found
+    return found[:hits]
 
 
 @numba.njit(cache=True, nogil=True)

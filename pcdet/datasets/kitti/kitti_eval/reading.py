@@ -83,7 +83,13 @@ def choose_frames(
     Raises:
         DataError: a frame lacks its label or its result file.
     """
-    labelled, detected = list_frames(gt_dir), list_frames(det_dir)
+    try:
+        labelled = list_frames(gt_dir)
+    except DataError as error:
+        raise DataError(
+            f"{error}; without labels, as for KITTI's test split, there is no AP"
+        ) from None
+    detected = list_frames(det_dir)
     if split_file is None:
         _require(labelled, detected, f"{det_dir}: no result file for", " (the label folder has it)")
         _require(detected, labelled, f"{gt_dir}: no label file for", " (the result folder has it)")

@@ -57,30 +57,34 @@ def explain(
         if missing[metric] is not None:
             found.setdefault(f"not evaluated: {missing[metric]}", []).append(title)
         for difficulty, curve in zip(rules.DIFFICULTIES, curve_of):
-            reason = _why_zero(det, name, min_overlap, difficulty, curve)
+            reason = _why_undefined(curve) or _why_zero(curve, metric)
+            if curve.num_valid and not curve.num_found:
+                reason = _why_no_hit(det, name, min_overlap, difficulty)
             if reason is not None:
                 found.setdefault(reason, []).append(f"{title} {difficulty.name}")
     return [f"{name}, {', '.join(where)}: {reason}" for reason, where in found.items()]
 
 
-def _why_zero(
-    det: Labels, name: str, min_overlap: float, difficulty: rules.Difficulty, curve: Curve
-) -> str | None:
+def _why_undefined(curve: Curve) -> str | None:
+    undefined = [key for key in RECALL_SETS if np.isnan(curve.average_precision(key))]
+    if not undefined:
+        return None
+    return (
+        f"{' and '.join(undefined)} undefined (nan, as in the official program): at a score "
+        "threshold all detections are neither hit nor false positive"
+    )
+
+
+def _why_zero(curve: Curve, metric: str) -> str | None:
     values = {key: curve.average_precision(key) for key in RECALL_SETS}
-    undefined = [key for key, value in values.items() if np.isnan(value)]
-    if undefined:
-        return (
-            f"{' and '.join(undefined)} undefined (nan, as in the official program): at a score "
-            "threshold all detections are neither hit nor false positive"
-        )
     if min(values.values()) > 0:
         return None
     if curve.num_valid == 0:
         return "AP 0: no valid ground truth"
-    if curve.num_found == 0:
-        return _why_no_hit(det, name, min_overlap, difficulty)
     if values["R11"] > 0:
         return f"R40 0: too few of {curve.num_valid} objects found to reach a sample after recall 0"
+    if metric == "aos":
+        return "AP 0: every detection that hits points the opposite way"
     return f"AP 0: none of the {curve.num_found} matches holds at a sampled score"
 
 
