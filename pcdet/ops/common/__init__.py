@@ -14,7 +14,7 @@ def load_extension(name: str) -> None:
         name: full module name, such as `pcdet.ops.iou3d_nms.iou3d_nms_ext`.
 
     Raises:
-        ImportError: it has not been compiled.
+        ImportError: it has not been compiled, or for another torch.
     """
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
@@ -22,4 +22,9 @@ def load_extension(name: str) -> None:
             f"the extension {name} is not compiled; run `pip install --no-build-isolation -e .` "
             "or `python setup.py build_ext --inplace` in the repository"
         )
-    torch.ops.load_library(spec.origin)
+    try:
+        torch.ops.load_library(spec.origin)
+    except OSError as error:
+        raise ImportError(
+            f"{spec.origin} does not load with torch {torch.__version__}; compile it again: {error}"
+        ) from error

@@ -1,0 +1,133 @@
+"""The native operators, on the CPU, next to plain NumPy and torch; made-up boxes and points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from benchmark_utils.common import Row, median_ms
+from pcdet.ops.iou3d_nms import iou3d_nms_utils
+from pcdet.ops.iou3d_nms import reference as plain_iou3d
+from pcdet.ops.roiaware_pool3d import reference as plain_pooling
+from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
+
+_SCENE = torch.tensor([70.0, 80.0, 3.0])  # metres
+_CAR = torch.tensor([1.6, 3.9, 1.56])  # w, l, h
+
+
+def stages(data_dir: Path | None) -> Iterator[Row]:
+    """Measure overlaps, suppression, points in boxes and RoI pooling.
+
+    Args:
+        data_dir: not used; these stages need no frames.
+    """
+    yield from _overlap_stages()
+    yield from _nms_stages()
+    yield _points_stage()
+    yield from _pooling_stages()
+
+
+def _cars(count: int, seed: int, places: int | None = None) -> torch.Tensor:
+    """(N, 7) boxes of about a car's size, spread over the scene or crowded at some places in it."""
+    generator = torch.Generator().manual_seed(seed)
+    center = torch.rand((places or count, 3), generator=generator) * _SCENE
+    if places is not None:
+        center = center[torch.randint(0, places, (count,), generator=generator)]
+        center += 0.5 * torch.randn((count, 3), generator=generator)
+    size = _CAR * torch.exp(0.1 * torch.randn((count, 3), generator=generator))
+    turn = 2 * torch.pi * torch.rand((count, 1), generator=generator)
+    return torch.cat((center, size, turn), dim=1)
+
+
+def _bev(boxes: torch.Tensor) -> torch.Tensor:
+    """(N, 5) BEV boxes of (N, 7) boxes."""
+    center, half = boxes[:, 0:2], boxes[:, 3:5] / 2
+    return torch.cat((center - half, center + half, boxes[:, 6:7]), dim=1)
+
+
+def _overlap_stages() -> Iterator[Row]:
+    few = _bev(_cars(60, seed=0, places=5))
+    yield Row(
+        stage="rotated BEV overlap, 60 x 60 boxes",
+        milliseconds=median_ms(lambda: iou3d_nms_utils.boxes_overlap_bev(few, few)),
+        baseline="plain NumPy",
+        baseline_milliseconds=median_ms(
+            lambda: plain_iou3d.boxes_overlap_bev(few.numpy(), few.numpy()), repeat=3, warmup=0
+        ),
+    )
+    many = _cars(1000, seed=1, places=20)
+    yield Row(
+        stage="rotated 3D IoU, 1000 x 1000 boxes",
+        milliseconds=median_ms(lambda: iou3d_nms_utils.boxes_iou3d_gpu(many, many)),
+        note="at 20 places",
+    )
+
+
+def _plain_nms(boxes: torch.Tensor, scores: torch.Tensor, thresh: float) -> torch.Tensor:
+    """The IoU of all pairs, then the greedy choice."""
+    order = scores.argsort(descending=True, stable=True)
+    iou = iou3d_nms_utils.boxes_iou_bev(boxes[order], boxes[order])
+    overlapping, alive = iou > thresh, torch.ones(len(boxes), dtype=torch.bool)
+    for i in range(len(boxes)):
+        if alive[i]:
+            alive[i + 1 :] &= ~overlapping[i, i + 1 :]
+    return order[alive]
+
+
+def _nms_stages() -> Iterator[Row]:
+    for count in (4096, 9000):
+        for name, places in (("at 100 places", 100), ("spread out", None)):
+            boxes = _bev(_cars(count, seed=2, places=places))
+            scores = torch.rand(count, generator=torch.Generator().manual_seed(3))
+            for thresh in (0.01, 0.8):
+                arguments = (boxes, scores, thresh)
+                yield Row(
+                    stage=f"rotated NMS, {count} boxes {name}, IoU {thresh}",
+                    milliseconds=_ms(iou3d_nms_utils.nms_gpu, *arguments),
+                    baseline="IoU of all pairs",
+                    baseline_milliseconds=median_ms(
+                        lambda arguments=arguments: _plain_nms(*arguments), repeat=1, warmup=0
+                    ),
+                    note=f"{len(iou3d_nms_utils.nms_gpu(*arguments))} kept",
+                )
+
+
+def _ms(function: Callable[..., object], *arguments: object) -> float:
+    return median_ms(lambda: function(*arguments), repeat=20)
+
+
+def _points_stage() -> Row:
+    points = torch.rand((120_000, 3), generator=torch.Generator().manual_seed(4)) * _SCENE
+    boxes = _cars(20, seed=5)
+    return Row(
+        stage="points in boxes, 120,000 points x 20 boxes",
+        milliseconds=_ms(roiaware_pool3d_utils.points_in_boxes_cpu, points, boxes),
+        baseline="plain torch",
+        baseline_milliseconds=_ms(plain_pooling.points_in_boxes_cpu, points, boxes),
+    )
+
+
+def _pooling_stages() -> Iterator[Row]:
+    generator = torch.Generator().manual_seed(6)
+    extent = torch.tensor([15.0, 15.0, 3.0])  # crowded: about 250 points a RoI
+    points = torch.rand((16_000, 3), generator=generator) * extent
+    features = torch.randn((16_000, 16), generator=generator).requires_grad_()
+    rois = _cars(128, seed=7)
+    rois[:, 0:3] *= extent / _SCENE
+
+    def step(pool: Callable[..., torch.Tensor], method: str) -> None:
+        pool(rois, points, features, (14, 14, 14), 128, method).sum().backward()
+
+    for method in ("max", "avg"):
+        ours, plain = roiaware_pool3d_utils.roiaware_pool3d, plain_pooling.roiaware_pool3d
+        yield Row(
+            stage=f"RoI pooling ({method}), forward and backward",
+            milliseconds=median_ms(lambda ours=ours, method=method: step(ours, method)),
+            baseline="plain torch",
+            baseline_milliseconds=median_ms(
+                lambda plain=plain, method=method: step(plain, method), repeat=1, warmup=0
+            ),
+            note="128 RoIs, 16,000 points, 16 channels, 14^3",
+        )
