@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -39,7 +40,7 @@ def plot_class(result: EvalResult, class_name: str) -> Figure:
     return figure
 
 
-def _draw_panel(panel, result: EvalResult, class_name: str, metric: str) -> None:
+def _draw_panel(panel: Axes, result: EvalResult, class_name: str, metric: str) -> None:
     recall = np.linspace(0, 1, NUM_SAMPLES)
     values = result.ap("R40", metric, class_name)
     if values is None:
