@@ -80,35 +80,35 @@ def _rays(recording: Recording) -> Rays:
 
 def _shade(scene: Scene, index: np.ndarray, distance: np.ndarray, rays: Rays) -> np.ndarray:
     """Colours of all pixels, (375, 1242, 3) uint8."""
-    count = len(scene.triangles)
+    count, volumes = len(scene.triangles), scene.volumes
     origin, directions = rays.origins[0], rays.directions
-    palette, light = _lit_colours(scene)
-    color = np.zeros((*index.shape, 3), dtype=np.float32)
-    solid = (index >= 0) & (index < count)
-    color[solid] = (palette * light[:, None])[index[solid]]
-    floor = index == GROUND
-    spot = origin[:2] + distance[floor, None] * directions[floor][:, :2]
-    cover = scene.ground.cover(spot[:, 0], spot[:, 1])
-    color[floor] = (terrain.SURFACES[:, 3:6] * (0.35 + 0.65 * scene.sun[2]))[cover]
-    leaf = index >= count
-    if leaf.any():
+    floor_light = _AMBIENT + (1.0 - _AMBIENT) * scene.sun[2]
+    floor_colours = terrain.SURFACES[:, 3:6] * floor_light
+    table = np.concatenate([_lit_colours(scene), volumes[:, 12:15], floor_colours, _HAZE[None]])
+    row = index.copy()  # of the table, for each pixel
+    floor = np.nonzero(index == GROUND)
+    spot = origin[:2] + distance[floor][:, None] * directions[floor][:, :2]
+    row[floor] = count + len(volumes) + scene.ground.cover(spot[:, 0], spot[:, 1])
+    color = np.take(table.astype(np.float32), row, axis=0)  # nothing is -1: the last row
+    leaf = np.nonzero((index >= count) & (index < count + len(volumes)))
+    if len(leaf[0]):
         which = index[leaf] - count
-        tops = origin[2] + distance[leaf] * directions[leaf][:, 2]
-        share = (tops - scene.volumes[which, 3]) / scene.volumes[which, 6]
-        color[leaf] = scene.volumes[which, 12:15] * np.clip(0.8 + 0.35 * share, 0.4, 1.2)[:, None]
-    haze = 1.0 - np.exp(-np.minimum(distance, FAR) / _HAZE_DISTANCE)
-    color += (_HAZE - color) * haze[..., None]
-    sky = index == NOTHING
+        level = origin[2] + distance[leaf] * directions[leaf][:, 2]
+        share = (level - volumes[which, 3]) / volumes[which, 6]
+        color[leaf] *= np.clip(0.8 + 0.35 * share, 0.4, 1.2)[:, None].astype(np.float32)
+    haze = 1.0 - np.exp(np.minimum(distance, FAR) * np.float32(-1.0 / _HAZE_DISTANCE))
+    color += (_HAZE.astype(np.float32) - color) * haze[..., None]
+    sky = np.nonzero(index == NOTHING)
     rise = np.clip(directions[sky][:, 2] * 4.0, 0.0, 1.0)[:, None]
     color[sky] = _HAZE + (_SKY_TOP - _HAZE) * rise
     # Few levels make small files, and the eye takes no notice.
-    return (np.clip(np.round(color * 63.0), 0, 63) * 4).astype(np.uint8)
+    return (np.clip(np.rint(color * np.float32(63.0)), 0, 63) * 4).astype(np.uint8)
 
 
-def _lit_colours(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """Colour (T, 3) and brightness (T,) of each triangle under the scene's light."""
-    edges = scene.triangles
-    normal = np.cross(edges[:, 1] - edges[:, 0], edges[:, 2] - edges[:, 0])
+def _lit_colours(scene: Scene) -> np.ndarray:
+    """Colour (T, 3) of each triangle under the scene's light."""
+    a, b = (scene.triangles[:, k] - scene.triangles[:, 0] for k in (1, 2))
+    normal = np.cross(a, b)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-    light = _AMBIENT + (1.0 - _AMBIENT) * np.abs(normal @ scene.sun.astype(np.float32))
-    return scene.surfaces[:, 3:6], light
+    light = _AMBIENT + (1.0 - _AMBIENT) * np.abs(normal @ scene.sun)
+    return scene.surfaces[:, 3:6] * light[:, None]

@@ -51,27 +51,89 @@ def _green(rng: np.random.Generator) -> tuple[float, float, float]:
 
 
 def hedge(
-    x: float, y: float, ground: float, size: tuple[float, float, float], yaw: float,
+    x: float,
+    y: float,
+    ground: float,
+    size: tuple[float, float, float],
+    yaw: float,
     rng: np.random.Generator,
-) -> list[Volume]:  # fmt: skip
+) -> list[Volume]:
     """A clipped hedge or a row of shrubs; `size` is length, depth, height."""
     length, depth, height = size
     tidy = rng.random() < 0.6
     middle = ground + height / 2 - 0.05
     return [
-        Volume(BLOCK, x, y, middle, length / 2, depth / 2, height / 2, yaw,
-               rng.uniform(0.15, 0.35) if tidy else rng.uniform(0.5, 1.1),
-               rng.uniform(0.10, 0.25), rng.uniform(0.25, 0.7), rng.uniform(0, 1000), *_green(rng))
-    ]  # fmt: skip
+        Volume(
+            BLOCK,
+            x,
+            y,
+            middle,
+            length / 2,
+            depth / 2,
+            height / 2,
+            yaw,
+            rng.uniform(0.15, 0.4) if tidy else rng.uniform(0.6, 1.4),
+            rng.uniform(0.12, 0.3) if tidy else rng.uniform(0.3, 0.7),
+            rng.uniform(0.25, 0.7),
+            rng.uniform(0, 1000),
+            *_green(rng),
+        )
+    ]
 
 
 def bush(x: float, y: float, ground: float, radius: float, rng: np.random.Generator) -> Volume:
     """One shrub, about as high as wide, down to the ground."""
     height = radius * rng.uniform(0.8, 1.6)
-    return Volume(ELLIPSOID, x, y, ground + 0.45 * height, radius * rng.uniform(0.8, 1.2),
-                  radius * rng.uniform(0.8, 1.2), height * 0.65, rng.uniform(0, 6.28),
-                  rng.uniform(0.3, 0.7) * min(radius, 1.2), rng.uniform(0.15, 0.35),
-                  rng.uniform(0.2, 0.6), rng.uniform(0, 1000), *_green(rng))  # fmt: skip
+    return Volume(
+        ELLIPSOID,
+        x,
+        y,
+        ground + 0.45 * height,
+        radius * rng.uniform(0.8, 1.2),
+        radius * rng.uniform(0.8, 1.2),
+        height * 0.65,
+        rng.uniform(0, 6.28),
+        rng.uniform(0.4, 0.9) * min(radius, 1.2),
+        rng.uniform(0.2, 0.5),
+        rng.uniform(0.2, 0.6),
+        rng.uniform(0, 1000),
+        *_green(rng),
+    )
+
+
+def thicket(
+    x: float,
+    y: float,
+    ground: float,
+    size: tuple[float, float, float],
+    yaw: float,
+    rng: np.random.Generator,
+) -> list[Volume]:
+    """A wall of wild shrubs and low trees; `size` is length, depth, height."""
+    length, depth, height = size
+    volumes = []
+    for along in np.arange(-length / 2, length / 2, 2.2):
+        along += rng.normal(0.0, 0.6)
+        back = rng.normal(0.0, 0.15 * depth)
+        tall = height * rng.uniform(0.55, 1.15)
+        volumes.append(
+            Volume(
+                ELLIPSOID,
+                x + np.cos(yaw) * along - np.sin(yaw) * back,
+                y + np.sin(yaw) * along + np.cos(yaw) * back,
+                ground + 0.42 * tall,
+                rng.uniform(1.4, 2.6),
+                0.5 * depth * rng.uniform(0.7, 1.2),
+                0.62 * tall,
+                yaw,
+                rng.uniform(0.6, 1.4),
+                rng.uniform(0.3, 0.8),
+                rng.uniform(0.3, 0.9),
+                rng.uniform(0, 1000),
+                *_green(rng),
+            )
+        )
+    return volumes
 
 
 def crown(
@@ -87,8 +149,20 @@ def crown(
         offset = rng.normal(0.0, 0.35 * radius, 2)
         level = rng.uniform(bottom + 0.8 * part, max(ground + height - part, bottom + part))
         volumes.append(
-            Volume(ELLIPSOID, x + offset[0], y + offset[1], level, part, part,
-                   part * rng.uniform(0.8, 1.1), 0.0, rng.uniform(0.8, 1.6) * min(part / 2, 1.0),
-                   rng.uniform(0.3, 0.6), rng.uniform(0.4, 0.9), rng.uniform(0, 1000), *colour)
-        )  # fmt: skip
+            Volume(
+                ELLIPSOID,
+                x + offset[0],
+                y + offset[1],
+                level,
+                part,
+                part,
+                part * rng.uniform(0.8, 1.1),
+                0.0,
+                rng.uniform(0.8, 1.6) * min(part / 2, 1.0),
+                rng.uniform(0.4, 1.0),
+                rng.uniform(0.4, 0.9),
+                rng.uniform(0, 1000),
+                *colour,
+            )
+        )
     return volumes

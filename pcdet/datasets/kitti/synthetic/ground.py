@@ -49,6 +49,7 @@ class Ground:
         slope: rise per metre along x and y near the sensor: pitch and roll of the sensor and road.
         arch: rise by distance squared along x, 1 / m.
         waves: (K, 4) amplitude, wave numbers along x and y, phase of the gentle unevenness.
+        shade: added to the intensity of asphalt and paving: old or new, dry or damp.
         divider: lane markings are painted (country and main roads).
         heights: the field itself, nodes of `CELL` metres; `build` computes it.
     """
@@ -61,6 +62,7 @@ class Ground:
     slope: tuple[float, float]
     arch: float
     waves: np.ndarray
+    shade: float
     divider: bool
     heights: np.ndarray = field(
         init=False, repr=False, default_factory=lambda: np.zeros((0, 0), dtype=np.float32)
@@ -70,8 +72,8 @@ class Ground:
         """Compute the height field (nodes of `CELL` metres) with its small roughness."""
         axis = np.linspace(-HALF_SIZE, HALF_SIZE, _NODES)
         x, y = np.meshgrid(axis, axis, indexing="ij")
-        edge, cover = self._edge_and_cover(x, y)
-        heights = self._smooth(x, y, edge) + self.kerb * np.clip(edge / CELL, 0.0, 1.0)
+        lateral, edge, cover = self._edge_and_cover(x, y)
+        heights = self._smooth(x, y, lateral, edge) + self.kerb * np.clip(edge / CELL, 0.0, 1.0)
         noise = rng.standard_normal(x.shape).astype(np.float32)
         rough = np.zeros(len(SURFACES), dtype=np.float32)
         for kind, size in _ROUGHNESS.items():
@@ -101,19 +103,20 @@ class Ground:
 
     def cover(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Index into `SURFACES` of the ground at points, lane markings included."""
-        cover = self._edge_and_cover(x, y)[1]
+        cover = self._edge_and_cover(x, y)[2]
         painted = np.zeros(cover.shape, dtype=bool)
         if self.divider:
             for road in self.roads:
-                painted |= _markings(road, *road.to_road(x, y))
+                painted |= _markings(road, road.station(x, y), road.lateral(x, y))
         return np.where(painted & (cover == ASPHALT), MARKING, cover)
 
-    def _smooth(self, x: np.ndarray, y: np.ndarray, edge: np.ndarray) -> np.ndarray:
-        """Height without kerb and roughness; `edge` as from `_edge_and_cover`."""
+    def _smooth(
+        self, x: np.ndarray, y: np.ndarray, lateral: np.ndarray, edge: np.ndarray
+    ) -> np.ndarray:
+        """Height without kerb and roughness; the last two as from `_edge_and_cover`."""
         height = self.height + self.slope[0] * x + self.slope[1] * y + self.arch * x * x
         for amplitude, along, across, phase in self.waves:
             height += amplitude * (np.sin(along * x + across * y + phase) - np.sin(phase))
-        lateral = self.roads[0].to_road(x, y)[1]
         height -= 0.02 * np.minimum(np.abs(lateral), self.roads[0].half_width)
         for verge, side in ((self.left, lateral > 0), (self.right, lateral <= 0)):
             reach = np.maximum(edge - verge.sidewalk - verge.margin, 0.0) * side
@@ -121,15 +124,19 @@ class Ground:
             height += np.sign(verge.slope) * bank
         return height
 
-    def _edge_and_cover(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distance from the nearest road's kerb (negative on the road), and cover."""
-        lateral = self.roads[0].to_road(x, y)[1]
-        edge = np.min([np.abs(r.to_road(x, y)[1]) - r.half_width for r in self.roads], axis=0)
+    def _edge_and_cover(
+        self, x: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Distance from the first road's middle and the nearest kerb (negative on roads), cover."""
+        lateral = self.roads[0].lateral(x, y)
+        edge = np.abs(lateral) - self.roads[0].half_width
+        for road in self.roads[1:]:
+            edge = np.minimum(edge, np.abs(road.lateral(x, y)) - road.half_width)
         is_left = lateral > 0
         sidewalk = np.where(is_left, self.left.sidewalk, self.right.sidewalk)
         beyond = np.where(is_left, self.left.cover, self.right.cover)
         cover = np.where(edge < 0, ASPHALT, np.where(edge < sidewalk, PAVING, beyond))
-        return edge, cover
+        return lateral, edge, cover
 
 
 def _markings(road: Road, station: np.ndarray, lateral: np.ndarray) -> np.ndarray:

@@ -96,9 +96,12 @@ def _visible_share(picture: Picture, sweep: Sweep, k: int) -> float:
 
 
 def _label(
-    thing: SceneObject, box: tuple[float, float, float, float], truncation: float, share: float,
+    thing: SceneObject,
+    box: tuple[float, float, float, float],
+    truncation: float,
+    share: float,
     recording: Recording,
-) -> Label:  # fmt: skip
+) -> Label:
     matrix = recording.lidar_to_rect
     location = matrix[:, :3] @ thing.position + matrix[:, 3]
     front = matrix[:, :3] @ np.array([np.cos(thing.heading), np.sin(thing.heading), 0.0])
@@ -106,8 +109,16 @@ def _label(
     alpha = _wrap(rotation_y - np.arctan2(location[0], location[2]))
     occlusion = next((k for k, least in enumerate(_VISIBLE_SHARES) if share >= least), 3)
     length, width, height = thing.size
-    return Label(thing.name, truncation, occlusion, alpha, box, (height, width, length),
-                 tuple(location), rotation_y)  # fmt: skip
+    return Label(
+        thing.name,
+        truncation,
+        occlusion,
+        alpha,
+        box,
+        (height, width, length),
+        tuple(location),
+        rotation_y,
+    )
 
 
 def project_box(

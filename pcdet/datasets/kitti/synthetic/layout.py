@@ -12,7 +12,7 @@ from pcdet.datasets.kitti.synthetic.road import Road
 from pcdet.datasets.kitti.synthetic.scene import Scene, assemble
 from pcdet.datasets.kitti.synthetic.traffic import populate
 
-_BEHIND, _AHEAD = -55.0, 78.0  # stations between which a street is furnished, metres
+_BEHIND, _AHEAD = -65.0, 78.0  # stations between which a street is furnished, metres
 
 
 def draw_scene(rng: np.random.Generator) -> Scene:
@@ -35,8 +35,14 @@ def draw_scene(rng: np.random.Generator) -> Scene:
         _line_crossing(builder, place)
     _skyline(builder)
     sun = np.array([rng.normal(0.3, 0.5), rng.normal(0.0, 0.6), 0.9])
-    return assemble(ground, builder.objects, builder.statics, builder.volumes,
-                    sun / np.linalg.norm(sun), place.name)  # fmt: skip
+    return assemble(
+        ground,
+        builder.objects,
+        builder.statics,
+        builder.volumes,
+        sun / np.linalg.norm(sun),
+        place.name,
+    )
 
 
 def _draw_ground(place: Place, rng: np.random.Generator) -> Ground:
@@ -50,8 +56,15 @@ def _draw_ground(place: Place, rng: np.random.Generator) -> Ground:
     heading = rng.normal(0.0, 0.02 if place.name == "country" else 0.05)
     curvature = float(np.clip(rng.normal(0.0, place.curvature), -0.02, 0.02))
     # The sensor is at the origin: the centre line passes at the lane's offset to its side.
-    road = Road(lane * np.sin(heading), -lane * np.cos(heading), heading, curvature, half_width,
-                lanes, one_way)  # fmt: skip
+    road = Road(
+        lane * np.sin(heading),
+        -lane * np.cos(heading),
+        heading,
+        curvature,
+        half_width,
+        lanes,
+        one_way,
+    )
     roads = [road]
     if rng.random() < place.crossings:
         station = rng.uniform(8.0, 55.0) if rng.random() < 0.8 else rng.uniform(-30.0, 0.0)
@@ -62,9 +75,14 @@ def _draw_ground(place: Place, rng: np.random.Generator) -> Ground:
     for _ in range(2):
         steep = rng.uniform(*place.slope) if rng.random() < 0.7 else 0.0
         verges.append(
-            Verge(rng.uniform(*place.sidewalk), int(rng.choice(place.cover)), steep,
-                  rng.uniform(0.8, 6.0), rng.uniform(0.8, 3.0))
-        )  # fmt: skip
+            Verge(
+                rng.uniform(*place.sidewalk),
+                int(rng.choice(place.cover)),
+                steep,
+                rng.uniform(0.8, 6.0),
+                rng.uniform(0.8, 3.0),
+            )
+        )
     waves = np.column_stack(
         [
             rng.normal(0.0, [0.010, 0.02, 0.05, 0.12]),
@@ -75,12 +93,17 @@ def _draw_ground(place: Place, rng: np.random.Generator) -> Ground:
     )
     arch = rng.normal(0.0, 1.2e-4)
     return Ground(
-        roads, verges[0], verges[1],
+        roads,
+        verges[0],
+        verges[1],
         kerb=float(rng.uniform(0.03, 0.16)) if place.name != "country" else 0.0,
         height=float(rng.normal(-1.725, 0.02)),
         slope=(float(rng.normal(0.0105, 0.008)), float(rng.normal(0.0, 0.012))),
-        arch=float(arch), waves=waves, divider=bool(rng.random() < place.divider),
-    )  # fmt: skip
+        arch=float(arch),
+        waves=waves,
+        shade=float(rng.normal(-0.015, 0.03)),
+        divider=bool(rng.random() < place.divider),
+    )
 
 
 def _side(builder: Builder, side: int) -> tuple[Road, Verge]:
@@ -91,7 +114,7 @@ def _side(builder: Builder, side: int) -> tuple[Road, Verge]:
 def _on_crossing(builder: Builder, x: float, y: float, margin: float) -> bool:
     """Whether a point lies on a road that crosses, or within `margin` metres of one."""
     return any(
-        abs(float(road.to_road(x, y)[1])) < road.half_width + margin
+        abs(float(road.lateral(x, y))) < road.half_width + margin
         for road in builder.ground.roads[1:]
     )
 
@@ -147,7 +170,7 @@ def _front(builder: Builder, kind: str, pose: tuple[float, float, float], length
     if kind == "building":
         builder.add_static(street.building(length, rng.uniform(6.0, 12.0), rng), x, y, heading)
     elif kind == "hedge":
-        size = (length, rng.uniform(0.6, 2.2), rng.uniform(0.8, 3.2))
+        size = (length, rng.uniform(0.6, 2.4), rng.uniform(1.0, 3.6))
         builder.add_volumes(foliage.hedge(x, y, ground, size, heading, rng))
         builder.take(x, y, size[0], size[1], heading)
         _behind(builder, pose, length)
@@ -158,16 +181,18 @@ def _front(builder: Builder, kind: str, pose: tuple[float, float, float], length
         builder.add_static(street.fence(length, rng.uniform(0.9, 1.9), rng), x, y, heading)
         _behind(builder, pose, length)
     elif kind == "garden":
-        _thicket(builder, pose, length, depth=6.0, density=0.05)
+        _bushes(builder, pose, length, depth=6.0, density=0.06)
         _behind(builder, pose, length)
     elif kind == "forest":
-        _thicket(builder, pose, length, depth=10.0, density=0.09)
-        _wood(builder, pose, length)
+        _bushes(builder, pose, length, depth=4.0, density=0.05)
+        _wood(builder, pose, length, rng.uniform(1.0, 4.0))
     elif kind == "guardrail":
         builder.add_static(street.guard_rail(length), x, y, heading)
-        _thicket(builder, pose, length, depth=12.0, density=0.02)
+        _bushes(builder, pose, length, depth=8.0, density=0.02)
+        _wood(builder, pose, length, rng.uniform(2.0, 12.0))
     else:
-        _thicket(builder, pose, length, depth=14.0, density=0.006)
+        _bushes(builder, pose, length, depth=12.0, density=0.01)
+        _backdrop(builder, pose, length)
 
 
 def _set_back(pose: tuple[float, float, float], along: float, back: float) -> tuple[float, float]:
@@ -186,12 +211,22 @@ def _behind(builder: Builder, pose: tuple[float, float, float], length: float) -
         builder.add_static(
             street.building(length * 0.8, rng.uniform(6.0, 10.0), rng), x, y, pose[2]
         )
-    elif chance < 0.8:
-        _thicket(builder, pose, length, depth=9.0, density=0.04)
-        _wood(builder, pose, length)
+    elif chance < 0.9:
+        _wood(builder, pose, length, rng.uniform(2.0, 6.0))
 
 
-def _thicket(
+def _backdrop(builder: Builder, pose: tuple[float, float, float], length: float) -> None:
+    """What ends the view over open ground: houses or the edge of a wood."""
+    rng = builder.rng
+    back = rng.uniform(8.0, 25.0)
+    if rng.random() < 0.35:
+        x, y = _set_back(pose, 0.0, back)
+        builder.add_static(street.building(length, 9.0, rng), x, y, pose[2])
+    elif rng.random() < 0.85:
+        _wood(builder, pose, length * 1.3, back)
+
+
+def _bushes(
     builder: Builder, pose: tuple[float, float, float], length: float, depth: float, density: float
 ) -> None:
     """Bushes behind a front, `density` per square metre."""
@@ -203,11 +238,23 @@ def _thicket(
             builder.add_volumes([foliage.bush(x, y, builder.height(x, y), radius, rng)])
 
 
-def _wood(builder: Builder, pose: tuple[float, float, float], length: float) -> None:
-    """A few trees behind a front."""
+def _wood(
+    builder: Builder,
+    pose: tuple[float, float, float],
+    length: float,
+    back: float,
+    height: tuple[float, float] = (2.0, 6.0),
+) -> None:
+    """The edge of a wood, `back` metres behind a front: undergrowth and trees."""
     rng = builder.rng
+    depth = rng.uniform(2.0, 5.0)
+    x, y = _set_back(pose, 0.0, back + depth / 2)
+    if rng.random() < 0.85 and builder.is_free(x, y, length * 0.9, depth * 0.8, pose[2]):
+        size = (length, depth, rng.uniform(*height))
+        ground = builder.height(x, y)
+        builder.add_volumes(foliage.thicket(x, y, ground, size, pose[2], rng))
     for _ in range(rng.poisson(length / 5.0)):
-        x, y = _set_back(pose, rng.uniform(-length / 2, length / 2), rng.uniform(1.5, 10.0))
+        x, y = _set_back(pose, rng.uniform(-length / 2, length / 2), back + rng.uniform(0.5, 8.0))
         _tree(builder, x, y)
 
 
@@ -235,7 +282,7 @@ def _plant_trees(builder: Builder, place: Place, side: int) -> None:
 
 _FURNITURE = (
     (street.pole, 0.20, (0.3, 1.0)),
-    (street.sign_post, 0.22, (0.3, 1.2)),
+    (street.sign_post, 0.14, (0.3, 1.2)),
     (street.bollard, 0.14, (0.2, 1.0)),
     (street.bin_or_box, 0.20, (0.3, 2.5)),
     (street.bicycle_stand, 0.10, (0.8, 3.0)),
@@ -267,8 +314,8 @@ def _scatter_furniture(builder: Builder, place: Place, side: int) -> None:
 def _skyline(builder: Builder) -> None:
     """Far houses and woods where the view would end in nothing."""
     rng = builder.rng
-    for _ in range(int(rng.integers(4, 14))):
-        angle, distance = rng.uniform(-np.pi, np.pi), rng.uniform(45.0, 78.0)
+    for _ in range(int(rng.integers(20, 40))):
+        angle, distance = rng.uniform(-np.pi, np.pi), rng.uniform(35.0, 78.0)
         x, y = distance * np.cos(angle), distance * np.sin(angle)
         if _on_any_road(builder, x, y, 6.0):
             continue
@@ -276,13 +323,11 @@ def _skyline(builder: Builder) -> None:
             length = rng.uniform(10, 25)
             builder.add_static(street.building(length, 10.0, rng), x, y, angle + np.pi / 2)
         else:
-            for _ in range(3):
-                _tree(builder, x + rng.normal(0, 4.0), y + rng.normal(0, 4.0))
+            _wood(builder, (x, y, angle + np.pi / 2), rng.uniform(6.0, 18.0), 0.0, (4.0, 9.0))
 
 
 def _on_any_road(builder: Builder, x: float, y: float, margin: float) -> bool:
     """Whether a point lies on a road or within `margin` metres of one."""
     return any(
-        abs(float(road.to_road(x, y)[1])) < road.half_width + margin
-        for road in builder.ground.roads
+        abs(float(road.lateral(x, y))) < road.half_width + margin for road in builder.ground.roads
     )

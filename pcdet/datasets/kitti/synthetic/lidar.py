@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,17 +14,23 @@ from pcdet.datasets.kitti.synthetic.raycast import GROUND, NOTHING, Hits
 from pcdet.datasets.kitti.synthetic.scene import Scene
 from pcdet.datasets.kitti.synthetic.windows import enclosing, lidar_windows, volume_hulls
 
-_LEAF = (0.42, 0.02)  # reflectivity and shift of foliage
-_LEAF_COSINE = 0.6  # leaves lie every way
+_LEAF = (0.45, 0.01)  # reflectivity and shift of foliage
+_LEAF_PARTIAL = 0.13  # share of beams that a leaf catches only in part
 _GLASS_RETURNS = 0.06  # share of beams that a pane itself sends back
-_GLASS_PASSES = 0.35  # share that comes back from within a metre or two behind it
 _BEHIND_GLASS = 2.2  # metres; what is farther lies behind a second pane and is lost
 _DETECTION = 2.6e-6  # least reflectivity * cosine / range^2 that is seen in half of the cases
 _DETECTION_SPREAD = 0.45  # of its logarithm
 _NEAR_FOCUS = 8.0  # metres; nearer than this the signal grows no more
+# Distance, metres, and what it adds to the intensity; the lasers of the upper block are focused
+# farther away and lose some of it close to the sensor.
+_FADING = ((0, 18, 26, 34, 42, 50, 60, 80), (0, 0, -0.04, -0.12, -0.22, -0.32, -0.42, -0.5))
+_UPPER_BLOCK_NEAR = ((2, 6, 10), (-0.10, -0.07, 0.0))
+_STREAK = 16  # firings over which a laser may report nothing: how often, by block of lasers
+_STREAK_SHARES = 0.05, 0.02
 _RETRO_GAIN = 60.0
+_GLOSSY = 0.1  # surfaces darker than this are varnished
 _MIRROR_LOBE = 0.25, 60.0  # strength and sharpness of the gloss seen square on
-_RING_BIAS, _RANGE_NOISE = 0.013, 0.013  # metres; together 2 cm with the ring's own share
+_RING_BIAS, _RANGE_NOISE = 0.017, 0.010  # metres; 2 cm together
 _LOST = 0.003  # share of returns lost for no visible reason
 
 
@@ -45,6 +52,22 @@ class Sweep:
     ring: np.ndarray
     visible: np.ndarray
     reached: np.ndarray
+
+
+class _Returns(NamedTuple):
+    """Material and geometry of N hits.
+
+    Attributes:
+        reflectivity: (N,).
+        shift: (N,) added to the intensity.
+        cosine: (N,) of the angle of incidence.
+        retro: (N,) bool, a reflector.
+    """
+
+    reflectivity: np.ndarray
+    shift: np.ndarray
+    cosine: np.ndarray
+    retro: np.ndarray
 
 
 def cast(scene: Scene, rng: np.random.Generator) -> Hits:
@@ -71,26 +94,26 @@ def sweep(scene: Scene, rng: np.random.Generator) -> Sweep:
     nearest = np.where(pane_first, hits.glass_index, hits.index)
     owners = _owners(scene, nearest)
     visible = np.bincount(owners[owners >= 0], minlength=len(scene.objects))
-    distance, index = _through_glass(hits, pane_first, rng)
+    distance, index = _through_glass(scene, hits, pane_first, rng)
     seen = (index != NOTHING) & ~beams.blind & (distance < 1.01 * sensor.MAX_RANGE)
     row, column = np.nonzero(seen)
     distance, index = distance[seen].astype(np.float64), index[seen]
     direction = beams.rays.directions[row, column].astype(np.float64)
     place = beams.rays.origins[row] + distance[:, None] * direction
-    reflectivity, shift, cosine, retro = _materials(scene, index, place, direction)
-    signal = _signal(reflectivity, cosine, distance, retro)
-    threshold = _DETECTION * np.exp(_DETECTION_SPREAD * rng.standard_normal(len(signal)))
-    back = (signal > threshold) & (rng.random(len(signal)) > _LOST)
-    row, index, direction, distance = row[back], index[back], direction[back], distance[back]
+    returns = _materials(scene, index, place, direction, rng)
+    threshold = _DETECTION * np.exp(_DETECTION_SPREAD * rng.standard_normal(len(index)))
+    back = _signal(returns, distance) > threshold
+    back &= rng.random(len(index)) > _LOST
+    brightness = _intensity(returns, distance, row, column, rng)
     bias = _RING_BIAS * rng.standard_normal(sensor.RINGS)
-    distance = distance + bias[row] + _RANGE_NOISE * rng.standard_normal(len(row))
+    distance += bias[row] + _RANGE_NOISE * rng.standard_normal(len(row))
     place = beams.rays.origins[row] + distance[:, None] * direction
-    brightness = _intensity(signal[back], shift[back], retro[back], reflectivity[back], row, rng)
     size = np.linalg.norm(place, axis=1)
-    keep = (size < sensor.MAX_RANGE) & (size > sensor.MIN_RANGE)
+    keep = back & (size < sensor.MAX_RANGE) & (size > sensor.MIN_RANGE)
     points = np.column_stack([np.round(place, 3), brightness])[keep].astype(np.float32)
-    return Sweep(points, _owners(scene, index)[keep], row[keep].astype(np.int32), visible,
-                 hits.reached)  # fmt: skip
+    return Sweep(
+        points, _owners(scene, index)[keep], row[keep].astype(np.int32), visible, hits.reached
+    )
 
 
 def _owners(scene: Scene, index: np.ndarray) -> np.ndarray:
@@ -101,27 +124,33 @@ def _owners(scene: Scene, index: np.ndarray) -> np.ndarray:
 
 
 def _through_glass(
-    hits: Hits, pane_first: np.ndarray, rng: np.random.Generator
+    scene: Scene, hits: Hits, pane_first: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distance and index of what sends each beam back, panes resolved by chance."""
     distance, index = hits.distance.copy(), hits.index.copy()
     chance = rng.random(distance.shape, dtype=np.float32)
     returned = pane_first & (chance < _GLASS_RETURNS)
     inside = distance - hits.glass_distance < _BEHIND_GLASS
-    lost = pane_first & ~returned & (~inside | (chance > _GLASS_RETURNS + _GLASS_PASSES))
+    passes = _GLASS_RETURNS + scene.surfaces[hits.glass_index, 1]
+    lost = pane_first & ~returned & (~inside | (chance > passes))
     distance[returned], index[returned] = hits.glass_distance[returned], hits.glass_index[returned]
     index[lost] = NOTHING
     return distance, index
 
 
 def _materials(
-    scene: Scene, index: np.ndarray, place: np.ndarray, direction: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Reflectivity, intensity shift, cosine of incidence and whether it is a reflector, (N,)."""
+    scene: Scene,
+    index: np.ndarray,
+    place: np.ndarray,
+    direction: np.ndarray,
+    rng: np.random.Generator,
+) -> _Returns:
+    """What each hit is made of and how it is struck."""
     count = len(scene.triangles)
     reflectivity = np.full(len(index), _LEAF[0])
     shift = np.full(len(index), _LEAF[1])
-    cosine = np.full(len(index), _LEAF_COSINE)
+    cosine = rng.uniform(0.1, 1.0, len(index))  # leaves lie every way
+    shift -= 0.3 * rng.random(len(index)) * (rng.random(len(index)) < _LEAF_PARTIAL)
     retro = np.zeros(len(index), dtype=bool)
     solid = (index >= 0) & (index < count)
     which = index[solid]
@@ -136,34 +165,45 @@ def _materials(
     x, y = place[floor, 0], place[floor, 1]
     cover = scene.ground.cover(x, y)
     reflectivity[floor], shift[floor] = terrain.SURFACES[cover, 1], terrain.SURFACES[cover, 2]
+    shift[floor] += scene.ground.shade * (cover != terrain.GRASS)
     upright = np.abs(direction[floor, 2] - direction[floor, 0] * scene.ground.slope[0])
     cosine[floor] = np.where(cover == terrain.GRASS, np.maximum(upright, 0.35), upright)
-    return reflectivity, shift, np.maximum(cosine, 0.01), retro
+    return _Returns(reflectivity, shift, np.maximum(cosine, 0.01), retro)
 
 
-def _signal(
-    reflectivity: np.ndarray, cosine: np.ndarray, distance: np.ndarray, retro: np.ndarray
-) -> np.ndarray:
+def _signal(returns: _Returns, distance: np.ndarray) -> np.ndarray:
     """Strength of the returning light, (N,)."""
     strength, sharpness = _MIRROR_LOBE
-    gloss = strength * np.exp(-sharpness * (1.0 - cosine))
-    light = (reflectivity + np.where(reflectivity < 0.1, gloss, 0.0)) * cosine
-    light = np.where(retro, _RETRO_GAIN * np.maximum(cosine, 0.2), light)
+    gloss = strength * np.exp(-sharpness * (1.0 - returns.cosine))
+    glossy = returns.reflectivity < _GLOSSY
+    light = (returns.reflectivity + np.where(glossy, gloss, 0.0)) * returns.cosine
+    light = np.where(returns.retro, _RETRO_GAIN * np.maximum(returns.cosine, 0.2), light)
     return light / np.maximum(distance, _NEAR_FOCUS) ** 2
 
 
 def _intensity(
-    signal: np.ndarray, shift: np.ndarray, retro: np.ndarray, reflectivity: np.ndarray,
-    row: np.ndarray, rng: np.random.Generator,
-) -> np.ndarray:  # fmt: skip
+    returns: _Returns,
+    distance: np.ndarray,
+    row: np.ndarray,
+    column: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """Intensity as KITTI stores it: hundredths from 0 to 0.99.
 
-    It grows with the logarithm of the signal, and each laser falls off in its own way when the
-    signal is weak.
+    The sensor evens out the distance up to some 20 m; from there on intensities of all but
+    reflectors fall to nothing at 50 m. Each laser falls off in its own way when little comes back.
     """
-    bright = 0.335 + 0.065 * np.log10(signal / 6e-4) + shift
-    bright += 0.035 * rng.standard_normal(len(signal))
-    weak = np.clip((0.42 - bright) / 0.06, 0.0, 1.8)
-    bright -= sensor.WEAKNESS[row] * weak
-    bright = np.where(retro, reflectivity + 0.05 * rng.standard_normal(len(signal)), bright)
+    bright = 0.30 + 0.13 * np.log10(returns.reflectivity / 0.2) + returns.shift
+    bright += 0.05 * np.log10(returns.cosine / 0.2)
+    bright += np.interp(distance, *_FADING)
+    upper = row < sensor.UPPER_BLOCK
+    bright += np.where(upper, np.interp(distance, *_UPPER_BLOCK_NEAR), 0.0)
+    bright += 0.04 * rng.standard_normal(len(row))
+    blocks = (sensor.RINGS, sensor.FIRINGS // _STREAK + 1)
+    share = np.repeat(_STREAK_SHARES, sensor.RINGS // 2)[:, None]
+    streaks = 0.03 * rng.standard_normal(blocks) - 0.3 * (rng.random(blocks) < share)
+    bright += streaks[row, column // _STREAK]
+    bright -= sensor.WEAKNESS[row] * np.clip((0.42 - bright) / 0.06, 0.0, 1.8)
+    noise = rng.standard_normal(len(row))
+    bright = np.where(returns.retro, returns.reflectivity + 0.06 * noise, bright)
     return np.round(np.clip(bright, 0.0, 0.99), 2)

@@ -10,8 +10,8 @@ import numpy as np
 
 from pcdet.datasets.kitti.synthetic.mesh import GLASS, RETRO, SOLID, Surface
 
-ASPHALT = Surface(SOLID, 0.20, 0.0, 0.36, 0.36, 0.38)
-PAVING = Surface(SOLID, 0.30, 0.02, 0.55, 0.53, 0.50)
+ASPHALT = Surface(SOLID, 0.20, 0.035, 0.36, 0.36, 0.38)
+PAVING = Surface(SOLID, 0.30, 0.03, 0.55, 0.53, 0.50)
 GRASS = Surface(SOLID, 0.38, 0.03, 0.30, 0.42, 0.18)
 GRAVEL = Surface(SOLID, 0.28, 0.0, 0.48, 0.45, 0.40)
 MARKING = Surface(SOLID, 0.60, 0.22, 0.92, 0.92, 0.90)
@@ -19,8 +19,8 @@ TYRE = Surface(SOLID, 0.04, -0.10, 0.08, 0.08, 0.09)
 UNDERBODY = Surface(SOLID, 0.03, -0.12, 0.10, 0.10, 0.10)
 HUB = Surface(SOLID, 0.20, -0.02, 0.55, 0.56, 0.58)
 SEAT = Surface(SOLID, 0.15, -0.05, 0.15, 0.15, 0.17)
-CAR_GLASS = Surface(GLASS, 0.05, -0.20, 0.14, 0.17, 0.20)
-WINDOW = Surface(GLASS, 0.06, -0.15, 0.25, 0.32, 0.40)
+CAR_GLASS = Surface(GLASS, 0.04, -0.20, 0.14, 0.17, 0.20)
+WINDOW = Surface(GLASS, 0.30, -0.15, 0.25, 0.32, 0.40)
 CURTAIN = Surface(SOLID, 0.25, -0.02, 0.45, 0.44, 0.42)
 PLATE = Surface(RETRO, 0.90, 0.0, 0.92, 0.92, 0.88)
 HEAD_LAMP = Surface(RETRO, 0.55, 0.0, 0.85, 0.86, 0.88)
@@ -64,23 +64,37 @@ def car_paint(rng: np.random.Generator) -> Surface:
     return Surface(SOLID, float(min(reflectivity, 0.5)), float(shift), *map(float, colour))
 
 
+def car_glass(rng: np.random.Generator) -> Surface:
+    """The panes of one car; a beam seldom comes back from behind them."""
+    passes = rng.uniform(0.1, 0.5) if rng.random() < 0.3 else CAR_GLASS.reflectivity
+    return CAR_GLASS._replace(reflectivity=float(passes))
+
+
+def window(rng: np.random.Generator) -> Surface:
+    """The windows of one house."""
+    return WINDOW._replace(reflectivity=float(rng.uniform(0.0, 0.6)))
+
+
 def plaster(rng: np.random.Generator) -> Surface:
     """The face of one building: plaster, brick or clinker."""
     light = rng.uniform(0.45, 0.85)
     tint = np.clip(light + rng.uniform(-0.10, 0.10, 3) * [1.0, 0.5, 1.0], 0.2, 0.95)
-    return Surface(SOLID, float(rng.uniform(0.2, 0.5)), float(rng.normal(0.0, 0.03)),
-                   *map(float, tint))  # fmt: skip
+    return Surface(
+        SOLID, float(rng.uniform(0.15, 0.5)), float(rng.normal(0.02, 0.07)), *map(float, tint)
+    )
 
 
 def cloth(rng: np.random.Generator) -> Surface:
     """One piece of clothing; most textiles, black ones too, are bright in the infrared."""
     colour = rng.uniform(0.08, 0.85, 3) * rng.uniform(0.4, 1.0)
-    return Surface(SOLID, float(rng.uniform(0.12, 0.6)), float(rng.normal(0.01, 0.04)),
-                   *map(float, colour))  # fmt: skip
+    return Surface(
+        SOLID, float(rng.uniform(0.12, 0.6)), float(rng.normal(0.01, 0.04)), *map(float, colour)
+    )
 
 
 def lacquer(rng: np.random.Generator) -> Surface:
     """Paint on street furniture, lorries' bodies and trailers."""
     colour = rng.uniform(0.15, 0.9, 3)
-    return Surface(SOLID, float(rng.uniform(0.06, 0.45)), float(rng.normal(-0.04, 0.04)),
-                   *map(float, colour))  # fmt: skip
+    return Surface(
+        SOLID, float(rng.uniform(0.06, 0.45)), float(rng.normal(-0.04, 0.04)), *map(float, colour)
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,8 @@ class Surface(NamedTuple):
 
     Attributes:
         kind: SOLID, GLASS (mostly transparent to the LiDAR) or RETRO (a plate, lamp or sign).
-        reflectivity: diffuse reflectivity at 905 nm, 0..1.
+        reflectivity: diffuse reflectivity at 905 nm, 0..1; of a pane, the share of beams that come
+            back from what is close behind it.
         shift: added to the intensity that the reflectivity gives.
         red, green, blue: colour in the image, 0..1.
     """
@@ -80,7 +82,9 @@ def merge(meshes: Sequence[Mesh]) -> Mesh:
 def from_triangles(triangles: np.ndarray, surface: Surface) -> Mesh:
     """A mesh (T, 3, 3) of one material."""
     triangles = np.asarray(triangles, dtype=np.float64)
-    return Mesh(triangles, np.tile(np.asarray(surface, dtype=np.float64), (len(triangles), 1)))
+    surfaces = np.empty((len(triangles), len(surface)))
+    surfaces[:] = surface
+    return Mesh(triangles, surfaces)
 
 
 def grid_triangles(points: np.ndarray) -> np.ndarray:
@@ -92,9 +96,12 @@ def grid_triangles(points: np.ndarray) -> np.ndarray:
     Returns:
         (M - 1, N - 1, 2, 3, 3): the two triangles of each cell.
     """
-    a, b = points[:-1, :-1], points[1:, :-1]
-    c, d = points[1:, 1:], points[:-1, 1:]
-    return np.stack([np.stack([a, b, c], axis=-2), np.stack([a, c, d], axis=-2)], axis=2)
+    triangles = np.empty((points.shape[0] - 1, points.shape[1] - 1, 2, 3, 3))
+    triangles[:, :, 0, 0] = triangles[:, :, 1, 0] = points[:-1, :-1]
+    triangles[:, :, 0, 1] = points[1:, :-1]
+    triangles[:, :, 0, 2] = triangles[:, :, 1, 1] = points[1:, 1:]
+    triangles[:, :, 1, 2] = points[:-1, 1:]
+    return triangles
 
 
 def sheet(points: np.ndarray, surface: Surface) -> Mesh:
@@ -111,15 +118,37 @@ def quad(
 
 _BOX_CORNERS = np.array([[x, y, z] for z in (-0.5, 0.5) for y in (-0.5, 0.5) for x in (-0.5, 0.5)])
 _BOX_FACES = np.array(
-    [[0, 1, 3], [0, 3, 2], [4, 5, 7], [4, 7, 6], [0, 1, 5], [0, 5, 4],
-     [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 3, 7], [1, 7, 5]]
-)  # fmt: skip
+    [
+        [0, 1, 3],
+        [0, 3, 2],
+        [4, 5, 7],
+        [4, 7, 6],
+        [0, 1, 5],
+        [0, 5, 4],
+        [2, 3, 7],
+        [2, 7, 6],
+        [0, 2, 6],
+        [0, 6, 4],
+        [1, 3, 7],
+        [1, 7, 5],
+    ]
+)
 
 
 def box(size: Sequence[float], centre: Sequence[float], surface: Surface) -> Mesh:
     """A box of `size` (x, y, z) about `centre`."""
     corners = _BOX_CORNERS * np.asarray(size, dtype=np.float64) + np.asarray(centre)
     return from_triangles(corners[_BOX_FACES], surface)
+
+
+_X, _Y = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
+
+
+@lru_cache(maxsize=16)
+def _circle(sides: int) -> np.ndarray:
+    """Cosines and sines of a closed circle, (sides + 1, 2)."""
+    angles = np.linspace(0.0, 2 * np.pi, sides + 1)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
 def tube(
@@ -141,21 +170,25 @@ def tube(
         flatness: depth over width of the cross-section; the width lies along y.
     """
     start, end = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
-    axis = (end - start) / max(np.linalg.norm(end - start), 1e-9)
-    helper = np.array([0.0, 1.0, 0.0]) if abs(axis[1]) < 0.9 else np.array([1.0, 0.0, 0.0])
-    across = helper - axis * (helper @ axis)
-    across /= np.linalg.norm(across)
-    along = np.cross(axis, across) * flatness
-    angles = np.linspace(0.0, 2 * np.pi, sides + 1)
-    circle = np.cos(angles)[:, None] * across + np.sin(angles)[:, None] * along
-    rings = np.stack(
+    axis = end - start
+    axis = axis / max(float(np.sqrt(axis @ axis)), 1e-9)
+    # A unit vector across the axis, along y but for a tube that itself lies along y.
+    across = (_Y if abs(axis[1]) < 0.9 else _X) - axis * (
+        axis[1] if abs(axis[1]) < 0.9 else axis[0]
+    )
+    across = across / np.sqrt(across @ across)
+    along = flatness * np.array(
         [
-            np.broadcast_to(start, circle.shape),
-            start + radii[0] * circle,
-            end + radii[1] * circle,
-            np.broadcast_to(end, circle.shape),
+            axis[1] * across[2] - axis[2] * across[1],
+            axis[2] * across[0] - axis[0] * across[2],
+            axis[0] * across[1] - axis[1] * across[0],
         ]
     )
+    circle = _circle(sides) @ np.stack([across, along])
+    rings = np.empty((4, sides + 1, 3))
+    rings[0], rings[3] = start, end
+    rings[1] = start + radii[0] * circle
+    rings[2] = end + radii[1] * circle
     return sheet(rings, surface)
 
 

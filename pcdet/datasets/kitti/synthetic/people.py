@@ -46,10 +46,14 @@ def _leg(hip: np.ndarray, swing: float, bend: float, size: float, outfit: _Outfi
         [
             tube(hip, knee, (0.052 * girth, 0.038 * girth), outfit.trousers),
             tube(knee, ankle, (0.038 * girth, 0.028 * girth), outfit.trousers),
-            ellipsoid(_off(ankle, 0.035 * size, z=-0.008), (0.075 * size, 0.03 * size, 0.028),
-                      outfit.shoes, 6),
+            ellipsoid(
+                _off(ankle, 0.035 * size, z=-0.008),
+                (0.075 * size, 0.03 * size, 0.028),
+                outfit.shoes,
+                6,
+            ),
         ]
-    )  # fmt: skip
+    )
 
 
 def _arm(shoulder: np.ndarray, swing: float, bend: float, size: float, outfit: _Outfit) -> Mesh:
@@ -75,13 +79,23 @@ def _trunk(hip: np.ndarray, lean: float, size: float, outfit: _Outfit) -> tuple[
     girth = outfit.build * size
     parts = [
         tube(hip - 0.04 * size * up, chest, (0.088 * girth, 0.108 * girth), outfit.jacket, 8, 0.66),
-        tube(chest, shoulders + 0.01 * size * up, (0.108 * girth, 0.07 * girth), outfit.jacket, 8,
-             0.62),
+        tube(
+            chest,
+            shoulders + 0.01 * size * up,
+            (0.108 * girth, 0.07 * girth),
+            outfit.jacket,
+            8,
+            0.62,
+        ),
         tube(shoulders, head, (0.033 * size, 0.033 * size), m.SKIN, 5),
         ellipsoid(head, (0.056 * size, 0.046 * size, 0.066 * size), m.SKIN, 8),
-        ellipsoid(_off(head, -0.012 * size, z=0.014 * size),
-                  (0.056 * size, 0.050 * size, 0.060 * size), m.HAIR, 6),
-    ]  # fmt: skip
+        ellipsoid(
+            _off(head, -0.012 * size, z=0.014 * size),
+            (0.056 * size, 0.050 * size, 0.060 * size),
+            m.HAIR,
+            6,
+        ),
+    ]
     return merge(parts), shoulders
 
 
@@ -91,9 +105,15 @@ def _belongings(size: float, rng: np.random.Generator, outfit: _Outfit) -> list[
     kind = rng.random()
     if kind < 0.18:
         parts.append(
-            tube((0, 0, 0.28 * size), (0, 0, 0.56 * size), (0.13 * size, 0.09 * size),
-                 outfit.jacket, 8, 0.8)
-        )  # fmt: skip
+            tube(
+                (0, 0, 0.28 * size),
+                (0, 0, 0.56 * size),
+                (0.13 * size, 0.09 * size),
+                outfit.jacket,
+                8,
+                0.8,
+            )
+        )
     elif kind < 0.36:
         parts.append(box((0.16, 0.30, 0.42), (-0.17, 0, 0.70 * size), m.cloth(rng)))
     if rng.random() < 0.2:
@@ -126,23 +146,25 @@ def pedestrian(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
     grown = high - low
     # The annotators' boxes have some air; the body is brought near to KITTI's spread of sizes.
     want = np.array([rng.normal(0.86, 0.16), rng.normal(0.66, 0.10), height])
-    size = np.clip(want, [0.85 * grown[0], 0.9 * grown[1], height], [1.35 * grown[0],
-                   1.25 * grown[1], height])  # fmt: skip
+    size = np.clip(
+        want, [0.85 * grown[0], 0.9 * grown[1], height], [1.35 * grown[0], 1.25 * grown[1], height]
+    )
     return mesh.fitted(size), size
 
 
 def sitting_person(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
     """Someone on a bench or chair, KITTI's means 0.80, 0.59, 1.27."""
-    height = rng.normal(1.74, 0.08)
+    height = rng.normal(1.66, 0.09)
     outfit = _outfit(rng)
-    hip = np.array([0.0, 0.0, 0.48])
+    hip = np.array([0.0, 0.0, 0.44])
     trunk, shoulders = _trunk(hip, rng.uniform(-0.15, 0.2), height, outfit)
     parts = [trunk]
     for side in (-1.0, 1.0):
         parts.append(
-            _leg(_off(hip, y=side * 0.055 * height), 1.45, 1.45 + rng.normal(0, 0.12), height,
-                 outfit)
-        )  # fmt: skip
+            _leg(
+                _off(hip, y=side * 0.055 * height), 1.45, 1.45 + rng.normal(0, 0.12), height, outfit
+            )
+        )
         shoulder = _off(shoulders, 0.0, side * 0.12 * height, -0.02)
         parts.append(_arm(shoulder, 0.5, rng.uniform(0.3, 1.2), height, outfit))
     mesh = merge(parts)
@@ -160,8 +182,15 @@ def bicycle(rng: np.random.Generator, paint: Surface | None = None) -> Mesh:
     crank, seat = np.array([-0.08, 0, 0.30]), np.array([-0.22, 0, 0.92])
     head = np.array([0.36, 0, 0.82])
     bar = np.array([0.33, 0, rng.uniform(0.98, 1.10)])
-    pipes = [(crank, seat), (crank, head), (seat * [1, 1, 0.9], head), (crank, rear),
-             (rear, seat * [1, 1, 0.9]), (head, front), (head, bar)]  # fmt: skip
+    pipes = [
+        (crank, seat),
+        (crank, head),
+        (seat * [1, 1, 0.9], head),
+        (crank, rear),
+        (rear, seat * [1, 1, 0.9]),
+        (head, front),
+        (head, bar),
+    ]
     parts = [tube(a, b, (0.019, 0.019), paint, 4) for a, b in pipes]
     parts += [hoop(rear, radius, 0.045, m.TYRE), hoop(front, radius, 0.045, m.TYRE)]
     parts.append(tube(_off(bar, y=-0.29), _off(bar, y=0.29), (0.016, 0.016), m.DARK_METAL, 4))
@@ -177,7 +206,7 @@ def bicycle(rng: np.random.Generator, paint: Surface | None = None) -> Mesh:
 def cyclist(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
     """A rider on a bicycle, KITTI's means 1.76, 0.60, 1.74."""
     outfit = _outfit(rng)
-    height = np.clip(rng.normal(1.74, 0.08), 1.5, 1.95)
+    height = np.clip(rng.normal(1.68, 0.09), 1.4, 1.92)
     lean = rng.uniform(0.12, 0.65)
     hip = np.array([-0.20, 0.0, 0.97])
     trunk, shoulders = _trunk(hip, lean, height, outfit)

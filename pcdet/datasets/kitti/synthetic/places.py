@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from pcdet.datasets.kitti.synthetic.ground import GRASS, GRAVEL, PAVING
 
-Range = "tuple[float, float]"
-
 
 @dataclass(frozen=True)
 class Place:
@@ -59,29 +57,30 @@ class Place:
 
 
 RESIDENTIAL = Place(
-    "residential", 0.34, (2.6, 3.9), (1,), (1.0, 2.4), (PAVING, GRASS, GRAVEL), (-0.02, 0.06),
-    0.15, 0.003, (0.0, 5.0),
-    (("building", 0.36), ("hedge", 0.22), ("wall", 0.12), ("fence", 0.14), ("garden", 0.16)),
+    "residential", 0.40, (2.3, 3.7), (1,), (0.6, 2.0), (PAVING, GRASS, GRAVEL), (-0.02, 0.06),
+    0.15, 0.003, (0.0, 2.5),
+    (("building", 0.36), ("hedge", 0.28), ("wall", 0.10), ("fence", 0.12), ("garden", 0.14)),
     0.45, (("none", 0.35), ("along", 0.5), ("across", 0.15)), (0.15, 0.65), 0.9, 2.6, 1.5, 0.05,
     0.25, 0.8, 0.35,
 )  # fmt: skip
 CITY = Place(
-    "city", 0.28, (3.3, 7.5), (1, 2), (1.8, 4.5), (PAVING, PAVING, GRASS), (-0.01, 0.01),
-    0.8, 0.0015, (0.0, 3.0),
-    (("building", 0.62), ("hedge", 0.10), ("wall", 0.06), ("fence", 0.06), ("open", 0.16)),
+    "city", 0.26, (3.0, 6.6), (1, 2), (1.5, 3.5), (PAVING, PAVING, GRASS), (-0.01, 0.01),
+    0.8, 0.0015, (0.0, 1.5),
+    (("building", 0.58), ("hedge", 0.14), ("wall", 0.06), ("fence", 0.06), ("forest", 0.06),
+     ("open", 0.10)),
     0.6, (("none", 0.5), ("along", 0.4), ("across", 0.1)), (0.15, 0.6), 2.2, 4.2, 2.6, 0.15,
     0.35, 1.1, 0.30,
 )  # fmt: skip
 COUNTRY = Place(
-    "country", 0.20, (3.5, 7.2), (1, 2), (0.0, 0.0), (GRASS, GRASS, GRAVEL), (-0.25, 0.35),
+    "country", 0.17, (3.5, 7.2), (1, 2), (0.0, 0.0), (GRASS, GRASS, GRAVEL), (-0.25, 0.35),
     0.95, 0.002, (2.0, 8.0),
-    (("forest", 0.34), ("open", 0.34), ("guardrail", 0.24), ("hedge", 0.08)),
+    (("forest", 0.46), ("open", 0.18), ("guardrail", 0.22), ("hedge", 0.14)),
     0.12, (("none", 1.0),), (0.0, 0.0), 2.0, 0.6, 0.7, 0.0, 0.1, 0.35, 0.30,
 )  # fmt: skip
 CAMPUS = Place(
-    "campus", 0.18, (2.8, 5.5), (1,), (0.0, 2.5), (PAVING, PAVING, GRASS), (-0.01, 0.02),
-    0.1, 0.002, (2.0, 9.0),
-    (("building", 0.40), ("hedge", 0.18), ("open", 0.24), ("garden", 0.18)),
+    "campus", 0.17, (2.5, 4.5), (1,), (0.0, 2.0), (PAVING, PAVING, GRASS), (-0.01, 0.02),
+    0.1, 0.002, (0.5, 6.0),
+    (("building", 0.38), ("hedge", 0.26), ("open", 0.16), ("garden", 0.20)),
     0.35, (("none", 0.55), ("along", 0.2), ("across", 0.25)), (0.1, 0.6), 0.5, 7.0, 4.0, 0.7,
     0.45, 1.2, 0.45,
 )  # fmt: skip

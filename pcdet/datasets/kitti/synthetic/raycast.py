@@ -139,12 +139,8 @@ def cast_triangles_(triangles, is_glass, owner, windows, rays, hits):
     columns = distance.shape[1]
     for k in range(triangles.shape[0]):
         ax, ay, az = triangles[k, 0, 0], triangles[k, 0, 1], triangles[k, 0, 2]
-        e1x, e1y, e1z = (
-            triangles[k, 1, 0] - ax, triangles[k, 1, 1] - ay, triangles[k, 1, 2] - az
-        )  # fmt: skip
-        e2x, e2y, e2z = (
-            triangles[k, 2, 0] - ax, triangles[k, 2, 1] - ay, triangles[k, 2, 2] - az
-        )  # fmt: skip
+        e1x, e1y, e1z = (triangles[k, 1, 0] - ax, triangles[k, 1, 1] - ay, triangles[k, 1, 2] - az)
+        e2x, e2y, e2z = (triangles[k, 2, 0] - ax, triangles[k, 2, 1] - ay, triangles[k, 2, 2] - az)
         mine = owner[k]
         for r in range(windows[k, 0], windows[k, 1]):
             # Moeller and Trumbore, with what depends on the row alone taken out of the loop.
@@ -244,8 +240,11 @@ def cast_volumes_(volumes, windows, luck, first, rays, hits):
         seed = int(volumes[k, 11] * 1000.0)
         least = min(rx, min(ry, rz))
         for r in range(windows[k, 0], windows[k, 1]):
-            px, py, pz = (origins[r, 0] - volumes[k, 1], origins[r, 1] - volumes[k, 2],
-                          origins[r, 2] - volumes[k, 3])  # fmt: skip
+            px, py, pz = (
+                origins[r, 0] - volumes[k, 1],
+                origins[r, 1] - volumes[k, 2],
+                origins[r, 2] - volumes[k, 3],
+            )
             ox, oy, oz = (px * cos_y + py * sin_y) / rx, (py * cos_y - px * sin_y) / ry, pz / rz
             for count in range(windows[k, 2], windows[k, 3]):
                 c = count % columns
@@ -270,7 +269,7 @@ def cast_volumes_(volumes, windows, luck, first, rays, hits):
                     continue
                 step = (0.10 + 0.004 * low * size) / size
                 t = low + step * luck[r, c]
-                wanted = scatter * luck[r, c]
+                wanted = -0.7 * scatter * np.log(1.0 - 0.98 * luck[r, c])
                 while t < high:
                     ux, uy, uz = ox + t * ex, oy + t * ey, oz + t * ez
                     if shape == 0:

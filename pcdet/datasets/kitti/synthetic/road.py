@@ -42,16 +42,25 @@ class Road:
         y = self.y - (np.cos(theta) - np.cos(self.heading)) / self._bend + lateral * np.cos(theta)
         return float(x), float(y), float(theta)
 
-    def to_road(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Station and lateral offset (metres, left positive) of points of the LiDAR frame."""
+    def lateral(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Distance (metres, left positive) of points of the LiDAR frame from the centre line."""
         radius = 1.0 / self._bend
-        dx = np.asarray(x) - (self.x - radius * np.sin(self.heading))
-        dy = np.asarray(y) - (self.y + radius * np.cos(self.heading))
-        sign = np.sign(radius)
-        lateral = radius - sign * np.hypot(dx, dy)
-        theta = np.arctan2(sign * dx, -sign * dy)
-        turn = np.mod(theta - self.heading + np.pi, 2 * np.pi) - np.pi
-        return turn * radius, lateral
+        dx, dy = self._from_centre(x, y)
+        return radius - np.sign(radius) * np.sqrt(dx * dx + dy * dy)
+
+    def station(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Metres along the centre line at which points of the LiDAR frame lie abreast."""
+        radius = 1.0 / self._bend
+        dx, dy = self._from_centre(x, y)
+        theta = np.arctan2(np.sign(radius) * dx, -np.sign(radius) * dy)
+        return (np.mod(theta - self.heading + np.pi, 2 * np.pi) - np.pi) * radius
+
+    def _from_centre(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points relative to the centre of the road's arc."""
+        radius = 1.0 / self._bend
+        centre_x = self.x - radius * np.sin(self.heading)
+        centre_y = self.y + radius * np.cos(self.heading)
+        return np.asarray(x) - centre_x, np.asarray(y) - centre_y
 
     def lane_centres(self) -> list[tuple[float, int]]:
         """Lateral offset of each lane and its direction (+1 along the heading, -1 against)."""

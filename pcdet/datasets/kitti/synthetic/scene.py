@@ -69,9 +69,13 @@ class Scene:
 
 
 def assemble(
-    ground: Ground, objects: list[SceneObject], statics: list[Mesh], volumes: list[tuple],
-    sun: np.ndarray, kind: str,
-) -> Scene:  # fmt: skip
+    ground: Ground,
+    objects: list[SceneObject],
+    statics: list[Mesh],
+    volumes: list[tuple],
+    sun: np.ndarray,
+    kind: str,
+) -> Scene:
     """Put the parts of a scene into the arrays that the ray caster reads."""
     solid = merge([*(thing.mesh for thing in objects), *statics])
     owner = np.full(len(solid.triangles), -1, np.int32)
@@ -81,6 +85,12 @@ def assemble(
         start += len(thing.mesh.triangles)
     rows = np.array(volumes, dtype=np.float64).reshape(-1, 15)
     return Scene(
-        ground, objects, solid.triangles.astype(np.float32), solid.surfaces.astype(np.float32),
-        owner, rows, sun, kind,
-    )  # fmt: skip
+        ground,
+        objects,
+        solid.triangles.astype(np.float32),
+        solid.surfaces.astype(np.float32),
+        owner,
+        rows,
+        sun,
+        kind,
+    )

@@ -9,7 +9,16 @@ from __future__ import annotations
 import numpy as np
 
 from pcdet.datasets.kitti.synthetic import materials as m
-from pcdet.datasets.kitti.synthetic.mesh import Mesh, Surface, box, ellipsoid, merge, quad, tube
+from pcdet.datasets.kitti.synthetic.mesh import (
+    Mesh,
+    Surface,
+    box,
+    ellipsoid,
+    from_triangles,
+    merge,
+    quad,
+    tube,
+)
 from pcdet.datasets.kitti.synthetic.people import bicycle
 
 
@@ -24,8 +33,12 @@ def _opening(x0: float, x1: float, z0: float, z1: float, depth: float, pane: Sur
         )
         middle = (x0 + x1) / 2
         parts.append(box((0.07, 0.05, z1 - z0), (middle, y + 0.02, (z0 + z1) / 2), m.CONCRETE))
-    for a, b in (((x0, z0), (x0, z1)), ((x1, z0), (x1, z1)), ((x0, z0), (x1, z0)),
-                 ((x0, z1), (x1, z1))):  # fmt: skip
+    for a, b in (
+        ((x0, z0), (x0, z1)),
+        ((x1, z0), (x1, z1)),
+        ((x0, z0), (x1, z0)),
+        ((x0, z1), (x1, z1)),
+    ):
         parts.append(
             quad((a[0], 0, a[1]), (b[0], 0, b[1]), (b[0], y, b[1]), (a[0], y, a[1]), m.CONCRETE)
         )
@@ -33,9 +46,13 @@ def _opening(x0: float, x1: float, z0: float, z1: float, depth: float, pane: Sur
 
 
 def _pierced_wall(
-    x0: float, x1: float, z0: float, z1: float, hole: tuple[float, float, float, float],
+    x0: float,
+    x1: float,
+    z0: float,
+    z1: float,
+    hole: tuple[float, float, float, float],
     wall: Surface,
-) -> list[Mesh]:  # fmt: skip
+) -> list[Mesh]:
     """The rectangle x0..x1, z0..z1 in the plane y = 0 but for the `hole` (x, x, z, z)."""
     a, b, low, high = hole
     strips = [(x0, a, z0, z1), (b, x1, z0, z1), (a, b, z0, low), (a, b, high, z1)]
@@ -47,17 +64,23 @@ def _pierced_wall(
 
 
 def _bay(
-    x: float, width: float, floor: int, storey: float, kind: str, wall: Surface,
+    x: float,
+    width: float,
+    floor: int,
+    storey: float,
+    kind: str,
+    faces: tuple[Surface, Surface],
     rng: np.random.Generator,
-) -> list[Mesh]:  # fmt: skip
+) -> list[Mesh]:
     """One storey of one bay of a front: a window, a shop window, a door, a garage or bare wall."""
+    wall, glass = faces
     z0, z1 = floor * storey, (floor + 1) * storey
     middle, top = x + width / 2, z0 + min(2.3, storey - 0.35)
     if kind == "window":
         half, sill = rng.uniform(0.4, 0.75), z0 + rng.uniform(0.7, 1.1)
-        hole, pane = (middle - half, middle + half, sill, top), m.WINDOW
+        hole, pane = (middle - half, middle + half, sill, top), glass
     elif kind == "shop":
-        hole, pane = (x + 0.25, x + width - 0.25, z0 + 0.35, z0 + storey - 0.5), m.WINDOW
+        hole, pane = (x + 0.25, x + width - 0.25, z0 + 0.35, z0 + storey - 0.5), glass
     elif kind == "door":
         hole, pane = (middle - 0.55, middle + 0.55, z0, z0 + 2.2), m.WOOD
     elif kind == "garage":
@@ -77,7 +100,7 @@ def building(length: float, depth: float, rng: np.random.Generator) -> Mesh:
     storeys = int(rng.choice([1, 2, 3, 4], p=[0.15, 0.4, 0.3, 0.15]))
     storey = rng.uniform(2.6, 3.4)
     height = storeys * storey
-    wall = m.plaster(rng)
+    faces = wall, _ = m.plaster(rng), m.window(rng)
     bays = max(1, round(length / rng.uniform(2.2, 4.0)))
     width = length / bays
     shops = rng.random() < 0.2
@@ -86,21 +109,29 @@ def building(length: float, depth: float, rng: np.random.Generator) -> Mesh:
     for bay in range(bays):
         x = -length / 2 + bay * width
         kind = "shop" if shops else str(rng.choice(ground_kinds, p=[0.5, 0.17, 0.11, 0.22]))
-        parts += _bay(x, width, 0, storey, kind, wall, rng)
+        parts += _bay(x, width, 0, storey, kind, faces, rng)
         for floor in range(1, storeys):
-            parts += _bay(x, width, floor, storey, "window", wall, rng)
+            parts += _bay(x, width, floor, storey, "window", faces, rng)
     for x in (-length / 2, length / 2):
         parts.append(quad((x, 0, 0), (x, -depth, 0), (x, -depth, height), (x, 0, height), wall))
     back = -depth
     parts.append(
-        quad((-length / 2, back, 0), (length / 2, back, 0), (length / 2, back, height),
-             (-length / 2, back, height), wall)
-    )  # fmt: skip
+        quad(
+            (-length / 2, back, 0),
+            (length / 2, back, 0),
+            (length / 2, back, height),
+            (-length / 2, back, height),
+            wall,
+        )
+    )
     rise = height + rng.uniform(0.3, 0.5) * min(depth, 8.0)
     for y in (0.4, -depth - 0.4):
         x, z = length / 2 + 0.3, height - 0.1
         corners = (-x, y, z), (x, y, z), (x, -depth / 2, rise), (-x, -depth / 2, rise)
         parts.append(quad(*corners, m.TILE))
+    for x in (-length / 2, length / 2):
+        gable = [[x, 0, height], [x, -depth, height], [x, -depth / 2, rise]]
+        parts.append(from_triangles(np.array([gable]), wall))
     return merge(parts + _front_details(length, height, rng))
 
 
@@ -200,16 +231,21 @@ def sign_post(rng: np.random.Generator) -> Mesh:
             tube((0, y, 0), (0, y, low + height), (0.04, 0.04), m.METAL, 5)
             for y in (-0.35 * width, 0.35 * width)
         ]
-        board = box((0.04, width, height), (0.05, 0, low + height / 2), m.BLUE_SIGN)
+        board = box((0.04, width, height), (0.05, 0, low + height / 2), m.lacquer(rng))
         return merge([*posts, board])
     height = rng.uniform(2.0, 3.0)
     parts = [tube((0, 0, 0), (0, 0, height), (0.035, 0.035), m.METAL, 5)]
     surface = m.SIGN if rng.random() < 0.6 else m.BLUE_SIGN
     radius = rng.uniform(0.28, 0.45)
     parts.append(
-        tube((0.03, 0, height - radius), (0.05, 0, height - radius), (radius, radius), surface,
-             int(rng.choice([3, 4, 8, 10])))
-    )  # fmt: skip
+        tube(
+            (0.03, 0, height - radius),
+            (0.05, 0, height - radius),
+            (radius, radius),
+            surface,
+            int(rng.choice([3, 4, 8, 10])),
+        )
+    )
     if rng.random() < 0.3:
         parts.append(box((0.03, 0.45, 0.3), (0.04, 0, height - 2.2 * radius - 0.2), surface))
     return merge(parts)
@@ -219,7 +255,7 @@ def bollard(rng: np.random.Generator) -> Mesh:
     """A bollard or a delineator post."""
     height, radius = rng.uniform(0.6, 1.2), rng.uniform(0.04, 0.14)
     parts = [tube((0, 0, 0), (0, 0, height), (radius, radius * 0.9), m.lacquer(rng), 6)]
-    if rng.random() < 0.5:
+    if rng.random() < 0.2:
         parts.append(
             tube((0, 0, 0.7 * height), (0, 0, 0.85 * height), (radius * 1.05, radius), m.SIGN, 6)
         )
@@ -303,8 +339,13 @@ def shelter(rng: np.random.Generator) -> Mesh:
     parts += [box((0.08, 0.08, 2.4), (x, -1.4, 1.2), m.METAL) for x in (-length / 2, 0, length / 2)]
     pane = (-length / 2, length / 2)
     parts.append(
-        quad((pane[0], -1.4, 0.3), (pane[1], -1.4, 0.3), (pane[1], -1.4, 2.2), (pane[0], -1.4, 2.2),
-             m.WINDOW)
-    )  # fmt: skip
+        quad(
+            (pane[0], -1.4, 0.3),
+            (pane[1], -1.4, 0.3),
+            (pane[1], -1.4, 2.2),
+            (pane[0], -1.4, 2.2),
+            m.WINDOW,
+        )
+    )
     parts.append(box((0.15, 1.2, 1.8), (length / 2, -0.7, 1.1), m.lacquer(rng)))
     return merge(parts)

@@ -99,8 +99,7 @@ def _park_in_yards(builder: Builder, road: Road, side: int) -> None:
 def _near_crossing(builder: Builder, station: float, lateral: float) -> bool:
     x, y, _ = builder.ground.roads[0].to_world(station, lateral)
     return any(
-        abs(float(road.to_road(x, y)[1])) < road.half_width + 4.0
-        for road in builder.ground.roads[1:]
+        abs(float(road.lateral(x, y))) < road.half_width + 4.0 for road in builder.ground.roads[1:]
     )
 
 
@@ -165,5 +164,10 @@ def _sit(builder: Builder, place: Place) -> None:
         for k in range(int(rng.integers(1, 4))):
             shift = 0.75 * k
             along = heading + np.pi / 2
-            builder.add_object("Person_sitting", x + shift * np.cos(along),
-                               y + shift * np.sin(along), heading, gap=0.02)  # fmt: skip
+            builder.add_object(
+                "Person_sitting",
+                x + shift * np.cos(along),
+                y + shift * np.sin(along),
+                heading,
+                gap=0.02,
+            )

@@ -2,8 +2,8 @@
 
 A car's hull is lofted: a side contour gives the height of the body at each station from the nose
 (0) to the tail (1), a half section gives its width at each height, and both are rounded. All
-shapes are scaled to the size asked for, so that a label's box is tight around the body; only the
-mirrors stand out of it, as they do in KITTI.
+shapes are scaled to the size of the label's box less the few centimetres of air that KITTI's
+annotators leave; only the mirrors stand out of it, as they do in KITTI.
 """
 
 from __future__ import annotations
@@ -90,13 +90,14 @@ VAN = BodyStyle(
 
 _CAR_STYLES = (HATCHBACK, SEDAN, ESTATE, SUV, MINIVAN)
 _STYLE_SHARE = np.array([0.36, 0.22, 0.21, 0.10, 0.11])
+_AIR = np.array([0.10, 0.05, 0.03])  # between body and box, both sides together, metres
 # Mean length, width, height and how each style departs from it, metres.
 _STYLE_SIZE = {
-    HATCHBACK: (3.72, 1.61, 1.49),
-    SEDAN: (4.22, 1.66, 1.45),
-    ESTATE: (4.22, 1.66, 1.49),
-    SUV: (4.15, 1.74, 1.70),
-    MINIVAN: (4.05, 1.69, 1.66),
+    HATCHBACK: (3.56, 1.58, 1.49),
+    SEDAN: (4.10, 1.64, 1.45),
+    ESTATE: (4.08, 1.63, 1.49),
+    SUV: (4.02, 1.72, 1.70),
+    MINIVAN: (3.92, 1.66, 1.66),
 }
 
 
@@ -157,7 +158,7 @@ def _glass_cells(style: BodyStyle, stations: np.ndarray, levels: int) -> np.ndar
     return glass
 
 
-def _hull(style: BodyStyle, paint: Surface) -> Mesh:
+def _hull(style: BodyStyle, paint: Surface, pane: Surface) -> Mesh:
     """Hull of unit length (nose at +0.5), unit width and unit height, closed at both ends."""
     x, z = np.array(style.contour, dtype=np.float64).T
     extra = np.array([0.515, 0.545, style.cowl + 0.06, max(style.tail - 0.05, 0.7)])
@@ -172,7 +173,7 @@ def _hull(style: BodyStyle, paint: Surface) -> Mesh:
     for side in (-0.5, 0.5):
         points = np.stack([along, side * widths, heights], axis=-1)
         triangles = grid_triangles(points).reshape(-1, 3, 3)
-        surfaces = np.where(glass[:, None], np.asarray(m.CAR_GLASS), np.asarray(paint))
+        surfaces = np.where(glass[:, None], np.asarray(pane), np.asarray(paint))
         parts.append(Mesh(triangles, surfaces))
     for end in (0, -1):
         left = np.stack([along[end], 0.5 * widths[end], heights[end]], axis=-1)
@@ -226,9 +227,9 @@ def _wheels(style: BodyStyle, length: float, width: float, radius: float) -> Mes
 
 
 def _lofted(style: BodyStyle, size: np.ndarray, rng: np.random.Generator, paint: Surface) -> Mesh:
-    """A road vehicle of `size` (length, width, height) with all its parts."""
-    length, width, height = size
-    hull = _hull(style, paint)
+    """A road vehicle for a box of `size` (length, width, height) with all its parts."""
+    length, width, height = size = size - _AIR
+    hull = _hull(style, paint, m.car_glass(rng))
     low, high = hull.extent
     hull.triangles[..., 1] /= high[1] - low[1]
     hull.triangles[..., 2] /= high[2]
@@ -259,7 +260,7 @@ def car(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
         The mesh and its size (length, width, height), with KITTI's means 3.88, 1.63, 1.53.
     """
     style = _CAR_STYLES[int(rng.choice(len(_CAR_STYLES), p=_STYLE_SHARE))]
-    scale = 1.0 + 0.055 * rng.standard_normal() * np.array([1.0, 0.55, 0.45])
+    scale = 1.0 + 0.055 * rng.standard_normal() * np.array([1.2, 0.7, 0.8])
     size = np.array(_STYLE_SIZE[style]) * scale + rng.normal(0.0, [0.12, 0.04, 0.045])
     size = np.clip(size, [2.6, 1.40, 1.30], [4.9, 1.92, 1.95])
     return _lofted(style, size, rng, m.car_paint(rng)), size
@@ -312,7 +313,7 @@ def truck(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
             parts.append(box((0.02, 0.3, 0.16), (x, side * 0.38 * width, 0.8), lamp))
     plate_x = -length / 2 - 0.002
     parts.append(box((0.004, 0.5, 0.11), (plate_x, 0, 0.9), m.PLATE))
-    return merge(parts).fitted(size), size
+    return merge(parts).fitted(size - _AIR), size
 
 
 def _extruded(profile: np.ndarray, half_width: float, surface: Surface) -> Mesh:
@@ -348,7 +349,7 @@ def tram(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
                      (x - reach, y, 2.55), m.WINDOW)
             )  # fmt: skip
     parts.append(box((0.5 * length, 0.7 * width, 0.25), (0, 0, height - 0.125), m.METAL))
-    return merge(parts).fitted(size), size
+    return merge(parts).fitted(size - _AIR), size
 
 
 def trailer(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
@@ -368,4 +369,4 @@ def trailer(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
         centre = (-bar / 2, side * (width / 2 - 0.08), 0.29)
         parts.append(wheel(centre, 0.29, 0.16, m.TYRE, m.METAL))
         parts.append(box((0.004, 0.16, 0.1), (-length / 2, side * 0.36 * width, 0.62), m.TAIL_LAMP))
-    return merge(parts).fitted(size), size
+    return merge(parts).fitted(size - _AIR), size

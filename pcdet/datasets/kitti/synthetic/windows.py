@@ -96,9 +96,21 @@ def camera_windows(
 
 _CUBE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=np.float64)
 _CUBE_FACES = np.array(
-    [[0, 1, 3], [0, 3, 2], [4, 5, 7], [4, 7, 6], [0, 1, 5], [0, 5, 4],
-     [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 3, 7], [1, 7, 5]]
-)  # fmt: skip
+    [
+        [0, 1, 3],
+        [0, 3, 2],
+        [4, 5, 7],
+        [4, 7, 6],
+        [0, 1, 5],
+        [0, 5, 4],
+        [2, 3, 7],
+        [2, 7, 6],
+        [0, 2, 6],
+        [0, 6, 4],
+        [1, 3, 7],
+        [1, 7, 5],
+    ]
+)
 
 
 def volume_hulls(volumes: np.ndarray) -> np.ndarray:
@@ -110,9 +122,13 @@ def volume_hulls(volumes: np.ndarray) -> np.ndarray:
     local = _CUBE[None] * volumes[:, None, 4:7]
     c, s = np.cos(volumes[:, 7, None]), np.sin(volumes[:, 7, None])
     corners = np.stack(
-        [local[..., 0] * c - local[..., 1] * s, local[..., 0] * s + local[..., 1] * c,
-         local[..., 2]], axis=-1,
-    )  # fmt: skip
+        [
+            local[..., 0] * c - local[..., 1] * s,
+            local[..., 0] * s + local[..., 1] * c,
+            local[..., 2],
+        ],
+        axis=-1,
+    )
     return (corners + volumes[:, None, 1:4])[:, _CUBE_FACES]
 
 
