@@ -25,10 +25,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES,
-        help="what to measure (default: everything)")  # fmt: skip
-    parser.add_argument("--data_dir", type=Path, help="folder in KITTI's layout; without it the "
-        "stages that need real frames are left out (default: the yaml's, if it is there)")  # fmt: skip
+    parser.add_argument(
+        "--stages",
+        nargs="+",
+        choices=STAGES,
+        default=STAGES,
+        help="what to measure (default: everything)",
+    )
+    parser.add_argument(
+        "--data_dir",
+        type=Path,
+        help="folder in KITTI's layout; without it the "
+        "stages that need real frames are left out (default: the yaml's, if it is there)",
+    )
     return parser.parse_args(argv)
 
 

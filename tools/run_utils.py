@@ -66,20 +66,37 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--cfg_file", required=True, help="yaml of the model, such as tools/cfgs/second.yaml")
     add("--data_dir", help="folder of the data set, instead of the yaml's DATA_CONFIG.DATA_DIR")
-    add("--batch_size", type=int, help="frames of a step, over all processes together "
-        "(default: 4 for each GPU, 2 on a CPU)")  # fmt: skip
-    add("--workers", type=int, default=min(4, os.cpu_count() or 1),
-        help="processes that load data (default: %(default)s)")  # fmt: skip
+    add(
+        "--batch_size",
+        type=int,
+        help="frames of a step, over all processes together (default: 4 for each GPU, 2 on a CPU)",
+    )
+    add(
+        "--workers",
+        type=int,
+        default=min(4, os.cpu_count() or 1),
+        help="processes that load data (default: %(default)s)",
+    )
     add("--extra_tag", default="default", help="names the run: output/<yaml>/<extra_tag>")
     add("--output_dir", type=Path, help="folder of all runs (default: output/ in the repository)")
     add("--device", help="cpu, cuda or cuda:N (default: a GPU if one is usable, else the CPU)")
-    add("--launcher", choices=["none", *LAUNCHERS], default="none",
-        help="how several processes were started: torchrun (pytorch) or srun (slurm)")  # fmt: skip
+    add(
+        "--launcher",
+        choices=["none", *LAUNCHERS],
+        default="none",
+        help="how several processes were started: torchrun (pytorch) or srun (slurm)",
+    )
     add("--tcp_port", type=int, help="port where the processes meet, if the launcher sets none")
     add("--local_rank", "--local-rank", type=int, help="set by old launchers; usually not needed")
-    add("--set", dest="set_cfgs", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE",
+    add(
+        "--set",
+        dest="set_cfgs",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
         help="overwrite settings of the yaml: --set MODEL.TEST.SCORE_THRESH 0.3 ...; "
-        "must come last")  # fmt: skip
+        "must come last",
+    )
 
 
 def start(args: argparse.Namespace) -> Run:
@@ -87,9 +104,8 @@ def start(args: argparse.Namespace) -> Run:
     cfg_from_yaml_file(common_utils.resolve_path(args.cfg_file, cfg.ROOT_DIR), cfg)
     cfg_from_list(args.set_cfgs, cfg)
     logger = common_utils.create_logger()
-    requested = None if args.device is None else _checked_device(args.device)
+    on_gpu = checked_device(args.device).type == "cuda"
     processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1)))
-    on_gpu = torch.cuda.is_available() if requested is None else requested.type == "cuda"
     distributed = args.launcher != "none"
     batch_size = args.batch_size or (4 if on_gpu else 2) * (processes if distributed else 1)
     if batch_size < 1 or args.workers < 0:
@@ -98,14 +114,18 @@ def start(args: argparse.Namespace) -> Run:
         join = lookup(LAUNCHERS, args.launcher, "--launcher")
         backend = "nccl" if on_gpu else "gloo"
         batch_size, cfg.LOCAL_RANK = join(batch_size, args.tcp_port, args.local_rank, backend)
-    device = requested or common_utils.default_device()
+    # Asked once more: joining the group chooses the GPU of this process.
+    device = checked_device(args.device)
     output_dir = (args.output_dir or cfg.ROOT_DIR / "output") / cfg.TAG / args.extra_tag
     # Files below the yaml's DATA_DIR are then looked up there, see DatasetTemplate.resolve_path.
     data_dir = Path(args.data_dir or cfg.ROOT_DIR / cfg.DATA_CONFIG.DATA_DIR).resolve()
     return Run(args, data_dir, output_dir, device, batch_size, distributed, cfg.LOCAL_RANK, logger)
 
 
-def _checked_device(name: str) -> torch.device:
+def checked_device(name: str | None) -> torch.device:
+    """The device that --device names, or the best there is."""
+    if name is None:
+        return common_utils.default_device()
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -37,8 +37,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--pretrained_model", help="checkpoint whose weights to start with")
     add("--sync_bn", action="store_true", help="batch statistics over all GPUs")
     add("--fix_random_seed", action="store_true", help="the same as --seed 666")
-    add("--seed", type=int, help="decides initial weights, shuffling and augmentation "
-        "(default: another one each time)")  # fmt: skip
+    add(
+        "--seed",
+        type=int,
+        help="decides initial weights, shuffling and augmentation (default: another one each time)",
+    )
     add("--ckpt_save_interval", type=int, default=2, help="epochs between checkpoints (default: 2)")
     add("--max_ckpt_save_num", type=int, default=30, help="newest checkpoints kept (default: 30)")
     add_common_arguments(parser)
@@ -93,9 +96,14 @@ def main(argv: list[str] | None = None) -> None:
     logger.info("seed %d", seed)
 
     train_set, train_loader, train_sampler = build_dataloader(
-        run.data_dir, run.batch_size, run.distributed,
-        workers=args.workers, logger=logger, training=True, seed=seed,
-    )  # fmt: skip
+        run.data_dir,
+        run.batch_size,
+        run.distributed,
+        workers=args.workers,
+        logger=logger,
+        training=True,
+        seed=seed,
+    )
     model = build_model(run, train_set, seed)
     optimizer = build_optimizer(model, cfg.MODEL.TRAIN.OPTIMIZATION)
     start_iter, start_epoch = load_state(run, model, optimizer, ckpt_dir)
@@ -105,25 +113,40 @@ def main(argv: list[str] | None = None) -> None:
         model = torch.nn.parallel.DistributedDataParallel(model, device_ids=device_ids)
     logger.info(model)
     lr_scheduler, lr_warmup_scheduler = build_scheduler(
-        optimizer, total_iters_each_epoch=len(train_loader), total_epochs=args.epochs,
-        last_epoch=start_epoch, optim_cfg=cfg.MODEL.TRAIN.OPTIMIZATION,
-    )  # fmt: skip
+        optimizer,
+        total_iters_each_epoch=len(train_loader),
+        total_epochs=args.epochs,
+        last_epoch=start_epoch,
+        optim_cfg=cfg.MODEL.TRAIN.OPTIMIZATION,
+    )
     tb_log = SummaryWriter(log_dir=str(run.output_dir / "tensorboard")) if run.rank == 0 else None
 
-    logger.info("**********************Start training %s(%s)**********************",
-                cfg.TAG, args.extra_tag)  # fmt: skip
+    logger.info(
+        "**********************Start training %s(%s)**********************", cfg.TAG, args.extra_tag
+    )
     try:
         train_model(
-            model, optimizer, train_loader, model_func=model_fn_decorator(),
-            lr_scheduler=lr_scheduler, optim_cfg=cfg.MODEL.TRAIN.OPTIMIZATION,
-            start_epoch=start_epoch, total_epochs=args.epochs, start_iter=start_iter,
-            rank=run.rank, tb_log=tb_log, ckpt_save_dir=ckpt_dir, train_sampler=train_sampler,
-            lr_warmup_scheduler=lr_warmup_scheduler, ckpt_save_interval=args.ckpt_save_interval,
+            model,
+            optimizer,
+            train_loader,
+            model_func=model_fn_decorator(),
+            lr_scheduler=lr_scheduler,
+            optim_cfg=cfg.MODEL.TRAIN.OPTIMIZATION,
+            start_epoch=start_epoch,
+            total_epochs=args.epochs,
+            start_iter=start_iter,
+            rank=run.rank,
+            tb_log=tb_log,
+            ckpt_save_dir=ckpt_dir,
+            train_sampler=train_sampler,
+            lr_warmup_scheduler=lr_warmup_scheduler,
+            ckpt_save_interval=args.ckpt_save_interval,
             max_ckpt_save_num=args.max_ckpt_save_num,
-        )  # fmt: skip
+        )
     except KeyboardInterrupt:
-        logger.info("stopped by the user; the same command goes on from the last checkpoint in %s",
-                    ckpt_dir)  # fmt: skip
+        logger.info(
+            "stopped by the user; the same command goes on from the last checkpoint in %s", ckpt_dir
+        )
         raise
     finally:
         if tb_log is not None:

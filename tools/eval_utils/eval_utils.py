@@ -11,11 +11,17 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from easydict import EasyDict
+from matplotlib.figure import Figure
 from torch import nn
 from tqdm import tqdm
 
+from eval_utils.found import found_table
+from eval_utils.pictures import draw_frames, evenly_spread, save_figure
 from pcdet.models import example_convert_to_torch
 from pcdet.utils.io_utils import save_pickle
+
+# Least probability of a detection in the pictures.
+_PICTURE_SCORE = 0.3
 
 
 def eval_one_epoch(
@@ -27,54 +33,99 @@ def eval_one_epoch(
     dist_test: bool = False,
     save_to_file: bool = False,
     result_dir: Path | None = None,
+    tb_log: Any = None,
+    num_pictures: int = 0,
 ) -> dict[str, Any]:
     """Detect on all frames and score the result.
 
     Args:
-        cfg: recall thresholds are read from MODEL.TEST.
+        cfg: settings; MODEL.TEST is read from it.
         model: put into evaluation mode here.
         dataloader: gives each frame once, over all processes together.
-        epoch_id: for the log.
+        epoch_id: for the log and the curves.
         logger: the table goes here.
         dist_test: one of several processes; results are merged on rank 0.
-        save_to_file: write the detections as KITTI txt files into result_dir/final_result/data.
-        result_dir: folder of result.pkl and of those files.
+        save_to_file: write KITTI txt files and their zip into result_dir/final_result.
+        result_dir: folder of result.pkl and of all other files.
+        tb_log: TensorBoard writer for AP, precision-recall curves and pictures, or None.
+        num_pictures: frames of which pictures are drawn into result_dir/pictures.
 
     Returns:
         Recall and AP by name; empty on ranks other than 0.
     """
     dataset = dataloader.dataset
     result_dir = Path(result_dir or ".")
-    output_dir = result_dir / "final_result" / "data"
     logger.info("*************** EPOCH %s EVALUATION *****************", epoch_id)
     begun = time.perf_counter()
-    annos, counts = _detect(model, dataloader, save_to_file, output_dir)
+    annos, counts = _detect(model, dataloader)
     seconds = time.perf_counter() - begun
     if dist_test:
         annos, counts = _merge_ranks(annos, counts, dataset.sample_ids)
         if dist.get_rank() != 0:
             return {}
-    logger.info(
-        "%d frames, %d objects, %.4f seconds a frame",
-        len(annos), sum(len(anno["name"]) for anno in annos), seconds / max(len(dataloader), 1)
-        / (dataloader.batch_size or 1),
-    )  # fmt: skip
-    results = _recall(counts, cfg.MODEL.TEST.get("RECALL_THRESH_LIST", ()))
-    for name, value in results.items():
-        logger.info("%s: %.4f", name, value)
+    num_objects = sum(len(anno["name"]) for anno in annos)
+    speed = seconds / max(len(annos), 1)
+    logger.info("%d frames, %d objects, %.4f seconds a frame", len(annos), num_objects, speed)
     save_pickle(annos, result_dir / "result.pkl")
-    table, ap_dict = dataset.evaluation(annos, dataset.class_names)
+    if save_to_file:
+        logger.info("for upload: %s", dataset.save_results(annos, result_dir / "final_result"))
+
+    recall = _recall(counts, cfg.MODEL.TEST.get("RECALL_THRESH_LIST", ()))
+    for name, value in recall.items():
+        logger.info("%s: %.4f", name, value)
+    table, ap_dict, figures = dataset.evaluation_report(annos, dataset.class_names)
     logger.info("\n%s", table)
+    if all("annos" in info for info in dataset.infos):
+        logger.info("\n%s", found_table(dataset.infos, annos, dataset.class_names))
+    results = {**recall, **ap_dict}
+    _log_to_tensorboard(tb_log, results, figures, cfg.MODEL.TEST.SPLIT, epoch_id)
+    if num_pictures:
+        _draw(cfg, dataset, annos, num_pictures, result_dir / "pictures", tb_log, epoch_id)
     logger.info("results are in %s", result_dir)
-    return {**results, **ap_dict}
+    return results
+
+
+def _log_to_tensorboard(
+    tb_log: Any, results: dict[str, Any], figures: dict[str, Figure], split: str, epoch: str | int
+) -> None:
+    if tb_log is None:
+        return
+    step = int(epoch) if str(epoch).isdigit() else 0
+    for name, value in results.items():
+        if value is not None:
+            tb_log.add_scalar(f"{split}/{name}", value, step)
+    for name, figure in figures.items():
+        tb_log.add_figure(f"{split}/precision_recall/{name}", figure, step, close=False)
+
+
+def _draw(
+    cfg: EasyDict,
+    dataset: Any,
+    annos: list[dict],
+    num_pictures: int,
+    folder: Path,
+    tb_log: Any,
+    epoch: str | int,
+) -> None:
+    """Pictures of some frames, spread over the split, as PNG files and in TensorBoard."""
+    frames = draw_frames(
+        dataset,
+        annos,
+        evenly_spread(num_pictures, len(annos)),
+        cfg.DATA_CONFIG.POINT_CLOUD_RANGE,
+        _PICTURE_SCORE,
+        cfg.MODEL.TEST.USE_RAW_SCORE,
+    )
+    for name, figure in tqdm(frames, desc="pictures", total=2 * num_pictures, leave=False):
+        save_figure(figure, folder / f"{name}.png")
+        if tb_log is not None:
+            step = int(epoch) if str(epoch).isdigit() else 0
+            tb_log.add_figure(f"{cfg.MODEL.TEST.SPLIT}/pictures/{name}", figure, step, close=False)
 
 
 @torch.inference_mode()
 def _detect(
-    model: nn.Module,
-    dataloader: torch.utils.data.DataLoader,
-    save_to_file: bool,
-    output_dir: Path,
+    model: nn.Module, dataloader: torch.utils.data.DataLoader
 ) -> tuple[list[dict], Counter]:
     """Annotations of this process's frames, and recall counts."""
     model.eval()
@@ -85,9 +136,7 @@ def _detect(
     for batch in tqdm(dataloader, desc="eval", leave=False, dynamic_ncols=True, disable=disable):
         detections, recall = model(example_convert_to_torch(batch, device=device))
         counts.update(recall)
-        annos += dataset.generate_annotations(
-            batch, detections, dataset.class_names, save_to_file=save_to_file, output_dir=output_dir
-        )
+        annos += dataset.generate_annotations(batch, detections, dataset.class_names)
     return annos, counts
 
 

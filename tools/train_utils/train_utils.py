@@ -93,9 +93,13 @@ def train_model(
     """
     it = start_iter
     epochs = tqdm(
-        range(start_epoch, total_epochs), initial=start_epoch, total=total_epochs,
-        desc="epochs", dynamic_ncols=True, disable=rank != 0,
-    )  # fmt: skip
+        range(start_epoch, total_epochs),
+        initial=start_epoch,
+        total=total_epochs,
+        desc="epochs",
+        dynamic_ncols=True,
+        disable=rank != 0,
+    )
     with epochs:
         for epoch in epochs:
             train_loader.dataset.set_epoch(epoch)
@@ -127,8 +131,13 @@ def train_one_epoch(
 ) -> int:
     """One pass over the data; returns the number of finished iterations."""
     lr_scheduler, warmup = schedules
-    bar = tqdm(total=len(train_loader), desc="train", leave=False, dynamic_ncols=True,
-               disable=epochs.disable)  # fmt: skip
+    bar = tqdm(
+        total=len(train_loader),
+        desc="train",
+        leave=False,
+        dynamic_ncols=True,
+        disable=epochs.disable,
+    )
     with bar:
         for batch, wait, begun in timed_batches(train_loader):
             use_warmup = warmup is not None and it < warmup.T_max

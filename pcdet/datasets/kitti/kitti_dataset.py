@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
 from pcdet.datasets.dataset import DatasetTemplate
-from pcdet.datasets.kitti import ground_database, splits
+from pcdet.datasets.kitti import ground_database, kitti_eval, splits
 from pcdet.datasets.kitti.annotations import BoxFilter, annotate_batch, write_annotation
 from pcdet.datasets.kitti.camera_view import points_in_view
 from pcdet.datasets.kitti.frame_pool import available_cores, map_frames
-from pcdet.datasets.kitti.kitti_eval import get_official_eval_result
+from pcdet.datasets.kitti.kitti_eval.plots import plot_class
 from pcdet.datasets.kitti.kitti_eval.reading import read_split
 from pcdet.datasets.kitti.kitti_files import KittiFiles
 from pcdet.datasets.kitti.kitti_infos import DONT_CARE, build_info, load_infos
@@ -276,11 +277,28 @@ class KittiDataset(BaseKittiDataset):
         """KITTI's AP of annotations of all frames, in the order of the samples.
 
         Returns:
-            The table, and AP by tag, see `kitti_eval.get_official_eval_result`.
+            The table, and AP by tag, see `kitti_eval.summarize`.
         """
+        return self.evaluation_report(det_annos, class_names)[:2]
+
+    def evaluation_report(
+        self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
+    ) -> tuple[str, dict[str, float | None], dict[str, Figure]]:
+        """As `evaluation`, with the precision-recall curves of each class as a third value."""
         has_label = all("annos" in info for info in self.infos)
         gt_annos = [info["annos"] for info in self.infos] if has_label else None
-        return get_official_eval_result(gt_annos, det_annos, class_names)
+        strict, loose = kitti_eval.official_results(gt_annos, det_annos, class_names)
+        figures = {}
+        if strict.has_labels:
+            figures = {name: plot_class(strict, name) for name in class_names}
+        return (*kitti_eval.summarize(strict, loose), figures)
+
+    def save_results(
+        self, det_annos: Sequence[Mapping[str, Any]], output_dir: str | os.PathLike
+    ) -> Path:
+        """Write one result file for each frame into `output_dir`/data, and their zip; return it."""
+        shapes = [info["image"]["image_shape"] for info in self.infos]
+        return kitti_eval.write_submission(det_annos, self.sample_ids, shapes, output_dir)
 
 
 def create_kitti_infos(

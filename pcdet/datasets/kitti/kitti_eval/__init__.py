@@ -21,9 +21,39 @@ __all__ = [
     "evaluate",
     "evaluate_folders",
     "get_official_eval_result",
+    "official_results",
     "result_lines",
+    "summarize",
     "write_submission",
 ]
+
+
+def official_results(
+    gt_annos: Sequence[Mapping] | None,
+    dt_annos: Sequence[Mapping],
+    class_names: Sequence[str] = rules.CLASS_NAMES,
+) -> tuple[EvalResult, EvalResult]:
+    """Evaluate at the benchmark's overlaps, and BEV and 3D at PCDet's looser ones as well.
+
+    Args:
+        gt_annos: one annotation dict a frame; None where the split has no labels.
+        dt_annos: one annotation dict a frame.
+        class_names: the classes to evaluate.
+    """
+    strict, loose = evaluate_overlap_sets(gt_annos, dt_annos, class_names, rules.OVERLAP_SETS)
+    return strict, loose
+
+
+def summarize(strict: EvalResult, loose: EvalResult) -> tuple[str, dict[str, float | None]]:
+    """The tables as text, and AP by tag.
+
+    Tags are `Car_3d/moderate_R40` and, at the looser overlap, `Car_3d_0.50/moderate_R40`; None
+    where nothing is evaluated.
+    """
+    if not strict.has_labels:
+        return strict.table(), strict.to_dict()
+    tables = f"{strict.table()}\n{loose.table()}"
+    return tables, {**strict.to_dict(), **loose.to_dict(show_overlap=True)}
 
 
 def get_official_eval_result(
@@ -31,21 +61,5 @@ def get_official_eval_result(
     dt_annos: Sequence[Mapping],
     class_names: Sequence[str] = rules.CLASS_NAMES,
 ) -> tuple[str, dict[str, float | None]]:
-    """Evaluate at the benchmark's overlaps, and BEV and 3D at PCDet's looser ones as well.
-
-    Args:
-        gt_annos: one annotation dict a frame; None where the split has no labels.
-        dt_annos: one annotation dict a frame.
-        class_names: the classes to evaluate.
-
-    Returns:
-        The tables as text, and AP by tag: `Car_3d/moderate_R40`, at the looser overlap
-        `Car_3d_0.50/moderate_R40`; None where nothing is evaluated.
-    """
-    strict, loose = evaluate_overlap_sets(gt_annos, dt_annos, class_names, rules.OVERLAP_SETS)
-    if not strict.has_labels:
-        return strict.table(), strict.to_dict()
-    return (
-        f"{strict.table()}\n{loose.table()}",
-        {**strict.to_dict(), **loose.to_dict(show_overlap=True)},
-    )
+    """`official_results`, summarized: PCDet's call."""
+    return summarize(*official_results(gt_annos, dt_annos, class_names))
