@@ -70,12 +70,15 @@ def libraries(tmp_path_factory) -> list[str]:
 
 
 def run_checked(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run compare_devices.py with the sanitizer's library in front."""
-    query = ["g++", "-print-file-name=libasan.so"]
-    sanitizer = subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
+    """Run compare_devices.py with the sanitizer's library in front.
+
+    The C++ library comes with it, or the sanitizer does not find how exceptions are thrown.
+    """
+    queries = (["g++", f"-print-file-name={name}"] for name in ("libasan.so", "libstdc++.so"))
+    paths = [subprocess.check_output(query, text=True).strip() for query in queries]
     environment = {
         **os.environ,
-        "LD_PRELOAD": sanitizer,
+        "LD_PRELOAD": " ".join(paths),
         "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter leaves some
         "PYTHONPATH": str(HERE),
     }
