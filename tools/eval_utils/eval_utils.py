@@ -95,7 +95,7 @@ def _log_to_tensorboard(
         if value is not None:
             tb_log.add_scalar(f"{split}/{name}", value, step)
     for name, figure in figures.items():
-        tb_log.add_figure(f"{split}/precision_recall/{name}", figure, step, close=False)
+        tb_log.add_figure(f"{split}/{name}", figure, step, close=False)
 
 
 def _draw(

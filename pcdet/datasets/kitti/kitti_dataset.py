@@ -27,7 +27,7 @@ from pcdet.datasets.kitti import ground_database, kitti_eval, splits
 from pcdet.datasets.kitti.annotations import BoxFilter, annotate_batch, write_annotation
 from pcdet.datasets.kitti.camera_view import points_in_view
 from pcdet.datasets.kitti.frame_pool import available_cores, map_frames
-from pcdet.datasets.kitti.kitti_eval.plots import plot_class
+from pcdet.datasets.kitti.kitti_eval.plots import plot_figures
 from pcdet.datasets.kitti.kitti_eval.reading import read_split
 from pcdet.datasets.kitti.kitti_files import KittiFiles
 from pcdet.datasets.kitti.kitti_infos import DONT_CARE, build_info, load_infos
@@ -288,10 +288,7 @@ class KittiDataset(BaseKittiDataset):
         has_label = all("annos" in info for info in self.infos)
         gt_annos = [info["annos"] for info in self.infos] if has_label else None
         strict, loose = kitti_eval.official_results(gt_annos, det_annos, class_names)
-        figures = {}
-        if strict.has_labels:
-            figures = {name: plot_class(strict, name) for name in class_names}
-        return (*kitti_eval.summarize(strict, loose), figures)
+        return (*kitti_eval.summarize(strict, loose), plot_figures(strict))
 
     def save_results(
         self, det_annos: Sequence[Mapping[str, Any]], output_dir: str | os.PathLike
