@@ -14,13 +14,24 @@ from pcdet.models.bbox_heads.rpn_head import AnchorLossWeights, DirectionConfig
 from pcdet.models.detectors import DETECTORS
 from pcdet.models.model_utils.anchor_generator import AnchorGeneratorRange
 from pcdet.models.model_utils.post_processing import NMS_TYPES, PostProcessor
+from pcdet.models.model_utils.proposal_target_layer import ProposalTargetLayer
 from pcdet.models.model_utils.target_assigner import TargetAssigner
+from pcdet.models.rcnn import RCNNS
+from pcdet.models.rcnn.rcnn_head import RCNNLayers, RCNNLossWeights
 from pcdet.models.rpn import BACKBONES
+from pcdet.models.rpn.rpn_unet import TARGET_SOURCES, UNetV2
 from pcdet.models.vfe import VFES
 from pcdet.utils.box_coder_utils import BOX_CODERS
 from pcdet.utils.errors import ConfigError, check_keys, lookup
 
 _REGION_SIMILARITIES = ("nearest_iou_similarity",)
+# Keys of MODEL.TRAIN and MODEL.TEST that select proposals, and the arguments they are.
+_PROPOSAL_KEYS = {
+    "RPN_NMS_TYPE": "nms_type",
+    "RPN_NMS_THRESH": "nms_thresh",
+    "NMS_PRE_MAXSIZE": "nms_pre_maxsize_last",
+    "NMS_POST_MAXSIZE": "nms_post_maxsize_last",
+}
 
 
 def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
@@ -41,25 +52,23 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
         model_cfg, ("NAME", "VFE", "RPN", "RCNN", "LOSSES", "TRAIN", "TEST"), "the yaml's MODEL"
     )
     detector = lookup(DETECTORS, model_cfg.NAME, "MODEL.NAME")
-    if model_cfg.get("RCNN", {}).get("ENABLED", False):
-        raise ConfigError(f"MODEL.RCNN.ENABLED: {model_cfg.NAME} has no second stage")
     rpn_cfg = model_cfg.RPN
     check_keys(rpn_cfg, ("PARAMS_FIXED", "BACKBONE", "RPN_HEAD"), "MODEL.RPN")
 
     vfe = _build_vfe(model_cfg.VFE, dataset)
     rpn_net = _build_backbone(rpn_cfg.BACKBONE, vfe.output_features, dataset)
     rpn_head = _build_rpn_head(rpn_cfg.RPN_HEAD, model_cfg.LOSSES, rpn_net, dataset)
-    model = detector(
+    if rpn_cfg.get("PARAMS_FIXED", False):
+        for module in (vfe, rpn_net, rpn_head):
+            module.requires_grad_(False)
+    return detector(
         vfe=vfe,
         rpn_net=rpn_net,
         rpn_head=rpn_head,
         post_processor=_build_post_processor(model_cfg.TEST),
         recall_thresholds=tuple(model_cfg.TEST.get("RECALL_THRESH_LIST", ())),
+        **_build_second_stage(detector, model_cfg, rpn_net),
     )
-    if rpn_cfg.get("PARAMS_FIXED", False):
-        for module in (vfe, rpn_net, rpn_head):
-            module.requires_grad_(False)
-    return model
 
 
 def _check_arguments(target: Any, where: str, arguments: dict[str, Any], own: tuple) -> None:
@@ -98,16 +107,32 @@ def _build_vfe(vfe_cfg: EasyDict, dataset: Any) -> Any:
 
 
 def _build_backbone(backbone_cfg: EasyDict, input_channels: int, dataset: Any) -> Any:
-    check_keys(backbone_cfg, ("NAME",), "MODEL.RPN.BACKBONE")
-    backbone = lookup(BACKBONES, backbone_cfg.NAME, "MODEL.RPN.BACKBONE.NAME")
+    where = "MODEL.RPN.BACKBONE"
+    backbone = lookup(BACKBONES, backbone_cfg.NAME, f"{where}.NAME")
+    arguments = dict(backbone_cfg.get("ARGS", {}))
+    keys = ("NAME", "ARGS")
+    if issubclass(backbone, UNetV2):
+        keys = (*keys, "SEG_MASK_SCORE_THRESH", "TARGET_CONFIG")
+        arguments.update(_voxel_target_arguments(backbone_cfg.TARGET_CONFIG))
+    check_keys(backbone_cfg, keys, where)
     grid_size = dataset.voxel_generator.grid_size
     return _construct(
-        backbone, "MODEL.RPN.BACKBONE", {}, input_channels=input_channels, grid_size=grid_size
+        backbone, where, arguments, input_channels=input_channels, grid_size=grid_size
     )
+
+
+def _voxel_target_arguments(target_cfg: EasyDict) -> dict[str, Any]:
+    """Arguments of the backbone; MEAN_SIZE and GENERATE_BBOX_REG_LABELS are for the data set."""
+    where = "MODEL.RPN.BACKBONE.TARGET_CONFIG"
+    own = ("GENERATED_ON", "GT_EXTEND_WIDTH")
+    check_keys(target_cfg, (*own, "MEAN_SIZE", "GENERATE_BBOX_REG_LABELS"), where)
+    lookup(dict.fromkeys(TARGET_SOURCES), target_cfg.get("GENERATED_ON"), f"{where}.GENERATED_ON")
+    return {key.lower(): target_cfg[key] for key in own if key in target_cfg}
 
 
 def _build_rpn_head(head_cfg: EasyDict, losses_cfg: EasyDict, rpn_net: Any, dataset: Any) -> Any:
     where = "MODEL.RPN.RPN_HEAD"
+    _only(losses_cfg, "RPN_REG_LOSS", "smooth-l1", "MODEL.LOSSES")
     check_keys(head_cfg, ("NAME", "DOWNSAMPLE_FACTOR", "ARGS", "TARGET_CONFIG"), where)
     head = lookup(RPN_HEADS, head_cfg.NAME, f"{where}.NAME")
     arguments = dict(head_cfg.ARGS)
@@ -127,7 +152,7 @@ def _build_rpn_head(head_cfg: EasyDict, losses_cfg: EasyDict, rpn_net: Any, data
         target_assigner=_build_assigner(head_cfg.TARGET_CONFIG, f"{where}.TARGET_CONFIG", dataset),
         network=arguments,
         direction=direction,
-        loss_weights=_build_loss_weights(losses_cfg),
+        loss_weights=_loss_weights(AnchorLossWeights, losses_cfg),
         concat_input=concat_input,
     )
     image = tuple(size // head.feature_map_stride for size in rpn_net.bev_shape)
@@ -187,20 +212,108 @@ def _build_assigner(target_cfg: EasyDict, where: str, dataset: Any) -> TargetAss
     return TargetAssigner(generators, list(dataset.class_names), feature_map_size, coder())
 
 
-def _build_loss_weights(losses_cfg: EasyDict) -> AnchorLossWeights:
-    check_keys(losses_cfg, ("RPN_REG_LOSS", "LOSS_WEIGHTS"), "MODEL.LOSSES")
-    if losses_cfg.get("RPN_REG_LOSS", "smooth-l1") != "smooth-l1":
-        raise ConfigError(
-            f"MODEL.LOSSES.RPN_REG_LOSS: only 'smooth-l1' is supported, "
-            f"got {losses_cfg.RPN_REG_LOSS!r}"
-        )
-    return _construct(AnchorLossWeights, "MODEL.LOSSES.LOSS_WEIGHTS", dict(losses_cfg.LOSS_WEIGHTS))
+def _loss_weights(target: Any, losses_cfg: EasyDict) -> Any:
+    """`target` with those of the yaml's weights that it has; each key must belong to some stage."""
+    keys = (*("RPN_REG_LOSS", "RCNN_CLS_LOSS", "RCNN_REG_LOSS"), "CORNER_LOSS_REGULARIZATION")
+    check_keys(losses_cfg, (*keys, "LOSS_WEIGHTS"), "MODEL.LOSSES")
+    where = "MODEL.LOSSES.LOSS_WEIGHTS"
+    stages = (AnchorLossWeights, RCNNLossWeights)
+    known = {name for stage in stages for name in inspect.signature(stage).parameters}
+    check_keys(losses_cfg.LOSS_WEIGHTS, known, where)
+    own = inspect.signature(target).parameters
+    return target(**{k: v for k, v in losses_cfg.LOSS_WEIGHTS.items() if k in own})
+
+
+def _only(config: EasyDict, key: str, value: Any, where: str) -> None:
+    """Raise a ConfigError if `key` is there and asks for anything but `value`."""
+    if config.get(key, value) != value:
+        raise ConfigError(f"{where}.{key}: only {value!r} is supported, got {config[key]!r}")
+
+
+def _capitals(target: Any) -> dict[str, str]:
+    """Keys in the yaml of the parameters of `target`: key to name."""
+    return {name.upper(): name for name in inspect.signature(target).parameters}
+
+
+def _arguments(section: EasyDict, keys: dict[str, str]) -> dict[str, Any]:
+    """Values of a section by the names that `keys` gives them; other keys are left out."""
+    return {keys[key]: value for key, value in section.items() if key in keys}
 
 
 def _build_post_processor(test_cfg: EasyDict) -> PostProcessor:
-    own = {name.upper(): name for name in inspect.signature(PostProcessor).parameters}
+    own = _capitals(PostProcessor)
+    arguments = _arguments(test_cfg, own)
     elsewhere = ("SPLIT", "RECALL_THRESH_LIST", "EVAL_METRIC", "BOX_FILTER")
-    check_keys(test_cfg, (*own, *elsewhere), "MODEL.TEST")
-    arguments = {own[key]: value for key, value in test_cfg.items() if key in own}
+    check_keys(test_cfg, (*own, *elsewhere, *_PROPOSAL_KEYS), "MODEL.TEST")
     lookup(NMS_TYPES, arguments.get("nms_type", "nms_gpu"), "MODEL.TEST.NMS_TYPE")
     return _construct(PostProcessor, "MODEL.TEST", arguments)
+
+
+def _build_second_stage(detector: Any, model_cfg: EasyDict, rpn_net: Any) -> dict[str, Any]:
+    """Further arguments of a detector of two stages, none for one of a single stage."""
+    enabled = model_cfg.get("RCNN", {}).get("ENABLED", False)
+    if "rcnn_net" not in inspect.signature(detector).parameters:
+        if enabled:
+            raise ConfigError(f"MODEL.RCNN.ENABLED: {model_cfg.NAME} has no second stage")
+        return {}
+    if not isinstance(rpn_net, UNetV2):
+        raise ConfigError(
+            f"MODEL.RPN.BACKBONE.NAME: {model_cfg.NAME} needs a backbone that labels voxels, "
+            f"got {type(rpn_net).__name__}"
+        )
+    if not enabled:
+        return {"rcnn_net": None, "proposal_layers": {}}
+    return {
+        "rcnn_net": _build_rcnn(model_cfg, rpn_net),
+        "proposal_layers": {
+            mode.lower(): _build_proposal_layer(model_cfg[mode], f"MODEL.{mode}")
+            for mode in ("TRAIN", "TEST")
+        },
+    }
+
+
+def _build_proposal_layer(mode_cfg: EasyDict, where: str) -> PostProcessor:
+    for key in _PROPOSAL_KEYS:
+        if key not in mode_cfg:
+            raise ConfigError(f"{where}: the key {key!r} is missing")
+    lookup(NMS_TYPES, mode_cfg.RPN_NMS_TYPE, f"{where}.RPN_NMS_TYPE")
+    return PostProcessor(score_thresh=0.0, **_arguments(mode_cfg, _PROPOSAL_KEYS))
+
+
+def _build_rcnn(model_cfg: EasyDict, rpn_net: UNetV2) -> Any:
+    where, rcnn_cfg = "MODEL.RCNN", model_cfg.RCNN
+    rcnn = lookup(RCNNS, rcnn_cfg.NAME, f"{where}.NAME")
+    layer_keys = _capitals(RCNNLayers)
+    own = {"NUM_POINT_FEATURES": "num_point_features", "ROI_AWARE_POOL_SIZE": "roi_aware_pool_size"}
+    check_keys(rcnn_cfg, ("NAME", "ENABLED", "TARGET_CONFIG", *own, *layer_keys), where)
+    arguments = _arguments(rcnn_cfg, own)
+    threshold = {"SEG_MASK_SCORE_THRESH": "seg_mask_score_thresh"}
+    arguments.update(_arguments(model_cfg.RPN.BACKBONE, threshold))
+    if arguments.get("num_point_features") != rpn_net.num_seg_features:
+        raise ConfigError(
+            f"{where}.NUM_POINT_FEATURES: {arguments.get('num_point_features')} does not fit; the "
+            f"backbone gives a voxel {rpn_net.num_seg_features} features"
+        )
+    target_cfg, target_keys = rcnn_cfg.TARGET_CONFIG, _capitals(ProposalTargetLayer)
+    targets_where = f"{where}.TARGET_CONFIG"
+    check_keys(target_cfg, (*target_keys, "BOX_CODER"), targets_where)
+    coder = lookup(BOX_CODERS, target_cfg.get("BOX_CODER"), f"{targets_where}.BOX_CODER")
+    targets = _arguments(target_cfg, target_keys)
+    return _construct(
+        rcnn,
+        where,
+        arguments,
+        layers=_construct(RCNNLayers, where, _arguments(rcnn_cfg, layer_keys)),
+        target_layer=_construct(ProposalTargetLayer, targets_where, targets),
+        loss_weights=_rcnn_loss_weights(model_cfg.LOSSES),
+        box_coder=coder(),
+    )
+
+
+def _rcnn_loss_weights(losses_cfg: EasyDict) -> RCNNLossWeights:
+    _only(losses_cfg, "RCNN_CLS_LOSS", "BinaryCrossEntropy", "MODEL.LOSSES")
+    _only(losses_cfg, "RCNN_REG_LOSS", "smooth-l1", "MODEL.LOSSES")
+    weights = _loss_weights(RCNNLossWeights, losses_cfg)
+    if not losses_cfg.get("CORNER_LOSS_REGULARIZATION", True):
+        weights.rcnn_corner_weight = 0.0
+    return weights

@@ -16,6 +16,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     from spconv.core import ConvAlgo
     from spconv.pytorch import conv as _conv
+    from spconv.pytorch import pool as _pool
     from spconv.pytorch.core import SparseConvTensor
     from spconv.pytorch.modules import SparseModule, SparseSequential
 
@@ -23,6 +24,7 @@ __all__ = [
     "SparseConv3d",
     "SparseConvTensor",
     "SparseInverseConv3d",
+    "SparseMaxPool3d",
     "SparseModule",
     "SparseSequential",
     "SubMConv3d",
@@ -36,7 +38,7 @@ logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
 
 
 class _DeviceAlgorithm:
-    """Mixin for sparse convolutions: the algorithm that the device of the input has."""
+    """Mixin for sparse layers: the algorithm that the device of the input has."""
 
     def forward(self, input: SparseConvTensor, *args, **kwargs):
         if input.features.device.type == "cpu":
@@ -64,6 +66,10 @@ class SparseConv3d(_DeviceAlgorithm, _conv.SparseConv3d):
 
 class SparseInverseConv3d(_DeviceAlgorithm, _conv.SparseInverseConv3d):
     """Sparse convolution back onto the inputs of the convolution with the same `indice_key`."""
+
+
+class SparseMaxPool3d(_DeviceAlgorithm, _pool.SparseMaxPool3d):
+    """Maximum over the inputs in each cell; on the CPU over those and 0, so for use after ReLU."""
 
 
 def sparse_tensor(

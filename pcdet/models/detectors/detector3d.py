@@ -31,17 +31,22 @@ class Detector3D(nn.Module):
         self.global_step += 1
 
     def predict_from_rpn(
-        self, predictions: dict[str, torch.Tensor], batch_size: int
+        self,
+        predictions: dict[str, torch.Tensor],
+        batch_size: int,
+        post_processor: PostProcessor | None = None,
     ) -> list[dict[str, torch.Tensor]]:
-        """Final boxes of a one-stage detector.
+        """Boxes of the RPN head: final ones of a one-stage detector, or proposals of a two-stage.
 
         Args:
             predictions: outputs of the RPN head.
             batch_size: B.
+            post_processor: selects the boxes; that of the detector by default.
 
         Returns:
             For each frame boxes (n, 7), scores (n,) and labels (n,).
         """
+        post_processor = post_processor or self.post_processor
         results = []
         for frame in range(batch_size):
             logits = predictions["cls_preds"][frame].reshape(-1, self.rpn_head.num_class)
@@ -50,7 +55,7 @@ class Detector3D(nn.Module):
             def decode(anchor: torch.Tensor, frame: int = frame) -> torch.Tensor:
                 return self.rpn_head.decode(predictions, frame, anchor)
 
-            results.append(self.post_processor(logits, decode))
+            results.append(post_processor(logits, decode))
         return results
 
     def recall(

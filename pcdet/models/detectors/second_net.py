@@ -27,6 +27,10 @@ class SECONDNet(Detector3D):
         self.rpn_net = rpn_net
         self.rpn_head = rpn_head
 
+    def encode_voxels(self, input_dict: dict[str, Any]) -> torch.Tensor:
+        """(V, C) features of the voxels."""
+        return self.vfe(input_dict["voxels"], input_dict["num_points"])
+
     def forward(self, input_dict: dict[str, Any]) -> tuple:
         """One batch.
 
@@ -39,7 +43,7 @@ class SECONDNet(Detector3D):
             to display; else a list of {boxes, scores, labels} for each frame, and recall counts.
         """
         batch_size = input_dict["batch_size"]
-        voxel_features = self.vfe(input_dict["voxels"], input_dict["num_points"])
+        voxel_features = self.encode_voxels(input_dict)
         spatial_features = self.rpn_net(voxel_features, input_dict["coordinates"], batch_size)
         predictions: dict[str, torch.Tensor] = self.rpn_head(spatial_features)
 

@@ -70,7 +70,8 @@ class PostProcessor:
         """Detections of one frame.
 
         Args:
-            logits: (N, K) class scores before the sigmoid.
+            logits: (N, K) class scores before the sigmoid; minus infinity where a class is out of
+                the question.
             decode: gives the LiDAR boxes (n, 7) of anchor indices (n,).
 
         Returns:
@@ -92,7 +93,8 @@ class PostProcessor:
         labels: torch.Tensor,
         decode: Callable[[torch.Tensor], torch.Tensor],
     ) -> dict[str, torch.Tensor]:
-        index = torch.nonzero(torch.sigmoid(logits) >= self.score_thresh).squeeze(1)
+        possible = logits.isfinite() & (torch.sigmoid(logits) >= self.score_thresh)
+        index = torch.nonzero(possible).squeeze(1)
         ranked, order = logits[index].topk(min(self.nms_pre_maxsize_last, len(index)))
         index = index[order]
         boxes = decode(index)

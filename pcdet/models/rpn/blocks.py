@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import nn
 
-from pcdet.utils.spconv_utils import SparseConv3d, SparseSequential, SubMConv3d
+from pcdet.utils.spconv_utils import (
+    SparseConv3d,
+    SparseConvTensor,
+    SparseInverseConv3d,
+    SparseModule,
+    SparseSequential,
+    SubMConv3d,
+)
 
 # Batch normalisation as PCDet's published models were trained with.
 NORM = {"eps": 1e-3, "momentum": 0.01}
@@ -41,3 +49,29 @@ def down_block(
         nn.BatchNorm1d(out_channels, **NORM),
         nn.ReLU(),
     )
+
+
+def up_block(in_channels: int, out_channels: int, indice_key: str) -> SparseSequential:
+    """Back onto the sites before the `down_block` with this key; batch normalisation, ReLU."""
+    return SparseSequential(
+        SparseInverseConv3d(in_channels, out_channels, 3, bias=False, indice_key=indice_key),
+        nn.BatchNorm1d(out_channels, **NORM),
+        nn.ReLU(),
+    )
+
+
+class SparseBasicBlock(SparseModule):
+    """Two submanifold convolutions with a connection around them (He et al., ResNet, 2016)."""
+
+    def __init__(self, channels: int, indice_key: str):
+        super().__init__()
+        self.conv1 = SubMConv3d(channels, channels, 3, padding=1, bias=False, indice_key=indice_key)
+        self.bn1 = nn.BatchNorm1d(channels, **NORM)
+        self.conv2 = SubMConv3d(channels, channels, 3, padding=1, bias=False, indice_key=indice_key)
+        self.bn2 = nn.BatchNorm1d(channels, **NORM)
+
+    def forward(self, x: SparseConvTensor) -> SparseConvTensor:
+        """Sites and number of channels stay."""
+        out = self.conv1(x)
+        out = self.conv2(out.replace_feature(F.relu(self.bn1(out.features))))
+        return out.replace_feature(F.relu(self.bn2(out.features) + x.features))

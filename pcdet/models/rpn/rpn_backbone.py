@@ -8,7 +8,12 @@ import torch
 from torch import nn
 
 from pcdet.models.rpn.blocks import down_block, subm_block
-from pcdet.utils.spconv_utils import SparseSequential, dense_bev, sparse_tensor
+from pcdet.utils.spconv_utils import (
+    SparseConvTensor,
+    SparseSequential,
+    dense_bev,
+    sparse_tensor,
+)
 
 
 def _halved(size: int, padding: int = 1) -> int:
@@ -20,8 +25,12 @@ class BackBone8x(nn.Module):
     """Sparse 3D convolutions down to 1/8 of the voxel grid in x and y, heights into channels.
 
     Attributes:
+        bev_shape: H, W of the output image.
         num_bev_features: channels of the output image.
+        image_channels: channels of the sparse features that the image is made of.
     """
+
+    image_channels = 64
 
     def __init__(self, input_channels: int, grid_size: Sequence[int]):
         """Build the layers.
@@ -51,7 +60,12 @@ class BackBone8x(nn.Module):
         # A range of few voxels in height leaves less than the last kernel's three layers.
         last_padding = (0 if depth >= 3 else 1, 0, 0)
         self.conv_out = down_block(
-            64, 128, "spconv_down2", kernel_size=(3, 1, 1), stride=(2, 1, 1), padding=last_padding
+            self.image_channels,
+            128,
+            "spconv_down2",
+            kernel_size=(3, 1, 1),
+            stride=(2, 1, 1),
+            padding=last_padding,
         )
         self.bev_shape = tuple(_halved(_halved(_halved(size))) for size in (y, x))
         self.num_bev_features = 128 * _halved(depth, last_padding[0])
@@ -70,9 +84,23 @@ class BackBone8x(nn.Module):
             (B, num_bev_features, H, W), H along y and W along x, in channels_last memory.
         """
         if not len(voxel_features):
-            shape = (batch_size, *self.bev_shape, self.num_bev_features)
-            return voxel_features.new_zeros(shape).permute(0, 3, 1, 2)
+            return self.empty_image(voxel_features, batch_size)
+        *_, last = self.encode(voxel_features, coordinates, batch_size)
+        return dense_bev(self.conv_out(last))
+
+    def encode(
+        self, voxel_features: torch.Tensor, coordinates: torch.Tensor, batch_size: int
+    ) -> list[SparseConvTensor]:
+        """Features at 1, 1/2, 1/4 and 1/8 of the voxel grid, of at least one voxel."""
         x = sparse_tensor(voxel_features, coordinates, self.sparse_shape, batch_size)
-        for stage in (self.conv_input, self.conv1, self.conv2, self.conv3, self.conv4):
+        x = self.conv_input(x)
+        levels = []
+        for stage in (self.conv1, self.conv2, self.conv3, self.conv4):
             x = stage(x)
-        return dense_bev(self.conv_out(x))
+            levels.append(x)
+        return levels
+
+    def empty_image(self, like: torch.Tensor, batch_size: int) -> torch.Tensor:
+        """The image of frames that all have no voxel, with dtype and device of `like`."""
+        shape = (batch_size, *self.bev_shape, self.num_bev_features)
+        return like.new_zeros(shape).permute(0, 3, 1, 2)

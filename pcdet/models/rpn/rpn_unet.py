@@ -1,0 +1,208 @@
+"""Part-A2's backbone: a sparse encoder and decoder that label and place every voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pcdet.models.rpn.blocks import SparseBasicBlock, subm_block, up_block
+from pcdet.models.rpn.rpn_backbone import BackBone8x
+from pcdet.utils import loss_utils
+from pcdet.utils.box_utils import BOX, LABEL
+from pcdet.utils.part_utils import part_targets
+from pcdet.utils.spconv_utils import SparseConvTensor, SparseSequential, dense_bev
+
+
+class UNetOutputs(NamedTuple):
+    """What the backbone gives for a batch.
+
+    Attributes:
+        spatial_features: (B, C, H, W) image for the anchor head.
+        seg_features: (V, 16) features of the voxels.
+        seg_preds: (V,) logits of lying in an object.
+        part_preds: (V, 3) logits of the place in the object.
+    """
+
+    spatial_features: torch.Tensor
+    seg_features: torch.Tensor
+    seg_preds: torch.Tensor
+    part_preds: torch.Tensor
+
+
+# GENERATED_ON of the yaml: the data set's worker processes, or the model's device.
+TARGET_SOURCES = ("dataset", "head_gpu")
+
+
+class UNetV2(BackBone8x):
+    """SECOND's encoder, a decoder back to the voxels, and two linear heads on its features.
+
+    Shi et al., From Points to Parts (Part-A2), TPAMI 2020, section 3.1.
+
+    Attributes:
+        num_seg_features: channels of the voxels' features.
+        image_from_decoder: make the image of the decoder's first features, else of the encoder's
+            last.
+    """
+
+    num_seg_features = 16
+    image_from_decoder = False
+
+    def __init__(
+        self,
+        input_channels: int,
+        grid_size: Sequence[int],
+        generated_on: str = "dataset",
+        gt_extend_width: float = 0.2,
+    ):
+        """Build the layers.
+
+        Args:
+            input_channels: C of the voxel features.
+            grid_size: voxels along x, y, z.
+            generated_on: "dataset" for targets that the batch brings, "head_gpu" to make them from
+                its boxes on the model's device (the CPU, too).
+            gt_extend_width: metres around a box in which "head_gpu" ignores voxels.
+
+        Raises:
+            ValueError: generated_on is neither.
+        """
+        super().__init__(input_channels, grid_size)
+        if generated_on not in TARGET_SOURCES:
+            raise ValueError(f"generated_on must be one of {TARGET_SOURCES}, got {generated_on!r}")
+        self.generated_on = generated_on
+        self.gt_extend_width = gt_extend_width
+        self.conv_up_t4 = SparseBasicBlock(64, "subm4")
+        self.conv_up_m4 = subm_block(128, 64, "subm4")
+        self.inv_conv4 = up_block(64, 64, "spconv4")
+        self.conv_up_t3 = SparseBasicBlock(64, "subm3")
+        self.conv_up_m3 = subm_block(128, 64, "subm3")
+        self.inv_conv3 = up_block(64, 32, "spconv3")
+        self.conv_up_t2 = SparseBasicBlock(32, "subm2")
+        self.conv_up_m2 = subm_block(64, 32, "subm2")
+        self.inv_conv2 = up_block(32, 16, "spconv2")
+        self.conv_up_t1 = SparseBasicBlock(16, "subm1")
+        self.conv_up_m1 = subm_block(32, 16, "subm1")
+        self.conv5 = SparseSequential(subm_block(16, 16, "subm1"))
+        self.seg_cls_layer = nn.Linear(self.num_seg_features, 1)
+        self.seg_reg_layer = nn.Linear(self.num_seg_features, 3)
+
+    def forward(
+        self, voxel_features: torch.Tensor, coordinates: torch.Tensor, batch_size: int
+    ) -> UNetOutputs:
+        """Encode, and decode back to the voxels, which keep their order.
+
+        Args:
+            voxel_features: (V, C).
+            coordinates: (V, 4) batch index, z, y, x.
+            batch_size: number of frames; those without voxels give an image of zeros.
+        """
+        if len(voxel_features):
+            levels = self.encode(voxel_features, coordinates, batch_size)
+            image, features = self.decode(levels)
+        else:
+            image = self.empty_image(voxel_features, batch_size)
+            features = voxel_features.new_zeros(0, self.num_seg_features)
+        return UNetOutputs(
+            spatial_features=image,
+            seg_features=features,
+            # Under autocast these would come in half precision; they are few.
+            seg_preds=self.seg_cls_layer(features).squeeze(1).to(features.dtype),
+            part_preds=self.seg_reg_layer(features).to(features.dtype),
+        )
+
+    def decode(self, levels: Sequence[SparseConvTensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The image (B, C, H, W) and the voxels' features (V, 16)."""
+        x1, x2, x3, x4 = levels
+        stacked = _stack(x4, self.conv_up_t4(x4))
+        image = dense_bev(self.conv_out(stacked if self.image_from_decoder else x4))
+        x = self.inv_conv4(_merge(stacked, self.conv_up_m4))
+        x = self.inv_conv3(_merge(_stack(x, self.conv_up_t3(x3)), self.conv_up_m3))
+        x = self.inv_conv2(_merge(_stack(x, self.conv_up_t2(x2)), self.conv_up_m2))
+        x = self.conv5(_merge(_stack(x, self.conv_up_t1(x1)), self.conv_up_m1))
+        return image, x.features
+
+    def assign_targets(self, input_dict: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Targets of the two heads.
+
+        Args:
+            input_dict: the batch; with "dataset" seg_labels (V,) and part_labels (V, 3), with
+                "head_gpu" voxel_centers (V, 3), coordinates (V, 4) and gt_boxes (B, M, 8).
+
+        Returns:
+            seg_labels (V,): class of the box around a voxel, 0 background, -1 ignored; and
+            part_labels (V, 3): place in that box as fractions of its w, l, h.
+        """
+        if self.generated_on == "dataset":
+            return {name: input_dict[name] for name in ("seg_labels", "part_labels")}
+        centers, coordinates = input_dict["voxel_centers"], input_dict["coordinates"]
+        seg_labels = torch.zeros(len(centers), dtype=torch.int32, device=centers.device)
+        part_labels = torch.zeros_like(centers)
+        for frame, boxes in enumerate(input_dict["gt_boxes"]):
+            own = torch.nonzero(coordinates[:, 0] == frame).squeeze(1)
+            boxes = boxes[boxes[:, LABEL] > 0]
+            seg_labels[own], part_labels[own] = part_targets(
+                centers[own], boxes[:, BOX], boxes[:, LABEL], self.gt_extend_width
+            )
+        return {"seg_labels": seg_labels, "part_labels": part_labels}
+
+    def get_loss(
+        self, outputs: UNetOutputs, targets: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Focal loss of the segmentation, and cross-entropy of the places in the objects.
+
+        Args:
+            outputs: what `forward` returned.
+            targets: what `assign_targets` returned.
+
+        Returns:
+            The loss, and its terms by name (detached).
+        """
+        labels = targets["seg_labels"]
+        positive, negative = labels > 0, labels == 0
+        num_positive = positive.sum()
+        focal = loss_utils.sigmoid_focal_loss(
+            outputs.seg_preds, positive.to(outputs.seg_preds.dtype)
+        ) / num_positive.clamp(min=1)
+        seg_positive, seg_negative = focal[positive].sum(), focal[negative].sum()
+        logits = outputs.part_preds[positive]
+        part = F.binary_cross_entropy_with_logits(
+            logits, targets["part_labels"][positive].to(logits.dtype), reduction="sum"
+        ) / (3 * num_positive).clamp(min=1)
+        seg = seg_positive + seg_negative
+        loss = seg + part
+        tb_dict = {
+            "rpn_loss_u_cls": seg.detach(),
+            "rpn_loss_u_cls_pos": seg_positive.detach(),
+            "rpn_loss_u_cls_neg": seg_negative.detach(),
+            "rpn_u_loss_reg": part.detach(),
+            "rpn_loss_unet": loss.detach(),
+            "rpn_pos_num": num_positive,
+        }
+        return loss, tb_dict
+
+
+class UNetV0(UNetV2):
+    """The earlier form: the image is made of the 128 channels that the decoder begins with.
+
+    PCDet v0.1 feeds the 64 encoder channels to the layer for 128 and fails; the first sum of the
+    decoder, encoder features beside transformed ones, is where 128 channels exist.
+    """
+
+    image_channels = 128
+    image_from_decoder = True
+
+
+def _stack(x: SparseConvTensor, lateral: SparseConvTensor) -> SparseConvTensor:
+    """Features of the level below beside those of this level, on the same sites."""
+    return lateral.replace_feature(torch.cat((x.features, lateral.features), dim=1))
+
+
+def _merge(stacked: SparseConvTensor, conv: SparseSequential) -> SparseConvTensor:
+    """Halve the channels by `conv`, around which the sums of neighbouring channels are led."""
+    merged = conv(stacked)
+    shortcut = stacked.features.unflatten(1, (merged.features.shape[1], -1)).sum(dim=2)
+    return merged.replace_feature(merged.features + shortcut)

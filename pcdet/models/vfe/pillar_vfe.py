@@ -1,0 +1,103 @@
+"""PointPillars' voxel feature encoder (Lang et al., PointPillars, CVPR 2019, section 2.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pcdet.models.rpn.blocks import NORM
+
+
+class PFNLayer(nn.Module):
+    """A linear layer on every point, and the maximum over the points of a pillar.
+
+    All but the last layer give each point its own features and, beside them, that maximum.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, use_norm: bool, last_layer: bool):
+        super().__init__()
+        self.last_layer = last_layer
+        units = out_channels if last_layer else out_channels // 2
+        self.linear = nn.Linear(in_channels, units, bias=not use_norm)
+        self.norm = nn.BatchNorm1d(units, **NORM) if use_norm else nn.Identity()
+
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        """(V, P, in_channels) to (V, out_channels) in the last layer, else (V, P, out_channels)."""
+        # Rows that hold no point take part in the statistics and in the maximum, as in PCDet:
+        # trained weights count on it.
+        x = F.relu(self.norm(self.linear(points.flatten(0, 1)))).unflatten(0, points.shape[:2])
+        pillar = x.amax(dim=1)
+        if self.last_layer:
+            return pillar
+        return torch.cat((x, pillar.unsqueeze(1).expand_as(x)), dim=-1)
+
+
+class PillarFeatureNetOld2(nn.Module):
+    """Decorates the points of each pillar and encodes them by one or more `PFNLayer`s.
+
+    Beside its own features a point has its offset to the mean of the pillar's points and its
+    offset to the pillar's centre, each along x, y, z. The name is that of PCDet's yaml.
+
+    Attributes:
+        output_features: channels of a pillar.
+    """
+
+    def __init__(
+        self,
+        num_input_features: int,
+        use_norm: bool = True,
+        num_filters: Sequence[int] = (64,),
+        with_distance: bool = False,
+    ):
+        """Build the layers.
+
+        Args:
+            num_input_features: C of a point, x, y, z first.
+            use_norm: batch normalisation after each linear layer, else a bias in it.
+            num_filters: output channels of each layer.
+            with_distance: decorate points with their distance to the sensor too.
+
+        Raises:
+            ValueError: there is no layer.
+        """
+        super().__init__()
+        if not num_filters:
+            raise ValueError("num_filters: at least one layer expected")
+        self.with_distance = with_distance
+        self.output_features = num_filters[-1]
+        channels = [num_input_features + 6 + with_distance, *num_filters]
+        last = len(num_filters) - 1
+        self.pfn_layers = nn.ModuleList(
+            PFNLayer(channels[k], channels[k + 1], use_norm, last_layer=k == last)
+            for k in range(len(num_filters))
+        )
+
+    def forward(
+        self, voxels: torch.Tensor, num_points: torch.Tensor, voxel_centers: torch.Tensor
+    ) -> torch.Tensor:
+        """Encode.
+
+        Args:
+            voxels: (V, P, C) points, rows beyond a pillar's number zero.
+            num_points: (V,) points in each pillar.
+            voxel_centers: (V, 3) centres of the pillars, metres.
+
+        Returns:
+            (V, output_features).
+        """
+        if not len(voxels):
+            return voxels.new_zeros(0, self.output_features)
+        xyz = voxels[..., :3]
+        mean = xyz.sum(dim=1) / num_points.clamp(min=1).to(xyz.dtype).unsqueeze(-1)
+        decorations = [voxels, xyz - mean.unsqueeze(1), xyz - voxel_centers.unsqueeze(1)]
+        if self.with_distance:
+            decorations.append(xyz.norm(dim=-1, keepdim=True))
+        row = torch.arange(voxels.shape[1], device=voxels.device)
+        filled = row < num_points.unsqueeze(-1)  # (V, P)
+        points = torch.cat(decorations, dim=-1) * filled.unsqueeze(-1)
+        for layer in self.pfn_layers:
+            points = layer(points)
+        return points
