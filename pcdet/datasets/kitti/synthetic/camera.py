@@ -42,7 +42,7 @@ def take_picture(scene: Scene, recording: Recording, rng: np.random.Generator) -
         recording: calibration of the camera.
         rng: for the leaves that single rays meet.
     """
-    rays = _rays(recording)
+    rays = pixel_rays(recording)
     projection = recording.lidar_to_image
     hits = raycast.no_hits(IMAGE_SHAPE, len(scene.objects))
     raycast.cast_ground_(scene.ground.heights, rays, hits)
@@ -64,7 +64,7 @@ def take_picture(scene: Scene, recording: Recording, rng: np.random.Generator) -
     return Picture(image, visible, hits.reached)
 
 
-def _rays(recording: Recording) -> Rays:
+def pixel_rays(recording: Recording) -> Rays:
     """The ray of each pixel in the LiDAR frame.
 
     A direction has depth 1, so a distance along it is a depth in metres.

@@ -15,6 +15,7 @@ _NODES = int(2 * HALF_SIZE / CELL) + 1
 
 ASPHALT, PAVING, GRASS, GRAVEL, MARKING = range(5)
 SURFACES = np.array([m.ASPHALT, m.PAVING, m.GRASS, m.GRAVEL, m.MARKING], dtype=np.float64)
+_CROWN = 0.012  # mean fall of a road from its middle to its kerb
 _ROUGHNESS = {PAVING: 0.004, GRASS: 0.030, GRAVEL: 0.015}  # of one cell, metres
 
 
@@ -117,7 +118,8 @@ class Ground:
         height = self.height + self.slope[0] * x + self.slope[1] * y + self.arch * x * x
         for amplitude, along, across, phase in self.waves:
             height += amplitude * (np.sin(along * x + across * y + phase) - np.sin(phase))
-        height -= 0.02 * np.minimum(np.abs(lateral), self.roads[0].half_width)
+        half_width = self.roads[0].half_width
+        height -= _CROWN * half_width * np.minimum(np.abs(lateral) / half_width, 1.0) ** 2
         for verge, side in ((self.left, lateral > 0), (self.right, lateral <= 0)):
             reach = np.maximum(edge - verge.sidewalk - verge.margin, 0.0) * side
             bank = np.minimum(np.abs(verge.slope) * reach, verge.limit)

@@ -91,17 +91,17 @@ def _draw_ground(place: Place, rng: np.random.Generator) -> Ground:
             rng.uniform(0, 2 * np.pi, 4),
         ]
     )
-    arch = rng.normal(0.0, 1.2e-4)
+    arch = rng.normal(-0.5e-4, 1.2e-4)
     return Ground(
         roads,
         verges[0],
         verges[1],
         kerb=float(rng.uniform(0.03, 0.16)) if place.name != "country" else 0.0,
         height=float(rng.normal(-1.725, 0.02)),
-        slope=(float(rng.normal(0.0105, 0.008)), float(rng.normal(0.0, 0.012))),
+        slope=(float(rng.normal(0.009, 0.007)), float(rng.normal(0.0, 0.012))),
         arch=float(arch),
         waves=waves,
-        shade=float(rng.normal(-0.015, 0.03)),
+        shade=float(rng.normal(0.01, 0.03)),
         divider=bool(rng.random() < place.divider),
     )
 
@@ -130,7 +130,7 @@ def _line_with_fronts(builder: Builder, place: Place, side: int) -> None:
     while station < _AHEAD:
         kind = str(rng.choice(kinds, p=shares / shares.sum()))
         length = rng.uniform(5.0, 22.0)
-        if rng.random() < 0.35:
+        if rng.random() < 0.25:
             setback = rng.uniform(*place.setback)
         lateral = side * (road.half_width + verge.sidewalk + setback + 0.3)
         x, y, theta = road.to_world(station + length / 2, lateral)
@@ -138,7 +138,7 @@ def _line_with_fronts(builder: Builder, place: Place, side: int) -> None:
         heading = theta if side < 0 else theta + np.pi
         if not _on_crossing(builder, x, y, length / 2 + 1.0):
             _front(builder, kind, (x, y, heading), length)
-        station += length + rng.choice([0.0, rng.uniform(0.0, 5.0)])
+        station += length + (rng.uniform(0.5, 5.0) if rng.random() < 0.3 else 0.0)
 
 
 def _line_crossing(builder: Builder, place: Place) -> None:

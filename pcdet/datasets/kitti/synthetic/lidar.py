@@ -30,7 +30,7 @@ _STREAK_SHARES = 0.05, 0.02
 _RETRO_GAIN = 60.0
 _GLOSSY = 0.1  # surfaces darker than this are varnished
 _MIRROR_LOBE = 0.25, 60.0  # strength and sharpness of the gloss seen square on
-_RING_BIAS, _RANGE_NOISE = 0.017, 0.010  # metres; 2 cm together
+_RING_BIAS, _RANGE_NOISE = 0.018, 0.008  # metres; 2 cm together
 _LOST = 0.003  # share of returns lost for no visible reason
 
 

@@ -169,8 +169,9 @@ def sitting_person(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
         parts.append(_arm(shoulder, 0.5, rng.uniform(0.3, 1.2), height, outfit))
     mesh = merge(parts)
     low, high = mesh.extent
-    size = high - low
-    size = np.array([np.clip(size[0], 0.6, 1.05), np.clip(size[1], 0.5, 0.7), size[2]])
+    grown = high - low
+    want = np.array([rng.normal(0.80, 0.10), rng.normal(0.59, 0.06), 0.97 * grown[2]])
+    size = np.clip(want, 0.9 * grown, 1.25 * grown)
     return mesh.fitted(size), size
 
 
