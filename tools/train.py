@@ -36,6 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--ckpt", help="checkpoint to go on from (default: the newest of this run, if any)")
     add("--pretrained_model", help="checkpoint whose weights to start with")
     add("--sync_bn", action="store_true", help="batch statistics over all GPUs")
+    add("--amp", action="store_true", help="compute in bfloat16 where that is safe")
     add("--fix_random_seed", action="store_true", help="the same as --seed 666")
     add(
         "--seed",
@@ -129,7 +130,7 @@ def main(argv: list[str] | None = None) -> None:
             model,
             optimizer,
             train_loader,
-            model_func=model_fn_decorator(),
+            model_func=model_fn_decorator(amp=args.amp),
             lr_scheduler=lr_scheduler,
             optim_cfg=cfg.MODEL.TRAIN.OPTIMIZATION,
             start_epoch=start_epoch,

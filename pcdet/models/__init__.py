@@ -67,13 +67,20 @@ def example_convert_to_torch(
     return converted
 
 
-def model_fn_decorator() -> Callable[[torch.nn.Module, dict[str, Any]], ModelReturn]:
-    """The function that the training loop calls: one batch to the loss."""
+def model_fn_decorator(
+    amp: bool = False,
+) -> Callable[[torch.nn.Module, dict[str, Any]], ModelReturn]:
+    """The function that the training loop calls: one batch to the loss.
+
+    Args:
+        amp: compute convolutions and products in bfloat16 where torch's autocast does.
+    """
 
     def model_func(model: torch.nn.Module, batch: dict[str, Any]) -> ModelReturn:
         parameter = next(model.parameters())
         batch = example_convert_to_torch(batch, device=parameter.device, dtype=parameter.dtype)
-        ret_dict, tb_dict, disp_dict = model(batch)
+        with torch.autocast(parameter.device.type, dtype=torch.bfloat16, enabled=amp):
+            ret_dict, tb_dict, disp_dict = model(batch)
         getattr(model, "module", model).update_global_step()
         return ModelReturn(ret_dict["loss"], tb_dict, disp_dict)
 
