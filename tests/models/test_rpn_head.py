@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.second_fixture import random_batch, small_second
+from models.model_fixture import random_batch, small_model
 from pcdet.models import example_convert_to_torch
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
 from pcdet.utils import box_coder_utils, loss_utils
@@ -42,7 +42,7 @@ def dense_loss(head, predictions, targets) -> dict[str, torch.Tensor]:
 
 
 def test_loss_equals_the_dense_formulas():
-    model = small_second()
+    model = small_model()
     batch = example_convert_to_torch(random_batch(num_gt=4))
     batch["gt_boxes"][1, 2:] = 0  # padding
     image = model.rpn_net(model.vfe(batch["voxels"], batch["num_points"]), batch["coordinates"], 2)
@@ -61,7 +61,7 @@ def test_loss_equals_the_dense_formulas():
 
 def test_decode_inverts_the_targets():
     """Perfect residuals and directions give back the ground truth, whatever its heading."""
-    head = small_second().rpn_head
+    head = small_model().rpn_head
     gt = example_convert_to_torch(random_batch(num_gt=6, seed=3))["gt_boxes"]
     targets = head.assign_targets(gt)
     labels, residuals = targets["box_cls_labels"], targets["box_reg_targets"]

@@ -2,72 +2,50 @@
 
 from __future__ import annotations
 
-import importlib.util
-import logging
-
 import numpy as np
 import pytest
 import torch
 
-from models.second_fixture import (
+from models.model_fixture import (
     fake_dataset,
+    load_config,
+    narrow_config,
     random_batch,
-    second_config,
-    small_config,
-    small_second,
+    small_dataset,
+    small_model,
+)
+from models.pcdet_numbers import (
+    FRAME,
+    check_names_and_shapes,
+    check_stages,
+    load_ruled_weights,
+    with_batch_index,
 )
 from pcdet.models import build_network, example_convert_to_torch, model_fn_decorator
-from pcdet.utils.checkpoint_utils import load_matching_state
 from pcdet.utils.errors import ConfigError
-
-FRAME = "000003"
-
-
-def listed_state(path) -> dict[str, tuple]:
-    """Names and shapes of a list of PCDet's state dict."""
-    entries = {}
-    for line in path.read_text().splitlines():
-        name, shape, *_ = line.split("\t")
-        entries[name] = () if shape == "-" else tuple(int(n) for n in shape.split("x"))
-    return entries
 
 
 @pytest.fixture(scope="module")
 def ruled_second(reference):
     """SECOND with the weights that the reference numbers were made with."""
-    path = reference("weights_rule.py")
-    spec = importlib.util.spec_from_file_location("weights_rule", path)
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
-    cfg = second_config()
+    cfg = load_config()
     model = build_network(fake_dataset(cfg), cfg).eval()
-    listed = listed_state(reference("state_dict_second.txt"))
-    weights = {name: rule.weight(name, shape) for name, shape in listed.items()}
-    state = {name: torch.from_numpy(v) for name, v in weights.items() if v is not None}
-    load_matching_state(model, state, "the rule", logging.getLogger())
+    load_ruled_weights(model, reference, "second")
     return model
 
 
 def eval_batch(reference) -> dict:
     items = reference("eval_items_second.npz")
-    coordinates = items[f"{FRAME}/coordinates"].astype(np.int32)
     return {
         "voxels": torch.from_numpy(items[f"{FRAME}/voxels"]),
         "num_points": torch.from_numpy(items[f"{FRAME}/num_points"]),
-        "coordinates": torch.from_numpy(np.pad(coordinates, ((0, 0), (1, 0)))),
+        "coordinates": with_batch_index(items[f"{FRAME}/coordinates"]),
         "batch_size": 1,
     }
 
 
-def test_names_and_shapes_of_the_state_dict(reference):
-    cfg = second_config()
-    state = build_network(fake_dataset(cfg), cfg).state_dict()
-    listed = listed_state(reference("state_dict_second.txt"))
-    assert set(state) == set(listed)
-    for name, shape in listed.items():
-        if len(shape) == 5:  # listed in the layout of spconv 1.x
-            shape = (shape[4], *shape[:4])
-        assert tuple(state[name].shape) == shape, name
+def test_names_and_shapes_of_the_state_dict(ruled_second, reference):
+    check_names_and_shapes(ruled_second, reference("state_dict_second.txt"))
 
 
 @torch.inference_mode()
@@ -84,12 +62,7 @@ def test_outputs_equal_pcdet_on_a_real_frame(ruled_second, reference):
         **{f"rpn_{name}": value for name, value in predictions.items()},
         "decoded_boxes_all": boxes,
     }
-    for name, value in stages.items():
-        assert list(value.shape) == expected[f"{FRAME}/{name}/shape"].tolist()
-        picked = value.flatten()[torch.from_numpy(expected[f"{FRAME}/{name}/idx"])]
-        np.testing.assert_allclose(
-            picked.numpy(), expected[f"{FRAME}/{name}/val"], atol=2e-4, rtol=0, err_msg=name
-        )
+    check_stages(expected, stages)
     best, label = predictions["cls_preds"].reshape(-1, 3).max(dim=1)
     top, _ = best.topk(50)
     np.testing.assert_allclose(top.numpy(), expected[f"{FRAME}/top50/raw_score"], atol=2e-4)
@@ -107,7 +80,7 @@ def test_outputs_equal_pcdet_on_a_real_frame(ruled_second, reference):
 
 
 def test_training_step_gives_finite_gradients_everywhere(device):
-    model = small_second().to(device).train()
+    model = small_model().to(device).train()
     result = model_fn_decorator()(model, random_batch())
     result.loss.backward()
     assert set(result.tb_dict) == {"rpn_loss_cls", "rpn_loss_loc", "rpn_loss_dir", "rpn_loss"}
@@ -119,7 +92,7 @@ def test_training_step_gives_finite_gradients_everywhere(device):
 
 @pytest.mark.parametrize("counts", [(0, 0), (0, 150), (150, 0)])
 def test_frames_without_voxels_are_legal(counts):
-    model = small_second()
+    model = small_model()
     batch = random_batch(counts)
     model.train()
     model_fn_decorator()(model, batch).loss.backward()
@@ -130,14 +103,14 @@ def test_frames_without_voxels_are_legal(counts):
 
 
 def test_frames_without_ground_truth_are_legal():
-    model = small_second().train()
+    model = small_model().train()
     result = model_fn_decorator()(model, random_batch(num_gt=0))
     assert float(result.tb_dict["rpn_loss_loc"]) == 0
     result.loss.backward()
 
 
 def test_a_frame_is_detected_alike_alone_and_in_a_batch():
-    model = small_second().eval()
+    model = small_model().eval()
     batch = random_batch((200, 300))
     first = batch["coordinates"][:, 0] == 0
     alone = {k: batch[k][first] for k in ("voxels", "num_points", "coordinates")}
@@ -151,7 +124,7 @@ def test_a_frame_is_detected_alike_alone_and_in_a_batch():
 
 
 def test_multi_class_nms_suppresses_within_classes():
-    model = small_second().eval()
+    model = small_model().eval()
     model.post_processor.score_thresh = 0.0
     model.post_processor.multi_classes_nms = True
     with torch.inference_mode():
@@ -185,14 +158,14 @@ def test_multi_class_nms_suppresses_within_classes():
     ],
 )
 def test_what_the_yaml_asks_and_the_code_does_not_know_is_named(change, message):
-    cfg = small_config()
+    cfg = narrow_config()
     change(cfg)
     with pytest.raises(ConfigError, match=message):
-        build_network(fake_dataset(cfg, (256, 256, 40)), cfg)
+        build_network(small_dataset(cfg), cfg)
 
 
 def test_params_fixed_freezes_the_network():
-    cfg = small_config()
+    cfg = narrow_config()
     cfg.MODEL.RPN.PARAMS_FIXED = True
-    model = build_network(fake_dataset(cfg, (256, 256, 40)), cfg)
+    model = build_network(small_dataset(cfg), cfg)
     assert not any(p.requires_grad for p in model.parameters())

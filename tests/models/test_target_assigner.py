@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.second_fixture import fake_dataset, second_config
+from models.model_fixture import fake_dataset, load_config
 from pcdet.models import build_network
 from pcdet.models.model_utils.anchor_generator import AnchorGeneratorRange
 from pcdet.models.model_utils.target_assigner import TargetAssigner
@@ -118,7 +118,7 @@ def test_anchors_follow_the_range_with_both_ends():
 
 def test_equals_pcdet_on_real_frames(reference):
     data = reference("anchors_targets_second.npz")
-    cfg = second_config()
+    cfg = load_config()
     head = build_network(fake_dataset(cfg), cfg).rpn_head
     np.testing.assert_array_equal(head.anchors[data["sample_idx"]].numpy(), data["sample"])
     for frame in ("000000", "000003"):

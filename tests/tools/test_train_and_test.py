@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import test as test_command
 import train
-from models.second_fixture import small_config
+from models.model_fixture import narrow_config
 from pcdet.config import cfg
 from pcdet.datasets.kitti.kitti_dataset import create_kitti_infos
 from pcdet.utils.errors import CheckpointError, ConfigError, NonFiniteLossError
@@ -35,7 +35,7 @@ def workplace(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("workplace")
     make_tiny_kitti(folder / "kitti")
     create_kitti_infos(folder / "kitti", folder / "kitti", workers=1)
-    config = json.loads(json.dumps(small_config()))  # plain dicts and lists
+    config = json.loads(json.dumps(narrow_config()))  # plain dicts and lists
     for key in ("TAG", "ROOT_DIR", "LOCAL_RANK"):
         config.pop(key, None)
     (folder / "small.yaml").write_text(yaml.safe_dump(config))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.second_fixture import small_second
+from models.model_fixture import small_model
 from pcdet.utils import checkpoint_utils
 from pcdet.utils.errors import CheckpointError
 
@@ -18,7 +18,7 @@ LOGGER = logging.getLogger("test")
 
 
 def test_round_trip_of_model_and_optimiser(tmp_path):
-    model = small_second(seed=1)
+    model = small_model(seed=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     sum(p.sum() for p in model.parameters()).backward()
     optimizer.step()
@@ -26,7 +26,7 @@ def test_round_trip_of_model_and_optimiser(tmp_path):
     checkpoint_utils.save_checkpoint(
         checkpoint_utils.checkpoint_state(model, optimizer, epoch=3, it=12), path
     )
-    other = small_second(seed=2)
+    other = small_model(seed=2)
     other_optimizer = torch.optim.AdamW(other.parameters(), lr=0.01)
     assert other.load_params_with_optimizer(path, to_cpu=True, optimizer=other_optimizer) == (12, 3)
     for name, value in model.state_dict().items():
@@ -36,19 +36,19 @@ def test_round_trip_of_model_and_optimiser(tmp_path):
 
 
 def test_weights_in_the_layout_of_spconv_1_are_converted():
-    model = small_second(seed=1)
+    model = small_model(seed=1)
     state = {
         name: value.permute(1, 2, 3, 4, 0).contiguous() if value.dim() == 5 else value
         for name, value in model.state_dict().items()
     }
-    other = small_second(seed=2)
+    other = small_model(seed=2)
     checkpoint_utils.load_matching_state(other, state, "old", LOGGER)
     for name, value in model.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
 
 
 def test_each_entry_that_does_not_fit_is_reported(caplog):
-    model = small_second()
+    model = small_model()
     state = model.state_dict()
     state["rpn_head.conv_cls.bias"] = torch.zeros(7)
     state["rpn_head.extra.weight"] = torch.zeros(1)
@@ -63,7 +63,7 @@ def test_each_entry_that_does_not_fit_is_reported(caplog):
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     path = tmp_path / "other.pth"
     torch.save({"model_state": nn.Linear(3, 3).state_dict()}, path)
-    model = small_second()
+    model = small_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(CheckpointError, match=r"other\.pth: only 0 of the model's"):
         model.load_params_from_file(path)
@@ -71,7 +71,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 
 
 def test_an_optimiser_state_of_another_model_is_refused(tmp_path):
-    model = small_second()
+    model = small_model()
     state = checkpoint_utils.checkpoint_state(model, None, 1, 1)
     other = nn.Linear(2, 2)
     state["optimizer_state"] = torch.optim.SGD(other.parameters(), lr=1).state_dict()
@@ -101,7 +101,7 @@ def test_broken_and_hostile_files_are_named(tmp_path, content):
 def test_a_truncated_checkpoint_is_named(tmp_path):
     path = tmp_path / "half.pth"
     checkpoint_utils.save_checkpoint(
-        checkpoint_utils.checkpoint_state(small_second(), None, 1, 1), path
+        checkpoint_utils.checkpoint_state(small_model(), None, 1, 1), path
     )
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(CheckpointError, match=r"half\.pth"):
