@@ -175,7 +175,8 @@ def test_2d_boxes_hold_the_projected_3d_boxes(dataset):
         y = np.array([0] * 4 + [-1] * 4) * label.h
         corners = np.stack([c * x + s * z, y, c * z - s * x], axis=1) + label.loc
         box = calib.corners3d_to_img_boxes(corners[None])[0][0]
-        np.testing.assert_allclose(label.box2d, box, atol=2.5)
+        # Half a hundredth of a metre or radian is some pixels close to the camera.
+        np.testing.assert_allclose(label.box2d, box, atol=1.5 + 15 / label.loc[2])
 
 
 def test_labels_have_legal_fields(dataset):

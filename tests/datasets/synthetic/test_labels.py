@@ -78,7 +78,7 @@ def test_cars_behind_or_beside_get_no_label():
     assert label([a_car(-15.0, 0.0), a_car(3.0, 12.0)])[0] == []
 
 
-@pytest.mark.parametrize(("edge", "occlusion"), [(1.2, 0), (0.15, 1), (-0.35, 2), (-0.58, 3)])
+@pytest.mark.parametrize(("edge", "occlusion"), [(1.2, 0), (0.15, 1), (-0.35, 2), (-0.5, 3)])
 def test_occlusion_grows_with_what_hides_the_car(edge, occlusion):
     # A slab hides what lies left of `edge`, metres from the middle of the car's rear.
     slab = box((0.1, 4.0, 4.0), (11.0, edge * 11 / 14 + 2.0, 0.0), m.CONCRETE)

@@ -58,7 +58,7 @@ class _Returns(NamedTuple):
     """Material and geometry of N hits.
 
     Attributes:
-        reflectivity: (N,).
+        reflectivity: (N,), the gloss of varnish included.
         shift: (N,) added to the intensity.
         cosine: (N,) of the angle of incidence.
         retro: (N,) bool, a reflector.
@@ -168,15 +168,15 @@ def _materials(
     shift[floor] += scene.ground.shade * (cover != terrain.GRASS)
     upright = np.abs(direction[floor, 2] - direction[floor, 0] * scene.ground.slope[0])
     cosine[floor] = np.where(cover == terrain.GRASS, np.maximum(upright, 0.35), upright)
+    strength, sharpness = _MIRROR_LOBE
+    varnished = (reflectivity < _GLOSSY) & solid
+    reflectivity += np.where(varnished, strength * np.exp(-sharpness * (1.0 - cosine)), 0.0)
     return _Returns(reflectivity, shift, np.maximum(cosine, 0.01), retro)
 
 
 def _signal(returns: _Returns, distance: np.ndarray) -> np.ndarray:
     """Strength of the returning light, (N,)."""
-    strength, sharpness = _MIRROR_LOBE
-    gloss = strength * np.exp(-sharpness * (1.0 - returns.cosine))
-    glossy = returns.reflectivity < _GLOSSY
-    light = (returns.reflectivity + np.where(glossy, gloss, 0.0)) * returns.cosine
+    light = returns.reflectivity * returns.cosine
     light = np.where(returns.retro, _RETRO_GAIN * np.maximum(returns.cosine, 0.2), light)
     return light / np.maximum(distance, _NEAR_FOCUS) ** 2
 

@@ -59,7 +59,7 @@ def car_paint(rng: np.random.Generator) -> Surface:
     reflectivity = _PAINT_REFLECTIVITY[index] * np.exp(0.7 * rng.standard_normal())
     if index == 0 and rng.random() < _BLACK_HOLE_SHARE:
         reflectivity *= 0.03
-    shift = -0.16 + 0.06 * rng.standard_normal() + (0.06 if reflectivity > 0.03 else 0.0)
+    shift = -0.12 + 0.06 * rng.standard_normal() + (0.06 if index in (1, 3) else 0.0)
     colour = np.clip(_PAINTS[index] + rng.uniform(-0.05, 0.05, 3), 0.03, 0.95)
     return Surface(SOLID, float(min(reflectivity, 0.5)), float(shift), *map(float, colour))
 
