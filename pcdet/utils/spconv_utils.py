@@ -30,6 +30,7 @@ __all__ = [
     "SubMConv3d",
     "adapt_sparse_weight",
     "dense_bev",
+    "dense_grid",
     "sparse_tensor",
 ]
 
@@ -45,7 +46,8 @@ class _DeviceAlgorithm:
             self.algo = ConvAlgo.Native
         else:
             self.algo = self._cuda_algo
-        return super().forward(input, *args, **kwargs)
+        with torch.autocast(input.features.device.type, enabled=False):
+            return super().forward(input, *args, **kwargs)
 
     @property
     def _cuda_algo(self) -> ConvAlgo:
@@ -101,6 +103,20 @@ def dense_bev(tensor: SparseConvTensor) -> torch.Tensor:
     b, z, y, x = tensor.indices.long().unbind(dim=1)
     image[b, y, x, :, z] = features
     return image.flatten(3).permute(0, 3, 1, 2)
+
+
+def dense_grid(tensor: SparseConvTensor) -> torch.Tensor:
+    """A sparse tensor as a grid that is zero elsewhere.
+
+    spconv's own `dense` indexes by a list, which torch is about to read differently.
+
+    Returns:
+        (B, C, D, H, W).
+    """
+    features = tensor.features
+    grid = features.new_zeros(tensor.batch_size, *tensor.spatial_shape, features.shape[1])
+    grid[tuple(tensor.indices.long().unbind(dim=1))] = features
+    return grid.permute(0, 4, 1, 2, 3)
 
 
 def adapt_sparse_weight(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor | None:

@@ -87,8 +87,9 @@ class ProposalTargetLayer:
         Foreground is drawn without replacement as long as there is background; background is drawn
         with replacement.
         """
-        is_hard = (iou < self.reg_fg_thresh) & (iou >= self.cls_bg_thresh_lo)
-        foreground = torch.nonzero(iou >= min(self.reg_fg_thresh, self.cls_fg_thresh)).squeeze(1)
+        fg_thresh = min(self.reg_fg_thresh, self.cls_fg_thresh)
+        is_hard = (iou < fg_thresh) & (iou >= self.cls_bg_thresh_lo)
+        foreground = torch.nonzero(iou >= fg_thresh).squeeze(1)
         hard = torch.nonzero(is_hard).squeeze(1)
         easy = torch.nonzero(iou < self.cls_bg_thresh_lo).squeeze(1)
         if not len(hard) and not len(easy):

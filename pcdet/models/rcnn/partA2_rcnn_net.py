@@ -16,7 +16,12 @@ from pcdet.models.rpn.blocks import subm_block
 from pcdet.models.rpn.rpn_unet import UNetOutputs
 from pcdet.ops.roiaware_pool3d.roiaware_pool3d_utils import RoIAwarePool3d
 from pcdet.utils.box_coder_utils import ResidualCoder
-from pcdet.utils.spconv_utils import SparseMaxPool3d, SparseSequential, sparse_tensor
+from pcdet.utils.spconv_utils import (
+    SparseMaxPool3d,
+    SparseSequential,
+    dense_grid,
+    sparse_tensor,
+)
 
 # Points of a cell that count, as in PCDet.
 _MAX_POINTS_OF_CELL = 128
@@ -110,7 +115,7 @@ class PartAggregation(RCNNHead):
         # From one sparse tensor to the next, so that neighbours are looked up once.
         x_rpn = self.conv_rpn(x_part.replace_feature(features[place]))
         merged = x_rpn.replace_feature(torch.cat((x_rpn.features, x_part.features), dim=1))
-        return self.predict(self.conv_down(merged).dense().flatten(1))
+        return self.predict(dense_grid(self.conv_down(merged)).flatten(1))
 
     def pool(
         self,
