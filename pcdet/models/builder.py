@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from easydict import EasyDict
@@ -230,6 +231,13 @@ def _only(config: EasyDict, key: str, value: Any, where: str) -> None:
         raise ConfigError(f"{where}.{key}: only {value!r} is supported, got {config[key]!r}")
 
 
+def _require(config: EasyDict, keys: Iterable[str], where: str) -> None:
+    """Raise a ConfigError if a key is missing."""
+    for key in keys:
+        if key not in config:
+            raise ConfigError(f"{where}: the key {key!r} is missing")
+
+
 def _capitals(target: Any) -> dict[str, str]:
     """Keys in the yaml of the parameters of `target`: key to name."""
     return {name.upper(): name for name in inspect.signature(target).parameters}
@@ -273,26 +281,23 @@ def _build_second_stage(detector: Any, model_cfg: EasyDict, rpn_net: Any) -> dic
 
 
 def _build_proposal_layer(mode_cfg: EasyDict, where: str) -> PostProcessor:
-    for key in _PROPOSAL_KEYS:
-        if key not in mode_cfg:
-            raise ConfigError(f"{where}: the key {key!r} is missing")
+    _require(mode_cfg, _PROPOSAL_KEYS, where)
     lookup(NMS_TYPES, mode_cfg.RPN_NMS_TYPE, f"{where}.RPN_NMS_TYPE")
     return PostProcessor(score_thresh=0.0, **_arguments(mode_cfg, _PROPOSAL_KEYS))
 
 
 def _build_rcnn(model_cfg: EasyDict, rpn_net: UNetV2) -> Any:
     where, rcnn_cfg = "MODEL.RCNN", model_cfg.RCNN
-    rcnn = lookup(RCNNS, rcnn_cfg.NAME, f"{where}.NAME")
+    rcnn = lookup(RCNNS, rcnn_cfg.get("NAME"), f"{where}.NAME")
     layer_keys = _capitals(RCNNLayers)
     own = {"NUM_POINT_FEATURES": "num_point_features", "ROI_AWARE_POOL_SIZE": "roi_aware_pool_size"}
     check_keys(rcnn_cfg, ("NAME", "ENABLED", "TARGET_CONFIG", *own, *layer_keys), where)
-    arguments = _arguments(rcnn_cfg, own)
-    threshold = {"SEG_MASK_SCORE_THRESH": "seg_mask_score_thresh"}
-    arguments.update(_arguments(model_cfg.RPN.BACKBONE, threshold))
-    if arguments.get("num_point_features") != rpn_net.num_seg_features:
+    _require(rcnn_cfg, (*own, "SHARED_FC", "CLS_FC", "REG_FC", "TARGET_CONFIG"), where)
+    _require(model_cfg.RPN.BACKBONE, ("SEG_MASK_SCORE_THRESH",), "MODEL.RPN.BACKBONE")
+    if rpn_net.num_seg_features != rcnn_cfg.NUM_POINT_FEATURES:
         raise ConfigError(
-            f"{where}.NUM_POINT_FEATURES: {arguments.get('num_point_features')} does not fit; the "
-            f"backbone gives a voxel {rpn_net.num_seg_features} features"
+            f"{where}.NUM_POINT_FEATURES: {rcnn_cfg.NUM_POINT_FEATURES} does not fit; the backbone "
+            f"gives a voxel {rpn_net.num_seg_features} features"
         )
     target_cfg, target_keys = rcnn_cfg.TARGET_CONFIG, _capitals(ProposalTargetLayer)
     targets_where = f"{where}.TARGET_CONFIG"
@@ -302,7 +307,8 @@ def _build_rcnn(model_cfg: EasyDict, rpn_net: UNetV2) -> Any:
     return _construct(
         rcnn,
         where,
-        arguments,
+        _arguments(rcnn_cfg, own),
+        seg_mask_score_thresh=model_cfg.RPN.BACKBONE.SEG_MASK_SCORE_THRESH,
         layers=_construct(RCNNLayers, where, _arguments(rcnn_cfg, layer_keys)),
         target_layer=_construct(ProposalTargetLayer, targets_where, targets),
         loss_weights=_rcnn_loss_weights(model_cfg.LOSSES),

@@ -10,8 +10,8 @@ import torch
 from easydict import EasyDict
 
 from pcdet.config import cfg_from_yaml_file
+from pcdet.datasets.processor.part_targets import PartTargetGenerator
 from pcdet.models import build_network
-from pcdet.utils.part_utils import part_targets
 
 CFGS = Path(__file__).resolve().parents[2] / "tools" / "cfgs"
 # Voxels along x, y, z of whole scenes, by yaml, and of the small range.
@@ -122,10 +122,11 @@ def random_batch(counts=(200, 300), num_gt: int = 3, seed: int = 0, name: str = 
 
 
 def voxel_labels(centers: np.ndarray, coordinates: np.ndarray, gt_boxes: np.ndarray) -> dict:
-    """seg_labels (V,) and part_labels (V, 3) of a batch."""
+    """seg_labels (V,) and part_labels (V, 3) of a batch, as the data set makes them."""
     seg, part = np.zeros(len(centers), np.int32), np.zeros((len(centers), 3), np.float32)
-    for frame, boxes in enumerate(torch.from_numpy(gt_boxes).double()):
+    generate = PartTargetGenerator(extra_width=0.2)
+    for frame, boxes in enumerate(gt_boxes.astype(np.float64)):
         own = coordinates[:, 0] == frame
-        targets = part_targets(torch.from_numpy(centers[own]), boxes[:, :7], boxes[:, 7], 0.2)
-        seg[own], part[own] = (value.numpy() for value in targets)
+        boxes = boxes[boxes[:, 7] > 0]
+        seg[own], part[own], _ = generate(centers[own], boxes[:, :7], boxes[:, 7].astype(np.int32))
     return {"seg_labels": seg, "part_labels": part}
