@@ -33,6 +33,7 @@ def draw_scene(rng: np.random.Generator) -> Scene:
         _plant_trees(builder, place, side)
     if len(ground.roads) > 1:
         _line_crossing(builder, place)
+    _fill_yards(builder, place)
     _skyline(builder)
     sun = np.array([rng.normal(0.3, 0.5), rng.normal(0.0, 0.6), 0.9])
     return assemble(
@@ -309,6 +310,42 @@ def _scatter_furniture(builder: Builder, place: Place, side: int) -> None:
                 continue
             turn = rng.normal(0.0, 0.15) + rng.choice([0.0, np.pi, np.pi / 2])
             builder.add_static(make(rng), x, y, theta + turn)
+
+
+def _fill_yards(builder: Builder, place: Place) -> None:
+    """What stands in gardens and yards, seen through the gaps between fronts."""
+    rng = builder.rng
+    ground = builder.ground
+    level = max(ground.left.sidewalk, ground.right.sidewalk) + 1.5
+    for _ in range(rng.poisson(place.yards)):
+        angle, distance = rng.uniform(-np.pi, np.pi), rng.uniform(7.0, 60.0)
+        x, y = distance * np.cos(angle), distance * np.sin(angle)
+        if _on_any_road(builder, x, y, level) or not builder.is_free(x, y, 2.0, 2.0, 0.0):
+            continue
+        heading = ground.roads[0].heading + rng.choice([0.0, np.pi / 2]) + rng.normal(0.0, 0.1)
+        _yard_thing(builder, (x, y, heading))
+
+
+def _yard_thing(builder: Builder, pose: tuple[float, float, float]) -> None:
+    """One bush, fence, wall, shed, tree, box or car."""
+    rng = builder.rng
+    x, y, heading = pose
+    chance = rng.random()
+    if chance < 0.34:
+        radius = rng.uniform(0.4, 1.6)
+        builder.add_volumes([foliage.bush(x, y, builder.height(x, y), radius, rng)])
+    elif chance < 0.52:
+        make = street.fence if rng.random() < 0.5 else street.wall
+        builder.add_static(make(rng.uniform(3.0, 9.0), rng.uniform(0.6, 2.0), rng), x, y, heading)
+    elif chance < 0.66:
+        shed = street.shed(rng)
+        builder.add_static(shed, x, y, heading)
+    elif chance < 0.80:
+        _tree(builder, x, y)
+    elif chance < 0.93:
+        builder.add_static(street.bin_or_box(rng), x, y, heading)
+    else:
+        builder.add_object("Car", x, y, heading + rng.choice([0.0, np.pi]))
 
 
 def _skyline(builder: Builder) -> None:

@@ -18,7 +18,7 @@ _LEAF = (0.45, 0.01)  # reflectivity and shift of foliage
 _LEAF_PARTIAL = 0.13  # share of beams that a leaf catches only in part
 _GLASS_RETURNS = 0.06  # share of beams that a pane itself sends back
 _BEHIND_GLASS = 2.2  # metres; what is farther lies behind a second pane and is lost
-_DETECTION = 2.6e-6  # least reflectivity * cosine / range^2 that is seen in half of the cases
+_DETECTION = 4.0e-6  # least reflectivity * cosine / range^2 that is seen in half of the cases
 _DETECTION_SPREAD = 0.45  # of its logarithm
 _NEAR_FOCUS = 8.0  # metres; nearer than this the signal grows no more
 # Distance, metres, and what it adds to the intensity; the lasers of the upper block are focused

@@ -50,7 +50,7 @@ _PAINTS = np.array(
 )
 _PAINT_SHARE = (0.27, 0.25, 0.16, 0.12, 0.10, 0.07, 0.03)
 _PAINT_REFLECTIVITY = (0.010, 0.022, 0.012, 0.060, 0.012, 0.030, 0.012)
-_BLACK_HOLE_SHARE = 0.45  # of black cars: metallic paint that answers hardly at all
+_BLACK_HOLE_SHARE = 0.3  # of black cars: metallic paint that answers hardly at all
 
 
 def car_paint(rng: np.random.Generator) -> Surface:

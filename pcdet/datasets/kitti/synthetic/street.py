@@ -153,6 +153,22 @@ def _front_details(length: float, height: float, rng: np.random.Generator) -> li
     return parts
 
 
+def shed(rng: np.random.Generator) -> Mesh:
+    """A garden shed, garage or kiosk; about the size of a car or van, some of them."""
+    length, width, height = rng.uniform([1.8, 1.5, 1.6], [6.5, 3.5, 3.0])
+    surface = m.plaster(rng) if rng.random() < 0.6 else m.WOOD
+    parts = [
+        box((length, width, height), (0, 0, height / 2), surface),
+        box((length + 0.4, width + 0.4, 0.1), (0, 0, height), m.TILE),
+        box(
+            (0.05, 0.9, min(1.9, height - 0.2)),
+            (length / 2, 0, min(0.95, height / 2 - 0.1)),
+            m.WOOD,
+        ),
+    ]
+    return merge(parts)
+
+
 def wall(length: float, height: float, rng: np.random.Generator) -> Mesh:
     """A garden or retaining wall, in sections with piers."""
     surface = m.plaster(rng)
