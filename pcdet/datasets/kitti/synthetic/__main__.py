@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pcdet.datasets.kitti.frame_pool import available_cores
 from pcdet.datasets.kitti.synthetic.writer import write_dataset
 from pcdet.utils.errors import ConfigError, PcdetError
 
@@ -23,7 +23,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--val", type=int, default=100, help="frames of the val split")
     parser.add_argument("--test", type=int, default=20, help="frames without labels")
     parser.add_argument("--seed", type=int, default=0, help="seed of all scenes")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=available_cores(),
+        help="processes; all cores, here %(default)s, if not given",
+    )
     return parser.parse_args(argv)
 
 
@@ -49,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (PcdetError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; run the command again to write all frames\n")
+        return 130
     return 0
 
 

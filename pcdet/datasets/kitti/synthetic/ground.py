@@ -16,7 +16,7 @@ _NODES = int(2 * HALF_SIZE / CELL) + 1
 ASPHALT, PAVING, GRASS, GRAVEL, MARKING = range(5)
 SURFACES = np.array([m.ASPHALT, m.PAVING, m.GRASS, m.GRAVEL, m.MARKING], dtype=np.float64)
 _CROWN = 0.012  # mean fall of a road from its middle to its kerb
-_ROUGHNESS = {PAVING: 0.004, GRASS: 0.030, GRAVEL: 0.015}  # of one cell, metres
+_ROUGHNESS = {PAVING: 0.003, GRASS: 0.020, GRAVEL: 0.008}  # of one cell, metres
 
 
 @dataclass(frozen=True)

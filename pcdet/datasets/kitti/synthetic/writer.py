@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,5 +110,12 @@ def _run(jobs: list[FrameJob], workers: int) -> Iterator[None]:
         return
     # The first frame is done here so that the kernels are compiled and cached once.
     yield write_frame(jobs[0])
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+    # Forked workers have all modules loaded already. Elsewhere than on Linux fork is not safe.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with context.Pool(workers, _ignore_interrupts) as pool:
         yield from pool.imap_unordered(write_frame, jobs[1:], chunksize=2)
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C goes to all processes of a terminal; the one that started them deals with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
