@@ -98,6 +98,8 @@ class PillarFeatureNetOld2(nn.Module):
         row = torch.arange(voxels.shape[1], device=voxels.device)
         filled = row < num_points.unsqueeze(-1)  # (V, P)
         points = torch.cat(decorations, dim=-1) * filled.unsqueeze(-1)
-        for layer in self.pfn_layers:
-            points = layer(points)
+        # Half precision would round places far from the sensor to 0.25 m.
+        with torch.autocast(points.device.type, enabled=False):
+            for layer in self.pfn_layers:
+                points = layer(points)
         return points
