@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pcdet.datasets.kitti.synthetic import ground as terrain
-from pcdet.datasets.kitti.synthetic import raycast
+from pcdet.datasets.kitti.synthetic.casting import cast_scene, owners_of
 from pcdet.datasets.kitti.synthetic.raycast import FAR, GROUND, NOTHING, Rays
 from pcdet.datasets.kitti.synthetic.recording import IMAGE_SHAPE, Recording
 from pcdet.datasets.kitti.synthetic.scene import Scene
-from pcdet.datasets.kitti.synthetic.windows import camera_windows, enclosing, volume_hulls
+from pcdet.datasets.kitti.synthetic.windows import camera_windows
 
 _HAZE_DISTANCE = 140.0  # metres over which two thirds of the contrast is lost
 _HAZE = np.array([0.80, 0.85, 0.90])
@@ -44,21 +44,15 @@ def take_picture(scene: Scene, recording: Recording, rng: np.random.Generator) -
     """
     rays = pixel_rays(recording)
     projection = recording.lidar_to_image
-    hits = raycast.no_hits(IMAGE_SHAPE, len(scene.objects))
-    raycast.cast_ground_(scene.ground.heights, rays, hits)
-    windows = camera_windows(scene.triangles.astype(np.float64), projection, IMAGE_SHAPE)
-    raycast.cast_triangles_(scene.triangles, scene.is_glass, scene.owner, windows, rays, hits)
-    if len(scene.volumes):
-        hulls = volume_hulls(scene.volumes).reshape(-1, 3, 3)
-        windows = camera_windows(hulls, projection, IMAGE_SHAPE)
-        windows = enclosing(windows, len(scene.volumes), wrap=False)
-        luck = rng.random(IMAGE_SHAPE, dtype=np.float32)
-        raycast.cast_volumes_(scene.volumes, windows, luck, len(scene.triangles), rays, hits)
+
+    def windows_of(triangles: np.ndarray) -> np.ndarray:
+        return camera_windows(triangles.astype(np.float64), projection, IMAGE_SHAPE)
+
+    hits = cast_scene(scene, rays, windows_of, False, rng)
     pane_first = hits.glass_distance < hits.distance
     distance = np.where(pane_first, hits.glass_distance, hits.distance)
     index = np.where(pane_first, hits.glass_index, hits.index)
-    owner = scene.owner[np.where((index >= 0) & (index < len(scene.owner)), index, 0)]
-    owner = np.where((index >= 0) & (index < len(scene.owner)), owner, -1)
+    owner = owners_of(scene, index)
     visible = np.bincount(owner[owner >= 0], minlength=len(scene.objects))
     image = _shade(scene, index, distance, rays)
     return Picture(image, visible, hits.reached)

@@ -102,10 +102,7 @@ def _label(
     share: float,
     recording: Recording,
 ) -> Label:
-    matrix = recording.lidar_to_rect
-    location = matrix[:, :3] @ thing.position + matrix[:, 3]
-    front = matrix[:, :3] @ np.array([np.cos(thing.heading), np.sin(thing.heading), 0.0])
-    rotation_y = _wrap(-np.arctan2(front[2], front[0]))
+    location, rotation_y = _camera_pose(thing, recording)
     alpha = _wrap(rotation_y - np.arctan2(location[0], location[2]))
     occlusion = next((k for k, least in enumerate(_VISIBLE_SHARES) if share >= least), 3)
     length, width, height = thing.size
@@ -121,16 +118,34 @@ def _label(
     )
 
 
+def _camera_pose(thing: SceneObject, recording: Recording) -> tuple[np.ndarray, float]:
+    """Bottom centre (3,) and rotation_y of an object in the rectified camera frame."""
+    matrix = recording.lidar_to_rect
+    front = matrix[:, :3] @ np.array([np.cos(thing.heading), np.sin(thing.heading), 0.0])
+    location = matrix[:, :3] @ thing.position + matrix[:, 3]
+    return location, _wrap(-np.arctan2(front[2], front[0]))
+
+
 def project_box(
     thing: SceneObject, recording: Recording
 ) -> tuple[float, float, float, float] | None:
     """Rectangle x1, y1, x2, y2 about the projected 3D box, beyond the image's borders too.
 
+    As in KITTI the box stands upright in the camera's frame, which is nearly parallel to the road;
+    the LiDAR is pitched by most of a degree.
+
     Returns:
         None if the box is behind the camera or out of the picture.
     """
-    matrix = recording.lidar_to_image
-    points = thing.corners() @ matrix[:, :3].T + matrix[:, 3]
+    location, rotation_y = _camera_pose(thing, recording)
+    length, width, height = thing.size
+    along = np.array([1, 1, -1, -1] * 2) * length / 2
+    across = np.array([1, -1, -1, 1] * 2) * width / 2
+    down = np.array([0] * 4 + [-1] * 4) * height
+    c, s = np.cos(rotation_y), np.sin(rotation_y)
+    corners = np.stack([c * along + s * across, down, c * across - s * along], axis=1) + location
+    projection = recording.projections[2]
+    points = corners @ projection[:, :3].T + projection[:, 3]
     pieces = [points[points[:, 2] > _NEAR]]
     for a, b in _EDGES:
         (low, high) = sorted((points[a], points[b]), key=lambda point: point[2])

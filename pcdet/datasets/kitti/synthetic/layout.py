@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pcdet.datasets.kitti.synthetic import foliage, street
@@ -48,42 +50,9 @@ def draw_scene(rng: np.random.Generator) -> Scene:
 
 def _draw_ground(place: Place, rng: np.random.Generator) -> Ground:
     """Roads and terrain about the recording car, which drives in a lane of the first road."""
-    half_width = rng.uniform(*place.half_width)
-    lanes = int(rng.choice(place.lanes)) if half_width > 5.0 else 1
-    one_way = half_width < 3.0 or (place.name == "country" and rng.random() < 0.3)
-    shape = Road(0.0, 0.0, 0.0, 0.0, half_width, lanes, one_way)
-    lane = rng.choice([c for c, direction in shape.lane_centres() if direction > 0])
-    lane = float(lane) + rng.normal(0.0, 0.15)
-    heading = rng.normal(0.0, 0.02 if place.name == "country" else 0.05)
-    curvature = float(np.clip(rng.normal(0.0, place.curvature), -0.02, 0.02))
-    # The sensor is at the origin: the centre line passes at the lane's offset to its side.
-    road = Road(
-        lane * np.sin(heading),
-        -lane * np.cos(heading),
-        heading,
-        curvature,
-        half_width,
-        lanes,
-        one_way,
-    )
-    roads = [road]
-    if rng.random() < place.crossings:
-        station = rng.uniform(8.0, 55.0) if rng.random() < 0.8 else rng.uniform(-30.0, 0.0)
-        x, y, theta = road.to_world(station, 0.0)
-        turn = rng.choice([-1.0, 1.0]) * np.pi / 2 + rng.normal(0.0, 0.12)
-        roads.append(Road(x, y, theta + turn, 0.0, rng.uniform(2.6, 4.0)))
-    verges = []
-    for _ in range(2):
-        steep = rng.uniform(*place.slope) if rng.random() < 0.7 else 0.0
-        verges.append(
-            Verge(
-                rng.uniform(*place.sidewalk),
-                int(rng.choice(place.cover)),
-                steep,
-                rng.uniform(0.8, 6.0),
-                rng.uniform(0.8, 3.0),
-            )
-        )
+    roads = _draw_roads(place, rng)
+    left, right = _draw_verge(place, rng), _draw_verge(place, rng)
+    # Amplitude, wave numbers and phase of four waves, from metres to a hundred metres long.
     waves = np.column_stack(
         [
             rng.normal(0.0, [0.010, 0.02, 0.05, 0.12]),
@@ -92,18 +61,53 @@ def _draw_ground(place: Place, rng: np.random.Generator) -> Ground:
             rng.uniform(0, 2 * np.pi, 4),
         ]
     )
-    arch = rng.normal(-0.5e-4, 1.2e-4)
     return Ground(
         roads,
-        verges[0],
-        verges[1],
+        left,
+        right,
         kerb=float(rng.uniform(0.03, 0.16)) if place.name != "country" else 0.0,
         height=float(rng.normal(-1.725, 0.02)),
         slope=(float(rng.normal(0.009, 0.007)), float(rng.normal(0.0, 0.012))),
-        arch=float(arch),
+        arch=float(rng.normal(-0.5e-4, 1.2e-4)),
         waves=waves,
         shade=float(rng.normal(0.01, 0.03)),
         divider=bool(rng.random() < place.divider),
+    )
+
+
+def _draw_roads(place: Place, rng: np.random.Generator) -> list[Road]:
+    """The road that the recording car is on and, perhaps, one that crosses it."""
+    half_width = rng.uniform(*place.half_width)
+    lanes = int(rng.choice(place.lanes)) if half_width > 5.0 else 1
+    one_way = half_width < 3.0 or (place.name == "country" and rng.random() < 0.3)
+    shape = Road(0.0, 0.0, 0.0, 0.0, half_width, lanes, one_way)
+    lane = rng.choice([c for c, direction in shape.lane_centres() if direction > 0])
+    lane = float(lane) + rng.normal(0.0, 0.15)
+    heading = rng.normal(0.0, 0.02 if place.name == "country" else 0.05)
+    # The sensor is at the origin: the centre line passes at the lane's offset to its side.
+    road = replace(
+        shape,
+        x=lane * np.sin(heading),
+        y=-lane * np.cos(heading),
+        heading=heading,
+        curvature=float(np.clip(rng.normal(0.0, place.curvature), -0.02, 0.02)),
+    )
+    if rng.random() >= place.crossings:
+        return [road]
+    station = rng.uniform(8.0, 55.0) if rng.random() < 0.8 else rng.uniform(-30.0, 0.0)
+    x, y, theta = road.to_world(station, 0.0)
+    turn = rng.choice([-1.0, 1.0]) * np.pi / 2 + rng.normal(0.0, 0.12)
+    return [road, Road(x, y, theta + turn, 0.0, rng.uniform(2.6, 4.0))]
+
+
+def _draw_verge(place: Place, rng: np.random.Generator) -> Verge:
+    """What lies along one side of the road."""
+    return Verge(
+        sidewalk=rng.uniform(*place.sidewalk),
+        cover=int(rng.choice(place.cover)),
+        slope=rng.uniform(*place.slope) if rng.random() < 0.7 else 0.0,
+        margin=rng.uniform(0.8, 6.0),
+        limit=rng.uniform(0.8, 3.0),
     )
 
 

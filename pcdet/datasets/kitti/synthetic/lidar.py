@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from pcdet.datasets.kitti.synthetic import ground as terrain
-from pcdet.datasets.kitti.synthetic import raycast, sensor
+from pcdet.datasets.kitti.synthetic import sensor
+from pcdet.datasets.kitti.synthetic.casting import cast_scene, owners_of
 from pcdet.datasets.kitti.synthetic.mesh import RETRO
 from pcdet.datasets.kitti.synthetic.raycast import GROUND, NOTHING, Hits
 from pcdet.datasets.kitti.synthetic.scene import Scene
-from pcdet.datasets.kitti.synthetic.windows import enclosing, lidar_windows, volume_hulls
+from pcdet.datasets.kitti.synthetic.windows import lidar_windows
 
 _LEAF = (0.45, 0.01)  # reflectivity and shift of foliage
 _LEAF_PARTIAL = 0.13  # share of beams that a leaf catches only in part
@@ -70,57 +71,61 @@ class _Returns(NamedTuple):
     retro: np.ndarray
 
 
-def cast(scene: Scene, rng: np.random.Generator) -> Hits:
-    """Cast all rays of a turn through the scene."""
-    beams = sensor.beams()
-    hits = raycast.no_hits(beams.azimuth.shape, len(scene.objects))
-    raycast.cast_ground_(scene.ground.heights, beams.rays, hits)
-    windows = lidar_windows(scene.triangles)
-    raycast.cast_triangles_(scene.triangles, scene.is_glass, scene.owner, windows, beams.rays, hits)
-    if len(scene.volumes):
-        hulls = volume_hulls(scene.volumes).reshape(-1, 3, 3)
-        windows = enclosing(lidar_windows(hulls), len(scene.volumes), wrap=True)
-        luck = rng.random(hits.distance.shape, dtype=np.float32)
-        first = len(scene.triangles)
-        raycast.cast_volumes_(scene.volumes, windows, luck, first, beams.rays, hits)
-    return hits
-
-
 def sweep(scene: Scene, rng: np.random.Generator) -> Sweep:
-    """One turn of the sensor."""
+    """One turn of the sensor.
+
+    Args:
+        scene: the scene.
+        rng: for noise, chance returns and leaves.
+    """
     beams = sensor.beams()
-    hits = cast(scene, rng)
+    hits = cast_scene(scene, beams.rays, lidar_windows, True, rng)
     pane_first = hits.glass_distance < hits.distance
-    nearest = np.where(pane_first, hits.glass_index, hits.index)
-    owners = _owners(scene, nearest)
+    owners = owners_of(scene, np.where(pane_first, hits.glass_index, hits.index))
     visible = np.bincount(owners[owners >= 0], minlength=len(scene.objects))
     distance, index = _through_glass(scene, hits, pane_first, rng)
-    seen = (index != NOTHING) & ~beams.blind & (distance < 1.01 * sensor.MAX_RANGE)
-    row, column = np.nonzero(seen)
-    distance, index = distance[seen].astype(np.float64), index[seen]
-    direction = beams.rays.directions[row, column].astype(np.float64)
-    place = beams.rays.origins[row] + distance[:, None] * direction
-    returns = _materials(scene, index, place, direction, rng)
+    row, column = np.nonzero(
+        (index != NOTHING) & ~beams.blind & (distance < 1.01 * sensor.MAX_RANGE)
+    )
+    index = index[row, column]
+    points, back = _measure(scene, (row, column), distance[row, column], index, rng)
+    owner, ring = owners_of(scene, index), row.astype(np.int32)
+    return Sweep(points[back], owner[back], ring[back], visible, hits.reached)
+
+
+def _measure(
+    scene: Scene,
+    ray: tuple[np.ndarray, np.ndarray],
+    distance: np.ndarray,
+    index: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the sensor reports of N hits.
+
+    Args:
+        scene: the scene.
+        ray: row and column of each, (N,).
+        distance: (N,) true distances, metres.
+        index: (N,) what is hit.
+        rng: for noise and chance.
+
+    Returns:
+        (N, 4) float32 points with intensity, and (N,) bool whether the return is seen at all.
+    """
+    rays = sensor.beams().rays
+    row, column = ray
+    distance = distance.astype(np.float64)
+    origin, direction = rays.origins[row], rays.directions[row, column].astype(np.float64)
+    returns = _materials(scene, index, origin + distance[:, None] * direction, direction, rng)
     threshold = _DETECTION * np.exp(_DETECTION_SPREAD * rng.standard_normal(len(index)))
-    back = _signal(returns, distance) > threshold
-    back &= rng.random(len(index)) > _LOST
+    seen = (_signal(returns, distance) > threshold) & (rng.random(len(index)) > _LOST)
     brightness = _intensity(returns, distance, row, column, rng)
     bias = _RING_BIAS * rng.standard_normal(sensor.RINGS)
-    distance += bias[row] + _RANGE_NOISE * rng.standard_normal(len(row))
-    place = beams.rays.origins[row] + distance[:, None] * direction
+    measured = distance + bias[row] + _RANGE_NOISE * rng.standard_normal(len(index))
+    place = origin + measured[:, None] * direction
     size = np.linalg.norm(place, axis=1)
-    keep = back & (size < sensor.MAX_RANGE) & (size > sensor.MIN_RANGE)
-    points = np.column_stack([np.round(place, 3), brightness])[keep].astype(np.float32)
-    return Sweep(
-        points, _owners(scene, index)[keep], row[keep].astype(np.int32), visible, hits.reached
-    )
-
-
-def _owners(scene: Scene, index: np.ndarray) -> np.ndarray:
-    """Object that each hit is on, -1 for none; same shape as `index`."""
-    count = len(scene.triangles)
-    solid = (index >= 0) & (index < count)
-    return np.where(solid, scene.owner[np.where(solid, index, 0)], -1) if count else -1 + 0 * index
+    seen &= (size < sensor.MAX_RANGE) & (size > sensor.MIN_RANGE)
+    return np.column_stack([np.round(place, 3), brightness]).astype(np.float32), seen
 
 
 def _through_glass(

@@ -27,7 +27,9 @@ class Place:
         parking: (kind, share) of parking along each side: none, along, across.
         occupancy: range of the share of parking places that are taken.
         traffic: expected vehicles in each lane per 100 m.
-        walkers, riders, sitters: expected numbers ahead in the scene.
+        walkers: expected number of people on foot, or of groups, ahead.
+        riders: the same of cyclists.
+        sitters: the same of groups that sit.
         groups: chance that a walker has company.
         clutter: expected number of small things per 10 m of each side.
         trees: expected number of trees per 10 m of each side.
@@ -59,31 +61,106 @@ class Place:
 
 
 RESIDENTIAL = Place(
-    "residential", 0.40, (2.6, 3.8), (1,), (0.6, 2.0), (PAVING, GRASS, GRAVEL), (-0.02, 0.06),
-    0.15, 0.003, (0.0, 2.5),
-    (("building", 0.36), ("hedge", 0.28), ("wall", 0.10), ("fence", 0.12), ("garden", 0.14)),
-    0.45, (("none", 0.30), ("along", 0.53), ("across", 0.17)), (0.25, 0.8), 1.1, 2.6, 1.5, 0.05,
-    0.25, 0.8, 0.35, 70.0,
-)  # fmt: skip
+    name="residential",
+    share=0.4,
+    half_width=(2.6, 3.8),
+    lanes=(1,),
+    sidewalk=(0.6, 2.0),
+    cover=(PAVING, GRASS, GRAVEL),
+    slope=(-0.02, 0.06),
+    divider=0.15,
+    curvature=0.003,
+    setback=(0.0, 2.5),
+    fronts=(("building", 0.36), ("hedge", 0.28), ("wall", 0.1), ("fence", 0.12), ("garden", 0.14)),
+    crossings=0.45,
+    parking=(("none", 0.3), ("along", 0.53), ("across", 0.17)),
+    occupancy=(0.25, 0.8),
+    traffic=1.1,
+    walkers=2.6,
+    riders=1.5,
+    sitters=0.05,
+    groups=0.25,
+    clutter=0.8,
+    trees=0.35,
+    yards=70.0,
+)
 CITY = Place(
-    "city", 0.26, (3.0, 6.6), (1, 2), (1.5, 3.5), (PAVING, PAVING, GRASS), (-0.01, 0.01),
-    0.8, 0.0015, (0.0, 1.5),
-    (("building", 0.58), ("hedge", 0.14), ("wall", 0.06), ("fence", 0.06), ("forest", 0.06),
-     ("open", 0.10)),
-    0.6, (("none", 0.5), ("along", 0.4), ("across", 0.1)), (0.25, 0.7), 2.5, 4.2, 2.6, 0.15,
-    0.35, 1.1, 0.30, 55.0,
-)  # fmt: skip
+    name="city",
+    share=0.26,
+    half_width=(3.0, 6.6),
+    lanes=(1, 2),
+    sidewalk=(1.5, 3.5),
+    cover=(PAVING, PAVING, GRASS),
+    slope=(-0.01, 0.01),
+    divider=0.8,
+    curvature=0.0015,
+    setback=(0.0, 1.5),
+    fronts=(
+        ("building", 0.58),
+        ("hedge", 0.14),
+        ("wall", 0.06),
+        ("fence", 0.06),
+        ("forest", 0.06),
+        ("open", 0.1),
+    ),
+    crossings=0.6,
+    parking=(("none", 0.5), ("along", 0.4), ("across", 0.1)),
+    occupancy=(0.25, 0.7),
+    traffic=2.5,
+    walkers=4.2,
+    riders=2.6,
+    sitters=0.15,
+    groups=0.35,
+    clutter=1.1,
+    trees=0.3,
+    yards=55.0,
+)
 COUNTRY = Place(
-    "country", 0.17, (3.5, 7.2), (1, 2), (0.0, 0.0), (GRASS, GRASS, GRAVEL), (-0.25, 0.35),
-    0.95, 0.002, (2.0, 8.0),
-    (("forest", 0.46), ("open", 0.18), ("guardrail", 0.22), ("hedge", 0.14)),
-    0.12, (("none", 1.0),), (0.0, 0.0), 2.4, 0.6, 0.7, 0.0, 0.1, 0.35, 0.30, 25.0,
-)  # fmt: skip
+    name="country",
+    share=0.17,
+    half_width=(3.5, 7.2),
+    lanes=(1, 2),
+    sidewalk=(0.0, 0.0),
+    cover=(GRASS, GRASS, GRAVEL),
+    slope=(-0.25, 0.35),
+    divider=0.95,
+    curvature=0.002,
+    setback=(2.0, 8.0),
+    fronts=(("forest", 0.46), ("open", 0.18), ("guardrail", 0.22), ("hedge", 0.14)),
+    crossings=0.12,
+    parking=(("none", 1.0),),
+    occupancy=(0.0, 0.0),
+    traffic=2.4,
+    walkers=0.6,
+    riders=0.7,
+    sitters=0.0,
+    groups=0.1,
+    clutter=0.35,
+    trees=0.3,
+    yards=25.0,
+)
 CAMPUS = Place(
-    "campus", 0.17, (2.5, 4.5), (1,), (0.0, 2.0), (PAVING, PAVING, GRASS), (-0.01, 0.02),
-    0.1, 0.002, (0.5, 6.0),
-    (("building", 0.38), ("hedge", 0.26), ("open", 0.16), ("garden", 0.20)),
-    0.35, (("none", 0.55), ("along", 0.2), ("across", 0.25)), (0.15, 0.7), 0.6, 7.0, 3.8, 0.7,
-    0.45, 1.2, 0.45, 60.0,
-)  # fmt: skip
+    name="campus",
+    share=0.17,
+    half_width=(2.5, 4.5),
+    lanes=(1,),
+    sidewalk=(0.0, 2.0),
+    cover=(PAVING, PAVING, GRASS),
+    slope=(-0.01, 0.02),
+    divider=0.1,
+    curvature=0.002,
+    setback=(0.5, 6.0),
+    fronts=(("building", 0.38), ("hedge", 0.26), ("open", 0.16), ("garden", 0.2)),
+    crossings=0.35,
+    parking=(("none", 0.55), ("along", 0.2), ("across", 0.25)),
+    occupancy=(0.15, 0.7),
+    traffic=0.6,
+    walkers=7.0,
+    riders=3.8,
+    sitters=0.7,
+    groups=0.45,
+    clutter=1.2,
+    trees=0.45,
+    yards=60.0,
+)
 PLACES = (RESIDENTIAL, CITY, COUNTRY, CAMPUS)

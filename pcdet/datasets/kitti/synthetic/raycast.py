@@ -214,6 +214,23 @@ def _slab(o, d, low, high):
 
 
 @numba.njit(cache=True, fastmath=True)
+def _crossing(shape, ox, oy, oz, ex, ey, ez, farthest):
+    """Where o + t e enters and leaves the unit ball or cube, no farther than `farthest`."""
+    low, high = 0.5, farthest
+    if shape == 0:
+        a = ex * ex + ey * ey + ez * ez
+        b = ox * ex + oy * ey + oz * ez
+        root = b * b - a * (ox * ox + oy * oy + oz * oz - 1.0)
+        if root <= 0.0:
+            return 1.0, 0.0
+        root = np.sqrt(root)
+        return max(low, (-b - root) / a), min(high, (-b + root) / a)
+    low, high = _slab(ox, ex, low, high)
+    low, high = _slab(oy, ey, low, high)
+    return _slab(oz, ez, low, high)
+
+
+@numba.njit(cache=True, fastmath=True)
 def cast_volumes_(volumes, windows, luck, first, rays, hits):
     """Walk through the volumes of foliage until a leaf stops the ray.
 
@@ -251,20 +268,7 @@ def cast_volumes_(volumes, windows, luck, first, rays, hits):
                 dx, dy, dz = directions[r, c, 0], directions[r, c, 1], directions[r, c, 2]
                 size = np.sqrt(dx * dx + dy * dy + dz * dz)
                 ex, ey, ez = (dx * cos_y + dy * sin_y) / rx, (dy * cos_y - dx * sin_y) / ry, dz / rz
-                low, high = 0.5, float(distance[r, c])
-                if shape == 0:
-                    qa = ex * ex + ey * ey + ez * ez
-                    qb = ox * ex + oy * ey + oz * ez
-                    qc = ox * ox + oy * oy + oz * oz - 1.0
-                    root = qb * qb - qa * qc
-                    if root <= 0.0:
-                        continue
-                    root = np.sqrt(root)
-                    low, high = max(low, (-qb - root) / qa), min(high, (-qb + root) / qa)
-                else:
-                    low, high = _slab(ox, ex, low, high)
-                    low, high = _slab(oy, ey, low, high)
-                    low, high = _slab(oz, ez, low, high)
+                low, high = _crossing(shape, ox, oy, oz, ex, ey, ez, float(distance[r, c]))
                 if low >= high:
                     continue
                 step = (0.10 + 0.004 * low * size) / size

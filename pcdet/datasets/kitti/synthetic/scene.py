@@ -28,15 +28,6 @@ class SceneObject:
     size: np.ndarray
     heading: float
 
-    def corners(self) -> np.ndarray:
-        """Corners (8, 3) of its box, the lower four first."""
-        length, width, height = self.size
-        x = np.array([1, 1, -1, -1] * 2) * length / 2
-        y = np.array([1, -1, -1, 1] * 2) * width / 2
-        z = np.array([0] * 4 + [1] * 4) * height
-        c, s = np.cos(self.heading), np.sin(self.heading)
-        return np.stack([c * x - s * y, s * x + c * y, z], axis=1) + self.position
-
 
 @dataclass
 class Scene:
