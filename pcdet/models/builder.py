@@ -156,7 +156,7 @@ def _build_rpn_head(head_cfg: EasyDict, losses_cfg: EasyDict, rpn_net: Any, data
         loss_weights=_loss_weights(AnchorLossWeights, losses_cfg),
         concat_input=concat_input,
     )
-    image = tuple(size // head.feature_map_stride for size in rpn_net.bev_shape)
+    image = tuple(int(size / head.feature_map_stride) for size in rpn_net.bev_shape)
     if image != head.target_assigner.feature_map_size:
         raise ConfigError(
             f"{where}.TARGET_CONFIG.DOWNSAMPLED_FACTOR: it gives anchors on a grid of "

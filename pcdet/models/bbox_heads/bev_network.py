@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ class BEVNetwork(nn.Module):
 
     Attributes:
         num_bev_features: channels of the output.
-        feature_map_stride: size of the input over that of the output.
+        feature_map_stride: size of the input over that of the output; below 1 if it is enlarged.
     """
 
     def __init__(
@@ -68,17 +69,17 @@ class BEVNetwork(nn.Module):
         # Convolutions on the CPU are up to twice as fast in this layout, see tools/benchmark.py.
         self.to(memory_format=torch.channels_last)
 
-    def _output_stride(self, strides: Sequence[int], upsample: Sequence[int]) -> int:
+    def _output_stride(self, strides: Sequence[int], upsample: Sequence[int]) -> Fraction:
         total, levels = 1, set()
         for stride, factor in zip(strides, upsample):
             total *= stride
-            levels.add(total / factor)
-        if len(levels) != 1 or not min(levels).is_integer():
+            levels.add(Fraction(total, factor))
+        if len(levels) != 1:
             raise ValueError(
                 f"{type(self).__name__}: layer_strides {list(strides)} and upsample_strides "
                 f"{list(upsample)} give levels of different sizes"
             )
-        return int(levels.pop())
+        return levels.pop()
 
     def _norm_relu(self, channels: int) -> list[nn.Module]:
         norm = [nn.BatchNorm2d(channels, **NORM)] if self.use_norm else [nn.Identity()]

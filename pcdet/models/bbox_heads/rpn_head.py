@@ -87,11 +87,22 @@ class RPNV2(BEVNetwork):
         self.conv_box = nn.Conv2d(channels, num_anchors * self.box_coder.code_size, 1)
         if direction is not None:
             self.conv_dir_cls = nn.Conv2d(channels, num_anchors * direction.num_direction_bins, 1)
-        # All anchors start out at a class probability of 1 %, so that the many background anchors
-        # do not swamp the first steps (Lin et al., 2017, section 3.3).
-        nn.init.constant_(self.conv_cls.bias, -math.log((1 - 0.01) / 0.01))
+        self._init_outputs()
         code_weights = torch.tensor(loss_weights.code_weights, dtype=torch.float32)
         self.register_buffer("code_weights", code_weights, persistent=False)
+
+    def _init_outputs(self) -> None:
+        """Let all anchors start out at a class probability of 1 %, and at their own box.
+
+        The many background anchors then do not swamp the first steps (Lin et al., Focal Loss for
+        Dense Object Detection, 2017, sections 3.3 and 4.1). The small weights matter as much as the
+        bias: features of the few occupied cells are tens of standard deviations large at first.
+        """
+        nn.init.constant_(self.conv_cls.bias, -math.log((1 - 0.01) / 0.01))
+        nn.init.normal_(self.conv_cls.weight, std=0.01)
+        nn.init.normal_(self.conv_box.weight, std=0.001)
+        if self.direction is not None:
+            nn.init.normal_(self.conv_dir_cls.weight, std=0.01)
 
     @property
     def anchors(self) -> torch.Tensor:
