@@ -57,7 +57,8 @@ class FullyConnected(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, norm: bool = True):
         super().__init__()
-        self.conv = nn.Conv1d(in_channels, out_channels, 1, bias=not norm)
+        # The first layer has tens of millions of weights: they are drawn once, not twice.
+        self.conv = nn.utils.skip_init(nn.Conv1d, in_channels, out_channels, 1, bias=not norm)
         nn.init.xavier_normal_(self.conv.weight)
         if norm:
             self.bn = nn.Sequential(OrderedDict(bn=nn.BatchNorm1d(out_channels)))
