@@ -22,9 +22,17 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := $(shell git ls-files '*.h' '*.cuh' '*.cpp' '*.cu' 2>/dev/null)
 NATIVE := $(wildcard pcdet/ops/*/src/* pcdet/ops/common/*)
 
-.PHONY: help setup test lint test-cuda benchmark clean
+# The demo: simulated scenes, a small SECOND, its AP and pictures.
+DEMO_DATA := data/synthetic
+DEMO_CFG := tools/cfgs/second_demo.yaml
+DEMO_RUN := output/second_demo/default
+DEMO_EPOCHS := 6
+DEMO_RESULTS := $(DEMO_RUN)/eval/epoch_$(DEMO_EPOCHS)/val/default
+
+.PHONY: help setup demo test lint test-cuda benchmark clean
 
 help:
+	@echo "make demo       set up, simulate scenes, train SECOND on them, score and draw it"
 	@echo "make test       set up, then lint and the whole test suite"
 	@echo "make test-cuda  the tests that need a GPU"
 	@echo "make benchmark  time each stage on this machine"
@@ -47,6 +55,33 @@ $(VENV)/.installed: $(VENV)/.requirements setup.py pyproject.toml $(NATIVE)
 	@echo "== pcdet and its native operators"
 	$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
+
+$(DEMO_DATA)/ImageSets/val.txt: | setup
+	@echo "== simulated street scenes in KITTI's layout"
+	$(BIN)/python -m pcdet.datasets.kitti.synthetic --out $(DEMO_DATA) --train 400 --val 100 --seed 0
+
+$(DEMO_DATA)/kitti_dbinfos_train.pkl: $(DEMO_DATA)/ImageSets/val.txt
+	@echo "== infos and ground-truth database"
+	$(BIN)/python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos \
+	    --data_path $(DEMO_DATA) --save_path $(DEMO_DATA)
+
+$(DEMO_RUN)/ckpt/checkpoint_epoch_$(DEMO_EPOCHS).pth: $(DEMO_DATA)/kitti_dbinfos_train.pkl
+	@echo "== training; stopped and started again, it goes on from the last checkpoint"
+	$(BIN)/python tools/train.py --cfg_file $(DEMO_CFG) --epochs $(DEMO_EPOCHS) --amp \
+	    --batch_size 2 --workers 1 --ckpt_save_interval 1 --fix_random_seed
+
+$(DEMO_RESULTS)/result.pkl: $(DEMO_RUN)/ckpt/checkpoint_epoch_$(DEMO_EPOCHS).pth
+	@echo "== AP on the 100 frames that were held out, and pictures"
+	$(BIN)/python tools/test.py --cfg_file $(DEMO_CFG) --ckpt $< --pictures 8
+
+demo: setup $(DEMO_RESULTS)/result.pkl
+	@cat $(DEMO_RESULTS)/report.txt
+	@echo "checkpoint:  $(DEMO_RUN)/ckpt/checkpoint_epoch_$(DEMO_EPOCHS).pth"
+	@echo "pictures:    $(DEMO_RESULTS)/pictures/"
+	@echo "curves:      $(BIN)/tensorboard --logdir output"
+	@echo "next:        put KITTI below data/kitti (README, \"Your own KITTI\"), then"
+	@echo "             $(BIN)/python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
+	@echo "             $(BIN)/python tools/train.py --cfg_file tools/cfgs/second.yaml"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from eval_utils.found import found_table
 from eval_utils.pictures import draw_frames, evenly_spread, save_figure
 from pcdet.models import example_convert_to_torch
-from pcdet.utils.io_utils import save_pickle
+from pcdet.utils.io_utils import atomic_write, save_pickle
 
 # Least probability of a detection in the pictures.
 _PICTURE_SCORE = 0.3
@@ -46,7 +46,7 @@ def eval_one_epoch(
         logger: the table goes here.
         dist_test: one of several processes; results are merged on rank 0.
         save_to_file: write KITTI txt files and their zip into result_dir/final_result.
-        result_dir: folder of result.pkl and of all other files.
+        result_dir: folder of report.txt, result.pkl and all other files.
         tb_log: TensorBoard writer for AP, precision-recall curves and pictures, or None.
         num_pictures: frames of which pictures are drawn into result_dir/pictures.
 
@@ -73,10 +73,12 @@ def eval_one_epoch(
     recall = _recall(counts, cfg.MODEL.TEST.get("RECALL_THRESH_LIST", ()))
     for name, value in recall.items():
         logger.info("%s: %.4f", name, value)
-    table, ap_dict, figures = dataset.evaluation_report(annos, dataset.class_names)
-    logger.info("\n%s", table)
+    report, ap_dict, figures = dataset.evaluation_report(annos, dataset.class_names)
     if all("annos" in info for info in dataset.infos):
-        logger.info("\n%s", found_table(dataset.infos, annos, dataset.class_names))
+        report += "\n" + found_table(dataset.infos, annos, dataset.class_names)
+    logger.info("\n%s", report)
+    with atomic_write(result_dir / "report.txt") as file:
+        file.write(f"{report}\n".encode())
     results = {**recall, **ap_dict}
     _log_to_tensorboard(tb_log, results, figures, cfg.MODEL.TEST.SPLIT, epoch_id)
     if num_pictures:
