@@ -116,6 +116,8 @@ def start(args: argparse.Namespace) -> Run:
         batch_size, cfg.LOCAL_RANK = join(batch_size, args.tcp_port, args.local_rank, backend)
     # Asked once more: joining the group chooses the GPU of this process.
     device = checked_device(args.device)
+    if device.type == "cpu":
+        common_utils.keep_freed_memory()
     output_dir = (args.output_dir or cfg.ROOT_DIR / "output") / cfg.TAG / args.extra_tag
     # Files below the yaml's DATA_DIR are then looked up there, see DatasetTemplate.resolve_path.
     data_dir = Path(args.data_dir or cfg.ROOT_DIR / cfg.DATA_CONFIG.DATA_DIR).resolve()

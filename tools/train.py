@@ -36,6 +36,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--ckpt", help="checkpoint to go on from (default: the newest of this run, if any)")
     add("--pretrained_model", help="checkpoint whose weights to start with")
     add("--sync_bn", action="store_true", help="batch statistics over all GPUs")
+    add(
+        "--precise_bn",
+        type=int,
+        default=0,
+        metavar="BATCHES",
+        help="measure the statistics of normalisation layers anew on so many batches at the end; "
+        "for trainings of less than some thousand iterations (default: 0, PCDet's averages)",
+    )
     add("--amp", action="store_true", help="compute in bfloat16 where that is safe")
     add("--fix_random_seed", action="store_true", help="the same as --seed 666")
     add(
@@ -143,6 +151,7 @@ def main(argv: list[str] | None = None) -> None:
             lr_warmup_scheduler=lr_warmup_scheduler,
             ckpt_save_interval=args.ckpt_save_interval,
             max_ckpt_save_num=args.max_ckpt_save_num,
+            precise_bn_batches=args.precise_bn,
         )
     except KeyboardInterrupt:
         logger.info(

@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import torch
 from easydict import EasyDict
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
+from pcdet.models import example_convert_to_torch
 from pcdet.utils import checkpoint_utils
 from pcdet.utils.errors import CheckpointError, NonFiniteLossError
 
@@ -67,6 +70,7 @@ def train_model(
     lr_warmup_scheduler: Any = None,
     ckpt_save_interval: int = 1,
     max_ckpt_save_num: int = 50,
+    precise_bn_batches: int = 0,
 ) -> None:
     """Train from `start_epoch` to `total_epochs`, saving checkpoints on rank 0.
 
@@ -87,6 +91,8 @@ def train_model(
         lr_warmup_scheduler: used instead of lr_scheduler up to its T_max, or None.
         ckpt_save_interval: epochs between checkpoints; the last epoch is always saved.
         max_ckpt_save_num: the newest checkpoints that are kept.
+        precise_bn_batches: measure the statistics of normalisation layers anew on so many batches
+            before the last checkpoint.
 
     Raises:
         NonFiniteLossError: the loss or the gradient is not finite; no weight was touched by it.
@@ -110,12 +116,30 @@ def train_model(
                 model, optimizer, train_loader, model_func, schedules, optim_cfg, it, tb_log, epochs
             )
             done = epoch + 1
+            if done == total_epochs and precise_bn_batches:
+                measure_norm_statistics(model, train_loader, precise_bn_batches)
             if rank == 0 and (done % ckpt_save_interval == 0 or done == total_epochs):
                 state = checkpoint_utils.checkpoint_state(model, optimizer, done, it)
                 path = Path(ckpt_save_dir) / f"checkpoint_epoch_{done}.pth"
                 checkpoint_utils.save_checkpoint(state, path)
                 for _, old in list_checkpoints(Path(ckpt_save_dir))[:-max_ckpt_save_num]:
                     old.unlink()
+
+
+def measure_norm_statistics(
+    model: nn.Module, loader: torch.utils.data.DataLoader, num_batches: int
+) -> None:
+    """Replace the running averages of normalisation layers by those of the present weights.
+
+    Running averages with PCDet's momentum of 0.01 lag hundreds of iterations behind the weights,
+    which a short training cannot wait for (Wu and Johnson, Rethinking "Batch" in BatchNorm, 2021,
+    section 3).
+    """
+    device = next(model.parameters()).device
+    # Not itertools.cycle, which would keep all batches in memory.
+    endless = chain.from_iterable(repeat(loader))
+    batches = tqdm(islice(endless, num_batches), "norm statistics", num_batches, leave=False)
+    update_bn((example_convert_to_torch(batch, device) for batch in batches), model)
 
 
 def train_one_epoch(

@@ -27,48 +27,58 @@ class BackBone8x(nn.Module):
     Attributes:
         bev_shape: H, W of the output image.
         num_bev_features: channels of the output image.
-        image_channels: channels of the sparse features that the image is made of.
+        image_channels: channels of the sparse features that the image is made of, if they are not
+            those of the last level.
     """
 
-    image_channels = 64
+    image_channels: int | None = None
 
-    def __init__(self, input_channels: int, grid_size: Sequence[int]):
+    def __init__(
+        self,
+        input_channels: int,
+        grid_size: Sequence[int],
+        num_filters: Sequence[int] = (16, 32, 64, 64),
+        num_output_features: int = 128,
+    ):
         """Build the layers.
 
         Args:
             input_channels: C of the voxel features.
             grid_size: voxels along x, y, z.
+            num_filters: channels at 1, 1/2, 1/4 and 1/8 of the voxel grid.
+            num_output_features: channels of the last sparse layer, before heights are folded in.
         """
         super().__init__()
         x, y, z = (int(size) for size in grid_size)
+        c1, c2, c3, c4 = num_filters
         # One more layer in z, as PCDet has it: odd sizes keep the voxels' centres aligned.
         self.sparse_shape = [z + 1, y, x]
-        self.conv_input = subm_block(input_channels, 16, "subm1")
-        self.conv1 = SparseSequential(subm_block(16, 16, "subm1"))
+        self.conv_input = subm_block(input_channels, c1, "subm1")
+        self.conv1 = SparseSequential(subm_block(c1, c1, "subm1"))
         self.conv2 = SparseSequential(
-            down_block(16, 32, "spconv2"), subm_block(32, 32, "subm2"), subm_block(32, 32, "subm2")
+            down_block(c1, c2, "spconv2"), subm_block(c2, c2, "subm2"), subm_block(c2, c2, "subm2")
         )
         self.conv3 = SparseSequential(
-            down_block(32, 64, "spconv3"), subm_block(64, 64, "subm3"), subm_block(64, 64, "subm3")
+            down_block(c2, c3, "spconv3"), subm_block(c3, c3, "subm3"), subm_block(c3, c3, "subm3")
         )
         self.conv4 = SparseSequential(
-            down_block(64, 64, "spconv4", padding=(0, 1, 1)),
-            subm_block(64, 64, "subm4"),
-            subm_block(64, 64, "subm4"),
+            down_block(c3, c4, "spconv4", padding=(0, 1, 1)),
+            subm_block(c4, c4, "subm4"),
+            subm_block(c4, c4, "subm4"),
         )
         depth = _halved(_halved(_halved(z + 1)), padding=0)
         # A range of few voxels in height leaves less than the last kernel's three layers.
         last_padding = (0 if depth >= 3 else 1, 0, 0)
         self.conv_out = down_block(
-            self.image_channels,
-            128,
+            self.image_channels or c4,
+            num_output_features,
             "spconv_down2",
             kernel_size=(3, 1, 1),
             stride=(2, 1, 1),
             padding=last_padding,
         )
         self.bev_shape = tuple(_halved(_halved(_halved(size))) for size in (y, x))
-        self.num_bev_features = 128 * _halved(depth, last_padding[0])
+        self.num_bev_features = num_output_features * _halved(depth, last_padding[0])
 
     def forward(
         self, voxel_features: torch.Tensor, coordinates: torch.Tensor, batch_size: int
