@@ -27,11 +27,10 @@ class BackBone8x(nn.Module):
     Attributes:
         bev_shape: H, W of the output image.
         num_bev_features: channels of the output image.
-        image_channels: channels of the sparse features that the image is made of, if they are not
-            those of the last level.
+        image_parts: channels of what the image is made of, over those of the last level.
     """
 
-    image_channels: int | None = None
+    image_parts = 1
 
     def __init__(
         self,
@@ -70,7 +69,7 @@ class BackBone8x(nn.Module):
         # A range of few voxels in height leaves less than the last kernel's three layers.
         last_padding = (0 if depth >= 3 else 1, 0, 0)
         self.conv_out = down_block(
-            self.image_channels or c4,
+            self.image_parts * c4,
             num_output_features,
             "spconv_down2",
             kernel_size=(3, 1, 1),

@@ -22,7 +22,7 @@ class UNetOutputs(NamedTuple):
 
     Attributes:
         spatial_features: (B, C, H, W) image for the anchor head.
-        seg_features: (V, 16) features of the voxels.
+        seg_features: (V, C) features of the voxels.
         seg_preds: (V,) logits of lying in an object.
         part_preds: (V, 3) logits of the place in the object.
     """
@@ -44,17 +44,14 @@ class UNetV2(BackBone8x):
 
     Attributes:
         num_seg_features: channels of the voxels' features.
-        image_from_decoder: make the image of the decoder's first features, else of the encoder's
-            last.
     """
-
-    num_seg_features = 16
-    image_from_decoder = False
 
     def __init__(
         self,
         input_channels: int,
         grid_size: Sequence[int],
+        num_filters: Sequence[int] = (16, 32, 64, 64),
+        num_output_features: int = 128,
         generated_on: str = "dataset",
         gt_extend_width: float = 0.2,
     ):
@@ -63,6 +60,9 @@ class UNetV2(BackBone8x):
         Args:
             input_channels: C of the voxel features.
             grid_size: voxels along x, y, z.
+            num_filters: channels at 1, 1/2, 1/4 and 1/8 of the voxel grid, the first those of the
+                voxels' features.
+            num_output_features: channels of the image, before heights are folded in.
             generated_on: "dataset" for targets that the batch brings, "head_gpu" to make them from
                 its boxes on the model's device (the CPU, too).
             gt_extend_width: metres around a box in which "head_gpu" ignores voxels.
@@ -70,25 +70,27 @@ class UNetV2(BackBone8x):
         Raises:
             ValueError: generated_on is neither.
         """
-        super().__init__(input_channels, grid_size)
+        c1, c2, c3, c4 = num_filters
+        super().__init__(input_channels, grid_size, num_filters, num_output_features)
         if generated_on not in TARGET_SOURCES:
             raise ValueError(f"generated_on must be one of {TARGET_SOURCES}, got {generated_on!r}")
         self.generated_on = generated_on
         self.gt_extend_width = gt_extend_width
-        self.conv_up_t4 = SparseBasicBlock(64, "subm4")
-        self.conv_up_m4 = subm_block(128, 64, "subm4")
-        self.inv_conv4 = up_block(64, 64, "spconv4")
-        self.conv_up_t3 = SparseBasicBlock(64, "subm3")
-        self.conv_up_m3 = subm_block(128, 64, "subm3")
-        self.inv_conv3 = up_block(64, 32, "spconv3")
-        self.conv_up_t2 = SparseBasicBlock(32, "subm2")
-        self.conv_up_m2 = subm_block(64, 32, "subm2")
-        self.inv_conv2 = up_block(32, 16, "spconv2")
-        self.conv_up_t1 = SparseBasicBlock(16, "subm1")
-        self.conv_up_m1 = subm_block(32, 16, "subm1")
-        self.conv5 = SparseSequential(subm_block(16, 16, "subm1"))
-        self.seg_cls_layer = nn.Linear(self.num_seg_features, 1)
-        self.seg_reg_layer = nn.Linear(self.num_seg_features, 3)
+        self.num_seg_features = c1
+        self.conv_up_t4 = SparseBasicBlock(c4, "subm4")
+        self.conv_up_m4 = subm_block(2 * c4, c4, "subm4")
+        self.inv_conv4 = up_block(c4, c3, "spconv4")
+        self.conv_up_t3 = SparseBasicBlock(c3, "subm3")
+        self.conv_up_m3 = subm_block(2 * c3, c3, "subm3")
+        self.inv_conv3 = up_block(c3, c2, "spconv3")
+        self.conv_up_t2 = SparseBasicBlock(c2, "subm2")
+        self.conv_up_m2 = subm_block(2 * c2, c2, "subm2")
+        self.inv_conv2 = up_block(c2, c1, "spconv2")
+        self.conv_up_t1 = SparseBasicBlock(c1, "subm1")
+        self.conv_up_m1 = subm_block(2 * c1, c1, "subm1")
+        self.conv5 = SparseSequential(subm_block(c1, c1, "subm1"))
+        self.seg_cls_layer = nn.Linear(c1, 1)
+        self.seg_reg_layer = nn.Linear(c1, 3)
 
     def forward(
         self, voxel_features: torch.Tensor, coordinates: torch.Tensor, batch_size: int
@@ -115,10 +117,10 @@ class UNetV2(BackBone8x):
         )
 
     def decode(self, levels: Sequence[SparseConvTensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The image (B, C, H, W) and the voxels' features (V, 16)."""
+        """The image (B, C, H, W) and the voxels' features (V, C)."""
         x1, x2, x3, x4 = levels
         stacked = _stack(x4, self.conv_up_t4(x4))
-        image = dense_bev(self.conv_out(stacked if self.image_from_decoder else x4))
+        image = dense_bev(self.conv_out(x4 if self.image_parts == 1 else stacked))
         x = self.inv_conv4(_merge(stacked, self.conv_up_m4))
         x = self.inv_conv3(_merge(_stack(x, self.conv_up_t3(x3)), self.conv_up_m3))
         x = self.inv_conv2(_merge(_stack(x, self.conv_up_t2(x2)), self.conv_up_m2))
@@ -186,14 +188,13 @@ class UNetV2(BackBone8x):
 
 
 class UNetV0(UNetV2):
-    """The earlier form: the image is made of the 128 channels that the decoder begins with.
+    """The earlier form: the image is made of the features that the decoder begins with.
 
     PCDet v0.1 feeds the 64 encoder channels to the layer for 128 and fails; the first sum of the
     decoder, encoder features beside transformed ones, is where 128 channels exist.
     """
 
-    image_channels = 128
-    image_from_decoder = True
+    image_parts = 2
 
 
 def _stack(x: SparseConvTensor, lateral: SparseConvTensor) -> SparseConvTensor:
