@@ -24,10 +24,7 @@ def read_section(
     """
     if not isinstance(config, Mapping):
         raise ConfigError(f"{where}: expected a mapping with keys {list(required)}, got {config!r}")
-    check_keys(config, (*required, *optional), where)
-    for key in required:
-        if key not in config:
-            raise ConfigError(f"{where}: key {key!r} is missing")
+    check_keys(config, optional, where, required)
     return config
 
 

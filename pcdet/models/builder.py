@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
 from typing import Any
 
 from easydict import EasyDict
@@ -49,12 +48,12 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
         ConfigError: a key or value of the configuration is unknown or does not fit.
     """
     model_cfg = (cfg or global_cfg).MODEL
-    check_keys(
-        model_cfg, ("NAME", "VFE", "RPN", "RCNN", "LOSSES", "TRAIN", "TEST"), "the yaml's MODEL"
-    )
+    sections = ("NAME", "VFE", "RPN", "LOSSES", "TRAIN", "TEST")
+    check_keys(model_cfg, ("RCNN",), "the yaml's MODEL", required=sections)
     detector = lookup(DETECTORS, model_cfg.NAME, "MODEL.NAME")
+    check_keys(model_cfg.TRAIN, _PROPOSAL_KEYS, "MODEL.TRAIN", required=("SPLIT", "OPTIMIZATION"))
     rpn_cfg = model_cfg.RPN
-    check_keys(rpn_cfg, ("PARAMS_FIXED", "BACKBONE", "RPN_HEAD"), "MODEL.RPN")
+    check_keys(rpn_cfg, ("PARAMS_FIXED",), "MODEL.RPN", required=("BACKBONE", "RPN_HEAD"))
 
     vfe = _build_vfe(model_cfg.VFE, dataset)
     rpn_net = _build_backbone(rpn_cfg.BACKBONE, vfe.output_features, dataset)
@@ -82,11 +81,11 @@ def _check_arguments(target: Any, where: str, arguments: dict[str, Any], own: tu
         own: names of further arguments, which do not come from the yaml.
     """
     where = f"{where} ({target.__name__})"
-    parameters = inspect.signature(target).parameters
-    check_keys(arguments, set(parameters) - set(own), where)
-    for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and name not in (*arguments, *own):
-            raise ConfigError(f"{where}: the key {name!r} is missing")
+    parameters = dict(inspect.signature(target).parameters)
+    for name in own:
+        parameters.pop(name)
+    required = [name for name, p in parameters.items() if p.default is p.empty]
+    check_keys(arguments, parameters, where, required)
 
 
 def _construct(target: Any, where: str, arguments: dict[str, Any], **own: Any) -> Any:
@@ -99,7 +98,7 @@ def _construct(target: Any, where: str, arguments: dict[str, Any], **own: Any) -
 
 
 def _build_vfe(vfe_cfg: EasyDict, dataset: Any) -> Any:
-    check_keys(vfe_cfg, ("NAME", "ARGS"), "MODEL.VFE")
+    check_keys(vfe_cfg, ("ARGS",), "MODEL.VFE", required=("NAME",))
     vfe = lookup(VFES, vfe_cfg.NAME, "MODEL.VFE.NAME")
     arguments = vfe_cfg.get("ARGS", {})
     return _construct(
@@ -109,13 +108,12 @@ def _build_vfe(vfe_cfg: EasyDict, dataset: Any) -> Any:
 
 def _build_backbone(backbone_cfg: EasyDict, input_channels: int, dataset: Any) -> Any:
     where = "MODEL.RPN.BACKBONE"
-    backbone = lookup(BACKBONES, backbone_cfg.NAME, f"{where}.NAME")
+    backbone = lookup(BACKBONES, backbone_cfg.get("NAME"), f"{where}.NAME")
     arguments = dict(backbone_cfg.get("ARGS", {}))
-    keys = ("NAME", "ARGS")
-    if issubclass(backbone, UNetV2):
-        keys = (*keys, "SEG_MASK_SCORE_THRESH", "TARGET_CONFIG")
+    further = ("SEG_MASK_SCORE_THRESH", "TARGET_CONFIG") if issubclass(backbone, UNetV2) else ()
+    check_keys(backbone_cfg, ("NAME", "ARGS"), where, required=further)
+    if further:
         arguments.update(_voxel_target_arguments(backbone_cfg.TARGET_CONFIG))
-    check_keys(backbone_cfg, keys, where)
     grid_size = dataset.voxel_generator.grid_size
     return _construct(
         backbone, where, arguments, input_channels=input_channels, grid_size=grid_size
@@ -134,7 +132,7 @@ def _voxel_target_arguments(target_cfg: EasyDict) -> dict[str, Any]:
 def _build_rpn_head(head_cfg: EasyDict, losses_cfg: EasyDict, rpn_net: Any, dataset: Any) -> Any:
     where = "MODEL.RPN.RPN_HEAD"
     _only(losses_cfg, "RPN_REG_LOSS", "smooth-l1", "MODEL.LOSSES")
-    check_keys(head_cfg, ("NAME", "DOWNSAMPLE_FACTOR", "ARGS", "TARGET_CONFIG"), where)
+    check_keys(head_cfg, ("DOWNSAMPLE_FACTOR",), where, required=("NAME", "ARGS", "TARGET_CONFIG"))
     head = lookup(RPN_HEADS, head_cfg.NAME, f"{where}.NAME")
     arguments = dict(head_cfg.ARGS)
     direction = _pop_direction(arguments, f"{where}.ARGS")
@@ -178,18 +176,9 @@ def _pop_direction(arguments: dict[str, Any], where: str) -> DirectionConfig | N
 
 
 def _build_assigner(target_cfg: EasyDict, where: str, dataset: Any) -> TargetAssigner:
-    check_keys(
-        target_cfg,
-        (
-            "DOWNSAMPLED_FACTOR",
-            "BOX_CODER",
-            "REGION_SIMILARITY_FN",
-            "SAMPLE_POS_FRACTION",
-            "SAMPLE_SIZE",
-            "ANCHOR_GENERATOR",
-        ),
-        where,
-    )
+    required = ("DOWNSAMPLED_FACTOR", "BOX_CODER", "ANCHOR_GENERATOR")
+    optional = ("REGION_SIMILARITY_FN", "SAMPLE_POS_FRACTION", "SAMPLE_SIZE")
+    check_keys(target_cfg, optional, where, required)
     similarity = target_cfg.get("REGION_SIMILARITY_FN", _REGION_SIMILARITIES[0])
     lookup(dict.fromkeys(_REGION_SIMILARITIES), similarity, f"{where}.REGION_SIMILARITY_FN")
     if target_cfg.get("SAMPLE_POS_FRACTION", -1) >= 0:
@@ -216,7 +205,7 @@ def _build_assigner(target_cfg: EasyDict, where: str, dataset: Any) -> TargetAss
 def _loss_weights(target: Any, losses_cfg: EasyDict) -> Any:
     """`target` with those of the yaml's weights that it has; each key must belong to some stage."""
     keys = (*("RPN_REG_LOSS", "RCNN_CLS_LOSS", "RCNN_REG_LOSS"), "CORNER_LOSS_REGULARIZATION")
-    check_keys(losses_cfg, (*keys, "LOSS_WEIGHTS"), "MODEL.LOSSES")
+    check_keys(losses_cfg, keys, "MODEL.LOSSES", required=("LOSS_WEIGHTS",))
     where = "MODEL.LOSSES.LOSS_WEIGHTS"
     stages = (AnchorLossWeights, RCNNLossWeights)
     known = {name for stage in stages for name in inspect.signature(stage).parameters}
@@ -229,13 +218,6 @@ def _only(config: EasyDict, key: str, value: Any, where: str) -> None:
     """Raise a ConfigError if `key` is there and asks for anything but `value`."""
     if config.get(key, value) != value:
         raise ConfigError(f"{where}.{key}: only {value!r} is supported, got {config[key]!r}")
-
-
-def _require(config: EasyDict, keys: Iterable[str], where: str) -> None:
-    """Raise a ConfigError if a key is missing."""
-    for key in keys:
-        if key not in config:
-            raise ConfigError(f"{where}: the key {key!r} is missing")
 
 
 def _capitals(target: Any) -> dict[str, str]:
@@ -281,7 +263,7 @@ def _build_second_stage(detector: Any, model_cfg: EasyDict, rpn_net: Any) -> dic
 
 
 def _build_proposal_layer(mode_cfg: EasyDict, where: str) -> PostProcessor:
-    _require(mode_cfg, _PROPOSAL_KEYS, where)
+    check_keys(mode_cfg, mode_cfg, where, required=_PROPOSAL_KEYS)
     lookup(NMS_TYPES, mode_cfg.RPN_NMS_TYPE, f"{where}.RPN_NMS_TYPE")
     return PostProcessor(score_thresh=0.0, **_arguments(mode_cfg, _PROPOSAL_KEYS))
 
@@ -291,9 +273,8 @@ def _build_rcnn(model_cfg: EasyDict, rpn_net: UNetV2) -> Any:
     rcnn = lookup(RCNNS, rcnn_cfg.get("NAME"), f"{where}.NAME")
     layer_keys = _capitals(RCNNLayers)
     own = {"NUM_POINT_FEATURES": "num_point_features", "ROI_AWARE_POOL_SIZE": "roi_aware_pool_size"}
-    check_keys(rcnn_cfg, ("NAME", "ENABLED", "TARGET_CONFIG", *own, *layer_keys), where)
-    _require(rcnn_cfg, (*own, "SHARED_FC", "CLS_FC", "REG_FC", "TARGET_CONFIG"), where)
-    _require(model_cfg.RPN.BACKBONE, ("SEG_MASK_SCORE_THRESH",), "MODEL.RPN.BACKBONE")
+    required = (*own, "NAME", "SHARED_FC", "CLS_FC", "REG_FC", "TARGET_CONFIG")
+    check_keys(rcnn_cfg, ("ENABLED", *layer_keys), where, required)
     if rpn_net.num_seg_features != rcnn_cfg.NUM_POINT_FEATURES:
         raise ConfigError(
             f"{where}.NUM_POINT_FEATURES: {rcnn_cfg.NUM_POINT_FEATURES} does not fit; the backbone "

@@ -23,8 +23,8 @@ _EDGES = np.array(
     + [(4 + k, 4 + (k + 1) % 4) for k in range(4)]
     + [(k, k + 4) for k in range(4)]
 )
-# The middle of the box and of its front (+l) side.
-_FRONT = (2, 3)
+# Corners of the front: an object looks along its own -l, as rotation_y is defined.
+_FRONT = (0, 1)
 _NEAREST_DEPTH = 0.1
 
 

@@ -155,6 +155,13 @@ def test_multi_class_nms_suppresses_within_classes():
         (lambda c: c.CLASS_NAMES.append("Van"), r"no anchors for \['Van'\]"),
         (lambda c: c.MODEL.LOSSES.update(RPN_REG_LOSS="l2"), "only 'smooth-l1'"),
         (lambda c: c.MODEL.RCNN.update(ENABLED=True), "has no second stage"),
+        (lambda c: c.MODEL.pop("RPN"), "the yaml's MODEL: the key 'RPN' is missing"),
+        (lambda c: c.MODEL.RPN.RPN_HEAD.pop("ARGS"), "RPN_HEAD: the key 'ARGS' is missing"),
+        (lambda c: c.MODEL.TRAIN.update(SPILT="train"), "MODEL.TRAIN: unknown key 'SPILT'"),
+        (
+            lambda c: c.MODEL.RPN.RPN_HEAD.ARGS.update(concat_input=True, upsample_strides=[2, 4]),
+            "concat_input needs",
+        ),
     ],
 )
 def test_what_the_yaml_asks_and_the_code_does_not_know_is_named(change, message):

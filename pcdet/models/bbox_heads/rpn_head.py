@@ -81,6 +81,8 @@ class RPNV2(BEVNetwork):
         self.direction = direction
         self.loss_weights = loss_weights
         self.concat_input = concat_input
+        if concat_input and self.feature_map_stride != 1:
+            raise ValueError("concat_input needs an output of the input's size")
         channels = self.num_bev_features + concat_input * network["num_input_features"]
         num_anchors = len(target_assigner.anchor_label)
         self.conv_cls = nn.Conv2d(channels, num_anchors * num_class, 1)

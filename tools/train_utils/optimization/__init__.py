@@ -9,9 +9,11 @@ from torch import nn
 from pcdet.utils.errors import ConfigError, check_keys, lookup
 from train_utils.optimization.learning_schedules import CosineWarmupLR, OneCycle, StepDecay
 
-_KEYS = (
-    *("OPTIMIZER", "LR", "WEIGHT_DECAY", "MOMENTUM", "MOMS", "PCT_START", "DIV_FACTOR"),
-    *("DECAY_STEP_LIST", "LR_DECAY", "LR_CLIP", "LR_WARMUP", "WARMUP_EPOCH", "GRAD_NORM_CLIP"),
+_REQUIRED = ("OPTIMIZER", "LR", "WEIGHT_DECAY", "GRAD_NORM_CLIP")
+_ONE_CYCLE = ("MOMS", "PCT_START", "DIV_FACTOR")
+_STEPS = (
+    *("MOMENTUM", "DECAY_STEP_LIST", "LR_DECAY", "LR_CLIP"),
+    *("LR_WARMUP", "WARMUP_EPOCH", "DIV_FACTOR"),
 )
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
@@ -26,9 +28,11 @@ def build_optimizer(model: nn.Module, optim_cfg: EasyDict) -> torch.optim.Optimi
     Raises:
         ConfigError: an unknown key or optimiser, or nothing to train.
     """
-    check_keys(optim_cfg, _KEYS, "MODEL.TRAIN.OPTIMIZATION")
+    where = "MODEL.TRAIN.OPTIMIZATION"
     builders = {"adam": _adam, "sgd": _sgd, "adam_onecycle": _adam_onecycle}
-    build = lookup(builders, optim_cfg.OPTIMIZER, "MODEL.TRAIN.OPTIMIZATION.OPTIMIZER")
+    build = lookup(builders, optim_cfg.get("OPTIMIZER"), f"{where}.OPTIMIZER")
+    own = _ONE_CYCLE if build is _adam_onecycle else _STEPS
+    check_keys(optim_cfg, (*_ONE_CYCLE, *_STEPS), where, required=(*_REQUIRED, *own))
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError("nothing to train: all parameters are fixed (MODEL.RPN.PARAMS_FIXED)")
     return build(model, optim_cfg)
