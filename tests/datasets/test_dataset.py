@@ -255,7 +255,7 @@ def test_collate_batch():
     ("path", "value", "message"),
     [
         ("VOXELGENERATOR", {}, "DATA_CONFIG: unknown key 'VOXELGENERATOR'"),
-        ("TRAIN", {"INFO_PATH": []}, "DATA_CONFIG.TRAIN: key 'SHUFFLE_POINTS' is missing"),
+        ("TRAIN", {"INFO_PATH": []}, "DATA_CONFIG.TRAIN: the key 'SHUFFLE_POINTS' is missing"),
         ("VOXEL_GENERATOR.VOXELSIZE", 1, "VOXEL_GENERATOR: unknown key 'VOXELSIZE'"),
         ("VOXEL_GENERATOR.VOXEL_SIZE", [1, 2], "VOXEL_SIZE: expected 3 numbers"),
         ("POINT_CLOUD_RANGE", "all", "POINT_CLOUD_RANGE: expected 6 numbers, got 'all'"),
