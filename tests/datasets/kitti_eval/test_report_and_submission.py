@@ -295,3 +295,11 @@ def test_numbers_have_no_exponent_and_no_negative_zero():
     check_line(line, (375, 1242), "line")
     with pytest.raises(DataError, match="decimal number in field 4, got '1e-5'"):
         check_line(line.replace("0.0000 100", "1e-5 100", 1), (375, 1242), "line")
+
+
+def test_angles_are_written_within_half_a_turn():
+    objects = [make_object(alpha=7.0, rotation=-4.0), make_object(alpha=-10.0, rotation=3.0)]
+    first, second = (line.split() for line in result_lines(anno_of(objects)))
+    assert float(first[3]) == pytest.approx(7 - 2 * np.pi, abs=1e-4)
+    assert float(first[14]) == pytest.approx(2 * np.pi - 4, abs=1e-4)
+    assert (float(second[3]), float(second[14])) == (-10, 3)

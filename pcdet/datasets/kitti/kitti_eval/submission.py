@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pcdet.datasets.kitti.kitti_eval import rules
 from pcdet.datasets.kitti.kitti_eval.reading import DET_FIELDS
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import atomic_write
@@ -32,11 +33,16 @@ def result_lines(anno: Mapping) -> list[str]:
     lines = []
     for i, name in enumerate(anno["name"]):
         length, height, width = anno["dimensions"][i]
-        values = [anno["alpha"][i], *anno["bbox"][i], height, width, length]
-        values += [*anno["location"][i], anno["rotation_y"][i]]
+        values = [_wrapped(anno["alpha"][i]), *anno["bbox"][i], height, width, length]
+        values += [*anno["location"][i], _wrapped(anno["rotation_y"][i])]
         fields = [_fixed(value, 4) for value in values] + [_fixed(anno["score"][i], 6)]
         lines.append(f"{name} -1 -1 {' '.join(fields)}")
     return lines
+
+
+def _wrapped(angle: float) -> float:
+    """The angle in [-pi, pi], as the format asks; -10 stays, it says that there is none."""
+    return angle if angle == rules.NO_ALPHA else math.remainder(angle, 2 * math.pi)
 
 
 def _fixed(value: float, decimals: int) -> str:
