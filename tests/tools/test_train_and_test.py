@@ -11,12 +11,13 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import demo
 import test as test_command
 import train
 from models.model_fixture import narrow_config
 from pcdet.config import cfg
 from pcdet.datasets.kitti.kitti_dataset import create_kitti_infos
-from pcdet.utils.errors import CheckpointError, ConfigError, NonFiniteLossError
+from pcdet.utils.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
 from run_utils import run_command
 from tiny_kitti import make_tiny_kitti
 
@@ -203,6 +204,28 @@ def test_an_interrupt_keeps_the_last_checkpoint(workplace, tmp_path, monkeypatch
     assert [path.name for path in (run / "ckpt").iterdir()] == ["checkpoint_epoch_1.pth"]
     (log,) = run.glob("log_train_*.txt")
     assert "the same command goes on from the last checkpoint" in log.read_text()
+
+
+def test_raw_scans_are_drawn(workplace, trained, tmp_path):
+    ckpt = trained / "ckpt" / "checkpoint_epoch_2.pth"
+    options = ["--cfg_file", str(workplace / "small.yaml"), "--ckpt", str(ckpt), "--device", "cpu"]
+    scans = workplace / "kitti" / "testing" / "velodyne"
+    demo.main([*options, "--data", str(scans), "--out", str(tmp_path), "--score_thresh", "0.001"])
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["000000.json", "000000.png", "000001.json", "000001.png"]
+    for found in json.loads((tmp_path / "000000.json").read_text()):
+        assert found["name"] in ("Car", "Pedestrian", "Cyclist") and 0 <= found["score"] <= 1
+        assert len(found["box3d_lidar"]) == 7
+
+
+def test_a_broken_scan_is_named(workplace, trained, tmp_path):
+    ckpt = trained / "ckpt" / "checkpoint_epoch_2.pth"
+    options = ["--cfg_file", str(workplace / "small.yaml"), "--ckpt", str(ckpt), "--device", "cpu"]
+    (tmp_path / "cut.bin").write_bytes(b"x" * 50)
+    with pytest.raises(DataError, match=r"cut\.bin: expected float32 rows of 4 numbers, got 50"):
+        demo.main([*options, "--data", str(tmp_path / "cut.bin")])
+    with pytest.raises(DataError, match=r"expected a \.bin file or a folder"):
+        demo.main([*options, "--data", str(tmp_path / "none")])
 
 
 @pytest.mark.parametrize(
