@@ -137,12 +137,20 @@ def checked_device(name: str | None) -> torch.device:
     return device
 
 
+def _own_words(error: PcdetError) -> str:
+    """The message, without the traceback that torch puts before that of a loader's process."""
+    message = str(error).strip()
+    if "Original Traceback" not in message:
+        return message
+    return message.splitlines()[-1].partition(": ")[2]
+
+
 def run_command(main: Callable[[list[str] | None], Any]) -> None:
     """Run a command line; the user's mistakes end it with one line, an interrupt with another."""
     try:
         main(None)
     except PcdetError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {_own_words(error)}")
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped by the user\n")
         sys.exit(130)

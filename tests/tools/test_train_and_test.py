@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -256,3 +257,17 @@ def test_mistakes_end_a_command_with_one_line(workplace, tmp_path):
     with pytest.raises(SystemExit) as stop:
         run_command(lambda _: test_command.main(options))
     assert stop.value.code == "error: none.pth: there is no such checkpoint"
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_broken_frame_ends_a_command_with_one_line(workplace, tmp_path, workers):
+    data = tmp_path / "kitti"
+    shutil.copytree(workplace / "kitti", data)
+    scan = data / "training" / "velodyne" / "000001.bin"
+    scan.write_bytes(scan.read_bytes()[:-3])
+    options = train_arguments(workplace, tmp_path, "--epochs", "1", "--workers", workers)
+    options[options.index("--data_dir") + 1] = str(data)
+    with pytest.raises(SystemExit) as stop:
+        run_command(lambda _: train.main(options))
+    assert stop.value.code.startswith(f"error: {scan}")
+    assert len(stop.value.code.splitlines()) == 1
