@@ -114,3 +114,21 @@ def load_optimizer_state(
         optimizer.load_state_dict(state)
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{source}: its optimiser state does not fit: {error}") from error
+
+
+def restore_training(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    checkpoint: dict[str, Any],
+    source: str,
+    logger: logging.Logger,
+) -> tuple[int, int]:
+    """Copy weights and optimiser from a checkpoint; return its iterations and epochs.
+
+    Raises:
+        CheckpointError: it belongs to another model or optimiser.
+    """
+    load_matching_state(model, checkpoint["model_state"], source, logger)
+    if optimizer is not None:
+        load_optimizer_state(optimizer, checkpoint, source, logger)
+    return int(checkpoint.get("it", 0)), int(checkpoint.get("epoch", 0))

@@ -80,19 +80,19 @@ def eval_one_epoch(
     with atomic_write(result_dir / "report.txt") as file:
         file.write(f"{report}\n".encode())
     results = {**recall, **ap_dict}
-    _log_to_tensorboard(tb_log, results, figures, cfg.MODEL.TEST.SPLIT, epoch_id)
+    step = int(epoch_id) if str(epoch_id).isdigit() else 0
+    _log_to_tensorboard(tb_log, results, figures, cfg.MODEL.TEST.SPLIT, step)
     if num_pictures:
-        _draw(cfg, dataset, annos, num_pictures, result_dir / "pictures", tb_log, epoch_id)
+        _draw(cfg, dataset, annos, num_pictures, result_dir / "pictures", tb_log, step)
     logger.info("results are in %s", result_dir)
     return results
 
 
 def _log_to_tensorboard(
-    tb_log: Any, results: dict[str, Any], figures: dict[str, Figure], split: str, epoch: str | int
+    tb_log: Any, results: dict[str, Any], figures: dict[str, Figure], split: str, step: int
 ) -> None:
     if tb_log is None:
         return
-    step = int(epoch) if str(epoch).isdigit() else 0
     for name, value in results.items():
         if value is not None:
             tb_log.add_scalar(f"{split}/{name}", value, step)
@@ -107,7 +107,7 @@ def _draw(
     num_pictures: int,
     folder: Path,
     tb_log: Any,
-    epoch: str | int,
+    step: int,
 ) -> None:
     """Pictures of some frames, spread over the split, as PNG files and in TensorBoard."""
     frames = draw_frames(
@@ -121,7 +121,6 @@ def _draw(
     for name, figure in tqdm(frames, desc="pictures", total=2 * num_pictures, leave=False):
         save_figure(figure, folder / f"{name}.png")
         if tb_log is not None:
-            step = int(epoch) if str(epoch).isdigit() else 0
             tb_log.add_figure(f"{cfg.MODEL.TEST.SPLIT}/pictures/{name}", figure, step, close=False)
 
 

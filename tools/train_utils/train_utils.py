@@ -42,14 +42,12 @@ def resume_from_newest(
     """
     for _, path in reversed(list_checkpoints(ckpt_dir)):
         try:
-            checkpoint_utils.load_checkpoint(path)
+            checkpoint = checkpoint_utils.load_checkpoint(path)
         except CheckpointError as error:
             logger.warning("%s; going on from the one before", error)
             continue
         logger.info("going on from %s", path)
-        return model.load_params_with_optimizer(
-            path, to_cpu=True, optimizer=optimizer, logger=logger
-        )
+        return checkpoint_utils.restore_training(model, optimizer, checkpoint, str(path), logger)
     return 0, 0
 
 

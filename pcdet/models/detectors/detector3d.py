@@ -117,7 +117,4 @@ class Detector3D(nn.Module):
         """
         logger = logger or logging.getLogger(__name__)
         checkpoint = checkpoint_utils.load_checkpoint(filename, to_cpu=to_cpu)
-        checkpoint_utils.load_matching_state(self, checkpoint["model_state"], str(filename), logger)
-        if optimizer is not None:
-            checkpoint_utils.load_optimizer_state(optimizer, checkpoint, str(filename), logger)
-        return int(checkpoint.get("it", 0)), int(checkpoint.get("epoch", 0))
+        return checkpoint_utils.restore_training(self, optimizer, checkpoint, str(filename), logger)

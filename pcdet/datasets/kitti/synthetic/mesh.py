@@ -117,7 +117,8 @@ def quad(
 
 
 _BOX_CORNERS = np.array([[x, y, z] for z in (-0.5, 0.5) for y in (-0.5, 0.5) for x in (-0.5, 0.5)])
-_BOX_FACES = np.array(
+# Triangles of a box whose corners are listed axis by axis, whichever axis comes first.
+BOX_FACES = np.array(
     [
         [0, 1, 3],
         [0, 3, 2],
@@ -138,7 +139,7 @@ _BOX_FACES = np.array(
 def box(size: Sequence[float], centre: Sequence[float], surface: Surface) -> Mesh:
     """A box of `size` (x, y, z) about `centre`."""
     corners = _BOX_CORNERS * np.asarray(size, dtype=np.float64) + np.asarray(centre)
-    return from_triangles(corners[_BOX_FACES], surface)
+    return from_triangles(corners[BOX_FACES], surface)
 
 
 _X, _Y = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])

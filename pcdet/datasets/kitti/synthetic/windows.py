@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pcdet.datasets.kitti.synthetic.mesh import BOX_FACES
 from pcdet.datasets.kitti.synthetic.sensor import APEX, ELEVATIONS, FIRINGS, RINGS
 
 _EDGES = ((0, 1), (1, 2), (2, 0))
@@ -95,22 +96,6 @@ def camera_windows(
 
 
 _CUBE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=np.float64)
-_CUBE_FACES = np.array(
-    [
-        [0, 1, 3],
-        [0, 3, 2],
-        [4, 5, 7],
-        [4, 7, 6],
-        [0, 1, 5],
-        [0, 5, 4],
-        [2, 3, 7],
-        [2, 7, 6],
-        [0, 2, 6],
-        [0, 6, 4],
-        [1, 3, 7],
-        [1, 7, 5],
-    ]
-)
 
 
 def volume_hulls(volumes: np.ndarray) -> np.ndarray:
@@ -129,7 +114,7 @@ def volume_hulls(volumes: np.ndarray) -> np.ndarray:
         ],
         axis=-1,
     )
-    return (corners + volumes[:, None, 1:4])[:, _CUBE_FACES]
+    return (corners + volumes[:, None, 1:4])[:, BOX_FACES]
 
 
 def enclosing(windows: np.ndarray, count: int, wrap: bool) -> np.ndarray:
