@@ -7,17 +7,23 @@ import datetime
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 
 from pcdet.config import cfg, cfg_from_list, cfg_from_yaml_file, log_config_to_file
 from pcdet.utils import common_utils
 from pcdet.utils.errors import ConfigError, PcdetError, lookup
+from run_lock import training_lock
+from run_record import FINISHED, STOPPED, RunRecord
+from train_utils.train_utils import list_checkpoints
 
+T = TypeVar("T")
 LAUNCHERS = {
     "pytorch": common_utils.init_dist_pytorch,
     "slurm": common_utils.init_dist_slurm,
@@ -48,6 +54,26 @@ class Run:
     rank: int
     logger: logging.Logger
 
+    def from_rank0(self, work: Callable[[], T]) -> T:
+        """Let rank 0 do something, and give its result to all ranks.
+
+        All ranks must call this at the same point. A mistake of the user that rank 0 meets ends
+        all of them, and rank 0 alone tells of it.
+        """
+        if not self.distributed:
+            return work()
+        answer: list[Any] = [None, None]
+        if self.rank == 0:
+            try:
+                answer[0] = work()
+            except PcdetError as error:
+                answer[1] = error
+        dist.broadcast_object_list(answer, src=0)
+        result, error = answer
+        if error is not None:
+            raise error if self.rank == 0 else SystemExit(1)
+        return result
+
     def start_log(self, folder: Path, name: str) -> None:
         """Log to `folder`/log_<name>_<time>.txt too, beginning with the options and settings."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,6 +85,39 @@ class Run:
         for key, value in vars(self.args).items():
             self.logger.info("%-20s %s", key, value)
         log_config_to_file(cfg, logger=self.logger)
+
+
+@contextmanager
+def training_session(run: Run) -> Iterator[RunRecord]:
+    """Hold the lock of the run's folder, and keep its record, on rank 0; see run_lock, run_record.
+
+    Yields:
+        The record, for facts that are known later.
+
+    Raises:
+        ConfigError: another training holds the folder.
+    """
+    with ExitStack() as stack:
+        lock = training_lock(run.output_dir, run.logger)
+        run.from_rank0(lambda: stack.enter_context(lock))
+        record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0)
+        record.start(cfg, processes=dist.get_world_size() if run.distributed else 1)
+        outcome = FINISHED
+        try:
+            yield record
+        except BaseException as error:
+            outcome = _outcome(error)
+            raise
+        finally:
+            checkpoints = list_checkpoints(run.output_dir / "ckpt")
+            record.end(outcome, checkpoints[-1][1] if checkpoints else None)
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        return STOPPED
+    message = _own_words(error) if isinstance(error, PcdetError) else str(error)
+    return f"failed: {type(error).__name__}: {message}"
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,8 @@ from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.models import build_network, model_fn_decorator
 from pcdet.utils import common_utils
 from pcdet.utils.errors import ConfigError
-from run_utils import Run, add_common_arguments, run_command, start
+from run_record import RunRecord
+from run_utils import Run, add_common_arguments, run_command, start, training_session
 from train_utils.optimization import build_optimizer, build_scheduler
 from train_utils.train_utils import resume_from_newest, train_model
 
@@ -97,6 +98,13 @@ def load_state(
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     run = start(args)
+    with training_session(run) as record:
+        train(run, record)
+
+
+def train(run: Run, record: RunRecord) -> None:
+    """Build everything, go on from the newest checkpoint if there is one, train."""
+    args = run.args
     ckpt_dir = run.output_dir / "ckpt"
     ckpt_dir.mkdir(parents=True, exist_ok=True)
     run.start_log(run.output_dir, "train")
@@ -116,6 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     model = build_model(run, train_set, seed)
     optimizer = build_optimizer(model, cfg.MODEL.TRAIN.OPTIMIZATION)
     start_iter, start_epoch = load_state(run, model, optimizer, ckpt_dir)
+    record.note(seed=seed, finished_epochs=start_epoch, finished_iterations=start_iter)
     model.train()
     if run.distributed:
         device_ids = [run.device.index] if run.device.type == "cuda" else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import shutil
 import zipfile
 from pathlib import Path
@@ -19,6 +21,7 @@ from models.model_fixture import narrow_config
 from pcdet.config import cfg
 from pcdet.datasets.kitti.kitti_dataset import create_kitti_infos
 from pcdet.utils.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
+from run_lock import training_lock
 from run_utils import run_command
 from tiny_kitti import make_tiny_kitti
 
@@ -84,6 +87,25 @@ def test_a_run_leaves_checkpoints_log_and_curves(trained):
     expected |= {"time/seconds_per_iteration", "time/data_wait_share"}
     assert expected <= set(events.Tags()["scalars"])
     assert [e.step for e in events.Scalars("train/loss")] == [1, 2, 3, 4]
+
+
+def test_a_run_leaves_its_record(trained):
+    record = json.loads((trained / "run.json").read_text())
+    (start,) = record["starts"]
+    assert start["outcome"] == "finished" and start["seed"] == 666
+    assert start["config"]["MODEL"]["NAME"] == "SECONDNet"
+    final = (trained / "ckpt" / "checkpoint_epoch_2.pth").read_bytes()
+    assert record["final_checkpoint"]["sha256"] == hashlib.sha256(final).hexdigest()
+
+
+def test_a_second_training_in_the_same_folder_is_refused(workplace, tmp_path, monkeypatch):
+    monkeypatch.setattr("run_lock._PATIENCE", 0.1)
+    with (
+        training_lock(tmp_path / "small" / "default", logging.getLogger("pcdet")),
+        pytest.raises(ConfigError, match="another training is going on in this folder"),
+    ):
+        train.main(train_arguments(workplace, tmp_path, "--epochs", "1"))
+    assert not (tmp_path / "small" / "default" / "ckpt").exists()
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(workplace, trained, tmp_path, caplog):
@@ -203,6 +225,8 @@ def test_an_interrupt_keeps_the_last_checkpoint(workplace, tmp_path, monkeypatch
     assert stop.value.code == 130
     run = tmp_path / "small" / "default"
     assert [path.name for path in (run / "ckpt").iterdir()] == ["checkpoint_epoch_1.pth"]
+    (start,) = json.loads((run / "run.json").read_text())["starts"]
+    assert start["outcome"] == "stopped" and start["ended"]
     (log,) = run.glob("log_train_*.txt")
     assert "the same command goes on from the last checkpoint" in log.read_text()
 
