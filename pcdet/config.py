@@ -11,8 +11,12 @@ import yaml
 from easydict import EasyDict
 
 from pcdet.utils.errors import ConfigError, check_keys
+from pcdet.utils.io_utils import read_file
 
 _TOP_LEVEL_KEYS = ("CLASS_NAMES", "DATA_CONFIG", "MODEL")
+_MAX_YAML_SIZE = 1 << 18  # bytes; the largest of tools/cfgs has 7,000
+_MAX_YAML_NODES = 50_000
+_DICT_ATTRIBUTES = frozenset(dir(EasyDict))
 
 
 def _root_dir() -> Path:
@@ -32,14 +36,17 @@ def cfg_from_yaml_file(cfg_file: str | Path, config: EasyDict) -> EasyDict:
     Keys of the file replace those of `config`; what it does not mention stays.
 
     Raises:
-        ConfigError: the file cannot be read, is not yaml, or has an unknown top-level key.
+        ConfigError: the file cannot be read, is not yaml, has an unknown top-level key, or a key
+            that is given twice.
     """
     path = Path(cfg_file)
+    text = read_file(path, error=ConfigError, max_size=_MAX_YAML_SIZE)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = _load_yaml(text.decode("utf-8"))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    # PyYAML raises a ValueError for a date that does not exist, and follows nesting recursively.
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid yaml: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected keys and values, got {type(content).__name__}")
@@ -50,6 +57,67 @@ def cfg_from_yaml_file(cfg_file: str | Path, config: EasyDict) -> EasyDict:
     config.update(EasyDict(content))
     config.TAG = path.stem
     return config
+
+
+def _load_yaml(text: str) -> Any:
+    """Plain data of a yaml text; what PyYAML would take for any text is checked before.
+
+    Raises:
+        yaml.YAMLError: it is no yaml, or names a Python object.
+        ConfigError: a key is given twice or cannot be one, or aliases make it endless.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        _count_nodes(root, {})
+        return loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _count_nodes(node: yaml.Node, counts: dict[int, int]) -> int:
+    """How many nodes there are at and below a node, each alias counted as what it stands for.
+
+    Raises:
+        ConfigError: more than any configuration has, or a key that cannot be one.
+    """
+    if id(node) in counts:
+        if not counts[id(node)]:
+            raise ConfigError(f"{_place(node)}: an alias that contains itself")
+        return counts[id(node)]
+    counts[id(node)] = 0
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        _check_yaml_keys(node)
+        children = [part for pair in node.value for part in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
+    counts[id(node)] = 1 + sum(_count_nodes(child, counts) for child in children)
+    if counts[id(node)] > _MAX_YAML_NODES:
+        raise ConfigError(f"{_place(node)}: more than {_MAX_YAML_NODES} values, through aliases")
+    return counts[id(node)]
+
+
+def _check_yaml_keys(node: yaml.MappingNode) -> None:
+    """Raise a ConfigError for a key that is no name, or is given twice in one section."""
+    seen: set[str] = set()
+    for key, _ in node.value:
+        name = key.value
+        # An EasyDict has its keys as attributes: a key `items` would hide its method.
+        if not isinstance(name, str) or not name.isprintable() or name in _DICT_ATTRIBUTES:
+            raise ConfigError(f"{_place(key)}: {str(name)[:80]!r} cannot be a key")
+        if key.tag == "tag:yaml.org,2002:str":
+            if name in seen:
+                raise ConfigError(f"{_place(key)}: the key {name!r} is given a second time")
+            seen.add(name)
+        elif key.tag != "tag:yaml.org,2002:merge":
+            raise ConfigError(f"{_place(key)}: the key {name!r} is no text; put it in quotes")
+
+
+def _place(node: yaml.Node) -> str:
+    return f"line {node.start_mark.line + 1}"
 
 
 def cfg_from_list(cfg_list: list[str], config: EasyDict) -> None:
@@ -84,8 +152,8 @@ def _convert(text: str, old: Any, key: str) -> Any:
     """`text` as a value of the type of `old`."""
     try:
         value = literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        value = text  # literal_eval raises the last three for text such as "((((..."
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(old, list) and not isinstance(value, (list, tuple)):

@@ -22,7 +22,7 @@ from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.models import build_network, example_convert_to_torch
 from pcdet.utils import common_utils
 from pcdet.utils.errors import DataError
-from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.io_utils import atomic_write, read_points
 from pcdet.utils.visualize_utils import DrawnBoxes, draw_bev
 from run_utils import checked_device, run_command
 
@@ -43,13 +43,7 @@ class ScanFolder(DatasetTemplate):
 
     def __getitem__(self, index: int) -> dict:
         path, features = self.files[index], cfg.DATA_CONFIG.NUM_POINT_FEATURES.total
-        values = np.fromfile(path, dtype=np.float32)
-        if path.stat().st_size != 4 * values.size or values.size % features:
-            raise DataError(
-                f"{path}: expected float32 rows of {features} numbers, got "
-                f"{path.stat().st_size} bytes"
-            )
-        frame = {"sample_idx": path.stem, "points": values.reshape(-1, features), "calib": None}
+        frame = {"sample_idx": path.stem, "points": read_points(path, features), "calib": None}
         return self.prepare_data(frame, has_label=False)
 
 

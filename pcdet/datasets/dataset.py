@@ -62,6 +62,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         self.logger = logging.getLogger(__name__)
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._data_dir = Path()
+        self._finite_points = common_utils.FinitePoints()
         self.voxel_generator: VoxelGenerator | None = None
         self.augmentor: DataAugmentor | None = None
         self.part_target_generator: PartTargetGenerator | None = None
@@ -268,15 +269,11 @@ class DatasetTemplate(torch.utils.data.Dataset):
                 f"sample {input_dict['sample_idx']}: expected points of shape (N, "
                 f"{self._num_features_total}), NUM_POINT_FEATURES.total, got {points.shape}"
             )
-        finite = np.isfinite(points)
-        if not finite.all():
-            rows = finite.all(axis=1)
-            self.logger.warning(
-                "sample %s: dropped %d of %d points that hold NaN or infinity",
-                *(input_dict["sample_idx"], len(points) - rows.sum(), len(points)),
-            )
-            points = points.compress(rows, axis=0)
-        return points
+        return self.finite_points(points, input_dict["sample_idx"])
+
+    def finite_points(self, points: np.ndarray, sample_idx: str) -> np.ndarray:
+        """Those of (N, C) points that hold neither NaN nor infinity, see `FinitePoints`."""
+        return self._finite_points(points, f"sample {sample_idx}", self.logger)
 
     @staticmethod
     def _checked_ground_truth(input_dict: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pcdet.utils.errors import DataError
+from pcdet.utils.io_utils import read_number, read_text
 
 # Name in the file, name in the dict, shape.
 _MATRICES = (
@@ -19,6 +20,8 @@ _MATRICES = (
     ("R0_rect", "R0", (3, 3)),
     ("Tr_velo_to_cam", "Tr_velo2cam", (3, 4)),
 )
+# A rotation keeps volumes; rounded, or with an odd scale, it still does so nearly.
+_LEAST_VOLUME = 1e-3
 
 
 def get_calib_from_file(calib_file: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -35,12 +38,8 @@ def get_calib_from_file(calib_file: str | os.PathLike) -> dict[str, np.ndarray]:
         DataError: the file or one of the matrices is missing, or has the wrong numbers.
     """
     path = Path(calib_file)
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise DataError(f"{path}: calibration cannot be read: {error.strerror}") from error
     rows = {}
-    for line in text.splitlines():
+    for line in read_text(path, "calibration").splitlines():
         name, colon, values = line.partition(":")
         if colon:
             rows[name.strip()] = values.split()
@@ -53,14 +52,21 @@ def _matrix(path: Path, name: str, values: list[str] | None, shape: tuple) -> np
     if values is None:
         raise DataError(f"{path}: {name} is missing: {expected}")
     try:
-        matrix = np.array([float(value) for value in values], dtype=np.float32)
+        matrix = np.array([read_number(value) for value in values], dtype=np.float32)
     except ValueError as error:
         raise DataError(f"{path}: {name}: {expected}: {error}") from error
     if matrix.size != shape[0] * shape[1]:
         raise DataError(f"{path}: {name}: {expected}, got {matrix.size}")
-    if not np.isfinite(matrix).all():
-        raise DataError(f"{path}: {name}: {expected}, got one that is not finite")
     return matrix.reshape(shape)
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Inverse of a (4, 4) motion of space, or a ValueError if it is none."""
+    with np.errstate(all="ignore"):
+        volume = np.linalg.det(matrix[:3, :3].astype(np.float64))
+    if not _LEAST_VOLUME < abs(volume) < 1 / _LEAST_VOLUME:
+        raise ValueError(f"expected rotations, whose determinant is 1, got {volume:.3g}")
+    return np.linalg.inv(matrix)
 
 
 class Calibration:
@@ -75,7 +81,11 @@ class Calibration:
     """
 
     def __init__(self, calib_file: str | os.PathLike | Mapping[str, np.ndarray]) -> None:
-        """Take the matrices from a file, or from a dict with P2, R0 and Tr_velo2cam."""
+        """Take the matrices from a file, or from a dict with P2, R0 and Tr_velo2cam.
+
+        Raises:
+            DataError: see `get_calib_from_file`; or the way to the camera has no way back.
+        """
         matrices = calib_file
         if not isinstance(calib_file, Mapping):
             matrices = get_calib_from_file(calib_file)
@@ -86,7 +96,11 @@ class Calibration:
         self.lidar_to_rect_matrix = self.V2C.T @ self.R0.T  # (4, 3), for rows of points
         r0, v2c = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)
         r0[:3, :3], v2c[:3] = self.R0, self.V2C
-        self._rect_to_lidar_matrix = np.linalg.inv((r0 @ v2c).T)  # (4, 4)
+        try:
+            self._rect_to_lidar_matrix = _inverse(r0 @ v2c).T  # (4, 4)
+        except ValueError as error:
+            where = "calibration" if isinstance(calib_file, Mapping) else calib_file
+            raise DataError(f"{where}: R0_rect and Tr_velo_to_cam: {error}") from error
 
     @classmethod
     def from_info(cls, calib_info: Mapping[str, np.ndarray]) -> Calibration:

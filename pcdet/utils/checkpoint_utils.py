@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def load_checkpoint(filename: str | os.PathLike, to_cpu: bool = True) -> dict[st
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint")
     try:
+        check_archive(path)
         checkpoint = torch.load(path, map_location="cpu" if to_cpu else None, weights_only=True)
     except Exception as error:  # a damaged archive may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -52,6 +54,25 @@ def load_checkpoint(filename: str | os.PathLike, to_cpu: bool = True) -> dict[st
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model_state"), dict):
         raise CheckpointError(f"{path}: expected a checkpoint with the entry 'model_state'")
     return checkpoint
+
+
+def check_archive(path: Path) -> None:
+    """Raise a ValueError if a zip archive holds anything but intact files as torch stores them.
+
+    torch trusts an archive: it does not compare checksums, and unpacks compressed entries to
+    whatever size they claim. Files that are no zip archives, as of old versions of torch, pass.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("its entries are compressed, which torch does not do")
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise ValueError("its entries claim to be larger than the file")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"the checksum of its entry {damaged} is wrong")
 
 
 def load_matching_state(
@@ -74,6 +95,8 @@ def load_matching_state(
         expected = own[name].shape
         if not isinstance(value, torch.Tensor):
             problems.append(f"{name}: expected a tensor, got {type(value).__name__}")
+        elif value.layout != torch.strided or value.is_complex() or value.is_meta:
+            problems.append(f"{name}: expected a dense tensor of real numbers")
         elif value.shape == expected:
             fitting[name] = value
         elif (adapted := adapt_sparse_weight(value, expected)) is not None:

@@ -65,6 +65,37 @@ def keep_freed_memory() -> None:
         mallopt(trim_threshold, 2**31 - 1)
 
 
+class FinitePoints:
+    """Drops points that hold NaN or infinity.
+
+    How many were dropped goes to the log, once for each file in each process: a training meets the
+    same frame in every epoch.
+    """
+
+    def __init__(self) -> None:
+        self._reported: set[str] = set()
+
+    def __call__(self, points: np.ndarray, name: str, logger: logging.Logger) -> np.ndarray:
+        """Those of (N, C) points that are finite.
+
+        Args:
+            points: of a sample or an object.
+            name: what they belong to, for the log.
+            logger: where the count goes.
+        """
+        finite = np.isfinite(points)
+        if finite.all():
+            return points
+        rows = finite.all(axis=1)
+        if name not in self._reported:
+            self._reported.add(name)
+            logger.warning(
+                "%s: dropped %d of %d points that hold NaN or infinity",
+                *(name, len(points) - rows.sum(), len(points)),
+            )
+        return points.compress(rows, axis=0)
+
+
 def keep_arrays_by_name(names: np.ndarray, used_names: Sequence[str]) -> np.ndarray:
     """Indices (K,) int64 of the names (N,) that are in `used_names`."""
     return np.flatnonzero(np.isin(names, used_names)) if len(names) else np.zeros(0, np.int64)

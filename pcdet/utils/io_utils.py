@@ -1,32 +1,28 @@
-"""Files: atomic writes, and pickles that can hold nothing but plain data and arrays."""
+"""Files: atomic writes, and readers that no file can keep busy, or crash, or make run code."""
 
 from __future__ import annotations
 
-import io
+import math
 import os
 import pickle
+import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pcdet.utils.errors import DataError
+import numpy as np
 
-# What NumPy's own reduce functions name in a pickle, under NumPy 1 and NumPy 2.
-_NUMPY_GLOBALS = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    *(
-        (module, name)
-        for core in ("numpy.core", "numpy._core")
-        for module, name in (
-            (f"{core}.multiarray", "_reconstruct"),
-            (f"{core}.multiarray", "scalar"),
-            (f"{core}.numeric", "_frombuffer"),
-        )
-    ),
-}
+from pcdet.utils import plain_pickle
+from pcdet.utils.errors import DataError, PcdetError
+
+# The largest calibration, label, split or yaml file that is read, bytes; KITTI's have thousands.
+MAX_TEXT_SIZE = 1 << 24
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# Metres, pixels or radians: what is larger is damage, and would overflow once it is squared.
+LARGEST_NUMBER = 1e9
 
 
 @contextmanager
@@ -65,29 +61,106 @@ def save_pickle(obj: Any, path: str | os.PathLike) -> None:
         pickle.dump(obj, file, protocol=pickle.HIGHEST_PROTOCOL)
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Builds containers, numbers, strings and NumPy arrays, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _NUMPY_GLOBALS:
-            raise pickle.UnpicklingError(f"it holds a {module}.{name}, which is not plain data")
-        return super().find_class(module, name)
-
-
 def load_pickle(path: str | os.PathLike) -> Any:
     """Read a pickle of plain data and NumPy arrays; nothing in the file can run code.
 
     Raises:
-        DataError: the file is missing, damaged, or names any other class.
+        DataError: the file is missing, damaged, or holds anything else.
     """
-    path = Path(path)
+    data = read_file(path)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        return _PlainUnpickler(io.BytesIO(data)).load()
+        return plain_pickle.loads(data)
     except Exception as error:  # a damaged pickle may raise anything
         raise DataError(
             f"{path}: not a pickle of plain data and NumPy arrays: {error or type(error).__name__}"
         ) from error
+
+
+def regular_file_size(
+    path: str | os.PathLike, what: str = "", error: type[PcdetError] = DataError
+) -> int:
+    """Size in bytes of a file that is one: opening a pipe or a device may never end.
+
+    Args:
+        path: the file.
+        what: what it holds, for the message, such as "points".
+        error: raised with a message that names the file.
+    """
+    subject = f"{what} " if what else ""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError) as reason:  # ValueError: a name that cannot be one
+        told = getattr(reason, "strerror", None) or reason
+        raise error(f"{path}: {subject}cannot be read: {told}") from reason
+    if not stat.S_ISREG(status.st_mode):
+        raise error(f"{path}: {subject}cannot be read: not a regular file")
+    return status.st_size
+
+
+def read_file(
+    path: str | os.PathLike,
+    what: str = "",
+    error: type[PcdetError] = DataError,
+    max_size: int | None = None,
+) -> bytes:
+    """Content of a file; see `regular_file_size` for the arguments.
+
+    Args:
+        path: the file.
+        what: what it holds.
+        error: raised if it cannot be read, or is larger than `max_size` bytes.
+        max_size: None for no limit.
+    """
+    size = regular_file_size(path, what, error)
+    if max_size is not None and size > max_size:
+        raise error(f"{path}: expected at most {max_size} bytes of text, got {size}")
+    try:
+        return Path(path).read_bytes()
+    except OSError as reason:
+        raise error(f"{path}: cannot be read: {reason.strerror}") from reason
+
+
+def read_text(path: str | os.PathLike, what: str) -> str:
+    """Text of a small file; bytes that are no UTF-8 become replacement characters.
+
+    Raises:
+        DataError: it cannot be read or is far too large.
+    """
+    return read_file(path, what, max_size=MAX_TEXT_SIZE).decode("utf-8-sig", errors="replace")
+
+
+def read_number(word: str) -> float:
+    """A number in decimal notation, at most LARGEST_NUMBER.
+
+    Raises:
+        ValueError: it is anything else, also what `float` would take, such as "nan" or "1_0".
+    """
+    value = float(word) if _NUMBER.fullmatch(word) else math.nan
+    if not abs(value) <= LARGEST_NUMBER:
+        raise ValueError(f"expected a number, got {word[:40]!r}")
+    return value
+
+
+def read_points(path: str | os.PathLike, num_features: int) -> np.ndarray:
+    """Points from a file of float32 rows.
+
+    Returns:
+        (N, num_features) float32; what is not finite is still in it.
+
+    Raises:
+        DataError: the file cannot be read or does not hold whole rows.
+    """
+    size = regular_file_size(path, "points")
+    row = 4 * num_features
+    if size % row:
+        raise DataError(
+            f"{path}: expected a multiple of {row} bytes ({num_features} float32 for each point), "
+            f"got {size}: the file is truncated"
+        )
+    try:
+        values = np.fromfile(path, dtype=np.float32, count=size // 4)
+    except OSError as error:
+        raise DataError(f"{path}: points cannot be read: {error.strerror}") from error
+    if values.size != size // 4:
+        raise DataError(f"{path}: the file was cut while it was read")
+    return values.reshape(-1, num_features)

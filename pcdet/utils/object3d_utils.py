@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pcdet.utils.errors import DataError
+from pcdet.utils.io_utils import read_number, read_text
 
 FIELDS = [
     "type",
@@ -118,12 +118,9 @@ class Object3d:
 def _number(field: str, word: str) -> float:
     """Read a finite number; the error names its field."""
     try:
-        value = float(word)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{field}: expected a number, got {word!r}")
-    return value
+        return read_number(word)
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from error
 
 
 def get_objects_from_label(label_file: str | os.PathLike) -> list[Object3d]:
@@ -133,12 +130,8 @@ def get_objects_from_label(label_file: str | os.PathLike) -> list[Object3d]:
         DataError: naming the file, the line and the field.
     """
     path = Path(label_file)
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise DataError(f"{path}: label cannot be read: {error.strerror}") from error
     objects = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "label").splitlines(), start=1):
         if not line.strip():
             continue
         try:

@@ -81,7 +81,7 @@ def test_file_dict_info_and_pickle_agree(tmp_path):
         ({"P2": None}, "P2 is missing: expected a line 'P2: ' with 12 numbers"),
         ({"R0_rect": "R0_rect: 1 0 0"}, "R0_rect: expected .* 9 numbers, got 3"),
         ({"Tr_velo_to_cam": LINES["Tr_velo_to_cam"] + "x"}, "Tr_velo_to_cam: expected .*'0.1x'"),
-        ({"P2": LINES["P2"].replace("100", "nan")}, "P2: .* not finite"),
+        ({"P2": LINES["P2"].replace("100", "nan")}, "P2: .* expected a number, got .nan."),
     ],
 )
 def test_broken_file_is_named(tmp_path, changed, message):

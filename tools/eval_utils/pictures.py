@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from skimage import io
 
 from pcdet.utils.calibration import Calibration
 from pcdet.utils.io_utils import atomic_write
@@ -55,7 +54,7 @@ def draw_frames(
         title = f"{name}: green is ground truth"
         points = dataset.get_lidar(name)
         yield f"{name}_bev", draw_bev(points, drawn, dataset.class_names, limit_range, title)
-        image = io.imread(dataset.root_split_path / "image_2" / f"{name}.png")
+        image = dataset.get_image(name)
         calib = Calibration.from_info(info["calib"])
         yield f"{name}_image", draw_on_image(image, calib, drawn, dataset.class_names, title)
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pcdet.datasets.data_augmentation.collision import select_free_boxes
+from pcdet.datasets.file_checks import check_array
 from pcdet.datasets.sections import read_named_numbers, read_section
 from pcdet.utils.box_utils import BOX, CENTER, Y, Z
+from pcdet.utils.common_utils import FinitePoints
 from pcdet.utils.errors import ConfigError, DataError
-from pcdet.utils.io_utils import load_pickle
+from pcdet.utils.io_utils import LARGEST_NUMBER, load_pickle, read_points, regular_file_size
 
 if TYPE_CHECKING:
     from pcdet.utils.calibration import Calibration
@@ -104,6 +106,7 @@ class DataBaseSampler:
             self.logger.info("Database %s: %d objects to sample from", name, len(objects))
         # Opened by the process that uses it: a mapped file would be copied into every worker.
         self._mapped: dict[int, np.ndarray | None] = {}
+        self._finite_points = FinitePoints()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_mapped": {}}
@@ -188,9 +191,10 @@ class DataBaseSampler:
         packed = self._mapped[database]
         if packed is not None:
             first = objects.first_rows[k]
-            return packed[first : first + count]
-        path = Path(root_path) / info["path"]
-        return _read_points(path, count, num_point_features)
+            points = packed[first : first + count]
+        else:
+            points = _read_object(Path(root_path) / info["path"], count, num_point_features)
+        return self._finite_points(points, f"object {info['path']}", self.logger)
 
 
 def _object_filter(prepare: Mapping[str, Any]) -> Any:
@@ -220,16 +224,35 @@ def _read_infos(path: Path) -> list[dict[str, Any]]:
         )
     database = load_pickle(path)
     try:
-        infos = [info for objects in database.values() for info in objects]
-        for info in infos:
-            for key in _INFO_KEYS:
-                info[key]
-    except (AttributeError, TypeError, KeyError) as error:
+        if not isinstance(database, dict):
+            raise ValueError(f"it is a {type(database).__name__}")
+        for name, objects in database.items():
+            if not isinstance(objects, list):
+                raise ValueError(f"{name!r} is a {type(objects).__name__}")
+            for info in objects:
+                _check_object(info)
+    except ValueError as error:
         raise DataError(
             f"{path}: expected a dict of lists of object infos, each with {list(_INFO_KEYS)}; "
-            f"failed at {error!r}"
+            f"got one that does not fit: {error}"
         ) from error
-    return infos
+    return [info for objects in database.values() for info in objects]
+
+
+def _check_object(info: Any) -> None:
+    """Raise a ValueError that says what of an object's info is missing or does not fit."""
+    for key in _INFO_KEYS:
+        if not isinstance(info, dict) or key not in info:
+            raise ValueError(f"no {key!r}")
+    for key in ("name", "path"):
+        if not isinstance(info[key], str) or not info[key].isprintable():
+            raise ValueError(f"{key!r} is no text")
+    for key in ("num_points_in_gt", "difficulty"):
+        if not isinstance(info[key], (int, np.integer)) or abs(int(info[key])) > LARGEST_NUMBER:
+            raise ValueError(f"{key!r} is no number of objects or points")
+    if info["num_points_in_gt"] < 0:
+        raise ValueError("'num_points_in_gt' is negative")
+    check_array(info["box3d_lidar"], "box3d_lidar", (7,))
 
 
 def _gather(entries: Sequence[tuple[dict[str, Any], int, int]]) -> _Objects:
@@ -245,26 +268,23 @@ def _map_points(db_info_path: Path, num_rows: int, num_features: int) -> np.ndar
         return None
     expected = f"expected float32 of shape ({num_rows}, {num_features}) for {db_info_path.name}"
     remedy = "make the database again, or delete this file"
+    regular_file_size(path, "points of the database")
     try:
-        points = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: {expected}: {error}; {remedy}") from error
+        points = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # a damaged header may raise anything
+        reason = error or type(error).__name__
+        raise DataError(f"{path}: {expected}: {reason}; {remedy}") from error
     if points.shape != (num_rows, num_features) or points.dtype != np.float32:
         raise DataError(f"{path}: {expected}, got {points.dtype} {points.shape}; {remedy}")
     return points
 
 
-def _read_points(path: Path, count: int, num_features: int) -> np.ndarray:
+def _read_object(path: Path, count: int, num_features: int) -> np.ndarray:
     """The points of an object from its own file."""
-    try:
-        values = np.fromfile(path, dtype=np.float32)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    if values.size != count * num_features:
-        raise DataError(
-            f"{path}: expected {count} points of {num_features} float32, got {values.size} values"
-        )
-    return values.reshape(count, num_features)
+    points = read_points(path, num_features)
+    if len(points) != count:
+        raise DataError(f"{path}: expected {count} points, got {len(points)}")
+    return points
 
 
 def _height_above_plane(boxes: np.ndarray, plane: np.ndarray, calib: Calibration) -> np.ndarray:

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numba
 import numpy as np
+from PIL import Image
 
 from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import DataError
+from pcdet.utils.io_utils import regular_file_size
 
+_MOST_PIXELS = 1 << 26
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Signature; length, type, width, height, five more bytes and the CRC of the chunk IHDR.
 _PNG_HEADER = struct.Struct(">8sI4sII5sI")
@@ -25,9 +28,11 @@ def read_png_shape(path: str | os.PathLike) -> np.ndarray:
         (2,) int32.
 
     Raises:
-        DataError: the file cannot be read, is no PNG, or its header or end is damaged.
+        DataError: the file cannot be read, is no PNG, its header or end is damaged, or it claims
+            to be larger than a camera's image can be.
     """
     path = Path(path)
+    regular_file_size(path, "image")
     try:
         with path.open("rb") as file:
             header = file.read(_PNG_HEADER.size)
@@ -45,7 +50,25 @@ def read_png_shape(path: str | os.PathLike) -> np.ndarray:
         raise DataError(f"{path}: damaged PNG: its header (chunk IHDR) is wrong")
     if b"IEND" not in tail:
         raise DataError(f"{path}: truncated PNG: its last chunk (IEND) is missing")
+    if width * height > _MOST_PIXELS:
+        raise DataError(
+            f"{path}: expected an image of at most {_MOST_PIXELS} pixels, got {width} x {height}"
+        )
     return np.array([height, width], dtype=np.int32)
+
+
+def read_png(path: str | os.PathLike) -> np.ndarray:
+    """(height, width, 3) uint8 pixels of a PNG.
+
+    Raises:
+        DataError: see `read_png_shape`; or its pixels are damaged.
+    """
+    read_png_shape(path)
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # a damaged image may raise anything
+        raise DataError(f"{path}: damaged PNG: {error or type(error).__name__}") from error
 
 
 def rect_points_in_view(

@@ -13,6 +13,7 @@ import numpy as np
 
 from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import DataError
+from pcdet.utils.io_utils import read_number, read_text
 
 # Where ground is looked for, in the LiDAR frame (metres); the sensor is about 1.7 m above it.
 _X_RANGE = (3.0, 60.0)
@@ -26,6 +27,8 @@ _INLIER_DISTANCE = 0.1
 _NUM_REFINEMENTS = 3
 # cos(14 degrees): steeper planes are walls or chance, not road.
 _LEAST_UPRIGHT = 0.97
+# cos(60 degrees): a plane in a file that is steeper is no road at all.
+_LEAST_UPRIGHT_IN_FILE = 0.5
 _LEAST_POINTS = 20
 # KITTI's camera is 1.65 m above the road.
 _FLAT_GROUND = np.array([0.0, -1.0, 0.0, 1.65])
@@ -42,17 +45,23 @@ def read_road_plane(plane_file: str | os.PathLike) -> np.ndarray:
     """
     path = Path(plane_file)
     expected = "expected 4 numbers on line 4"
+    lines = read_text(path, "road plane").splitlines()
     try:
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-        plane = np.array([float(word) for word in lines[3].split()])
-    except OSError as error:
-        raise DataError(f"{path}: road plane cannot be read: {error.strerror}") from error
+        plane = np.array([read_number(word) for word in lines[3].split()])
     except (IndexError, ValueError) as error:
         raise DataError(f"{path}: {expected}: {error}") from error
+    if plane.shape != (4,) or not is_road(plane):
+        raise DataError(
+            f"{path}: {expected} whose second, b, is the largest of the normal, as the road is "
+            f"below the camera; got {lines[3][:80]!r}"
+        )
     norm = np.linalg.norm(plane[:3])
-    if plane.shape != (4,) or not np.isfinite(plane).all() or norm == 0:
-        raise DataError(f"{path}: {expected}, got {lines[3]!r}")
     return plane / (-norm if plane[1] > 0 else norm)
+
+
+def is_road(plane: np.ndarray) -> bool:
+    """Whether a plane (4,) from a file can be a road: heights above it must make sense."""
+    return bool(abs(plane[1]) > _LEAST_UPRIGHT_IN_FILE * np.linalg.norm(plane[:3]))
 
 
 def estimate_road_plane(

@@ -67,6 +67,10 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
         if self.sample_id_list is None:
             raise splits.missing_split(splits.split_path(self.root_path, self.split))
 
+    def get_lidar(self, idx: str) -> np.ndarray:
+        """(N, 4) points of a frame, see `KittiFiles.get_lidar`, those dropped that hold NaN."""
+        return self.finite_points(super().get_lidar(idx), idx)
+
     def get_infos(
         self,
         num_workers: int = 4,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pcdet.datasets.kitti.camera_view import read_png_shape, rect_points_in_view
+from pcdet.datasets.kitti.camera_view import read_png, read_png_shape, rect_points_in_view
 from pcdet.datasets.kitti.ground_plane import estimate_road_plane, read_road_plane
 from pcdet.utils.calibration import Calibration
-from pcdet.utils.errors import DataError
+from pcdet.utils.io_utils import read_points
 from pcdet.utils.object3d_utils import Object3d, get_objects_from_label
 
 NUM_POINT_FEATURES = 4
@@ -28,23 +28,15 @@ class KittiFiles:
 
     def get_lidar(self, idx: str) -> np.ndarray:
         """(N, 4) float32 points of a frame: x, y, z in metres, LiDAR frame, and intensity."""
-        path = self.root_split_path / "velodyne" / f"{idx}.bin"
-        try:
-            points = np.fromfile(path, dtype=np.float32)
-            size = path.stat().st_size
-        except OSError as error:
-            raise DataError(f"{path}: points cannot be read: {error.strerror}") from error
-        point_size = NUM_POINT_FEATURES * points.itemsize
-        if size % point_size:
-            raise DataError(
-                f"{path}: expected a multiple of {point_size} bytes (x, y, z, intensity as "
-                f"float32), got {size}: the file is truncated"
-            )
-        return points.reshape(-1, NUM_POINT_FEATURES)
+        return read_points(self.root_split_path / "velodyne" / f"{idx}.bin", NUM_POINT_FEATURES)
 
     def get_image_shape(self, idx: str) -> np.ndarray:
         """(2,) int32 height and width of a frame's image, read from its header."""
         return read_png_shape(self.root_split_path / "image_2" / f"{idx}.png")
+
+    def get_image(self, idx: str) -> np.ndarray:
+        """(height, width, 3) uint8 image of a frame."""
+        return read_png(self.root_split_path / "image_2" / f"{idx}.png")
 
     def get_label(self, idx: str) -> list[Object3d]:
         """The labelled objects of a frame, DontCare regions included."""

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from pcdet.datasets.file_checks import check_array, check_file_name
 from pcdet.datasets.kitti.camera_view import rect_points_in_view
-from pcdet.datasets.kitti.ground_plane import estimate_road_plane
+from pcdet.datasets.kitti.ground_plane import estimate_road_plane, is_road
 from pcdet.datasets.kitti.kitti_files import NUM_POINT_FEATURES, KittiFiles
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.utils.box_utils import CENTER, DIMS, RZ, H, L, W, enlarge_box3d
@@ -22,41 +23,83 @@ DONT_CARE = "DontCare"
 # Metres, wider than any rounding: boxes grown by it preselect points.
 _MARGIN = 0.01
 
-
-_INFO_KEYS = {
-    "point_cloud": ("lidar_idx",),
-    "image": ("image_shape",),
-    "calib": ("P2", "R0_rect", "Tr_velo_to_cam"),
+_CALIB_SHAPES = {
+    "P2": ((4, 4), (3, 4)),
+    "R0_rect": ((4, 4), (3, 3)),
+    "Tr_velo_to_cam": ((4, 4), (3, 4)),
 }
-_ANNO_KEYS = ("name", "difficulty", "bbox", "score", "gt_boxes_lidar")
+# Arrays of `annos` that every info has, and those that only some uses need: their numbers a label.
+_ANNO_WIDTHS = {"difficulty": (), "bbox": (4,), "score": ()}
+_FURTHER_ANNO_WIDTHS = {
+    **dict.fromkeys(("truncated", "occluded", "alpha", "rotation_y", "num_points_in_gt"), ()),
+    **dict.fromkeys(("dimensions", "location"), (3,)),
+}
+_LARGEST_IMAGE = 1 << 16
 
 
 def load_infos(path: str | os.PathLike, has_label: bool = False) -> list[dict[str, Any]]:
-    """Read an info file, and check that every info has the keys that this package uses.
+    """Read an info file, and check what this package uses of every info.
 
     Args:
         path: kitti_infos_<split>.pkl.
         has_label: every frame must have `annos`.
 
     Raises:
-        DataError: the file cannot be read, or an info lacks a key.
+        DataError: the file cannot be read, or an info lacks a key or has a value that does not fit.
     """
     infos = load_pickle(path)
     if not isinstance(infos, list):
         raise DataError(f"{path}: expected a list of infos, got a {type(infos).__name__}")
     for number, info in enumerate(infos):
-        sections = dict(_INFO_KEYS)
-        if has_label or (isinstance(info, dict) and "annos" in info):
-            sections["annos"] = _ANNO_KEYS
-        for section, keys in sections.items():
-            found = info.get(section) if isinstance(info, dict) else None
-            missing = [k for k in keys if not isinstance(found, dict) or k not in found]
-            if missing:
-                raise DataError(
-                    f"{path}: info {number}: {section} lacks {missing}; expected the infos that "
-                    "create_kitti_infos writes"
-                )
+        try:
+            _check_info(info, has_label)
+        except ValueError as error:  # DataErrors are such, too
+            raise DataError(
+                f"{path}: info {number}: {error}; expected the infos that create_kitti_infos writes"
+            ) from error
     return infos
+
+
+def _check_info(info: Any, has_label: bool) -> None:
+    """Raise a ValueError that says what of an info is missing or does not fit."""
+    if not isinstance(info, dict):
+        raise ValueError(f"it is a {type(info).__name__} and no dict")
+    check_file_name(_entry(info, "point_cloud", "lidar_idx"), "lidar_idx")
+    shape = _entry(info, "image", "image_shape")
+    check_array(shape, "image_shape", (2,), kinds="iu")
+    if not ((shape > 0) & (shape < _LARGEST_IMAGE)).all():
+        raise ValueError(f"image_shape: expected height and width, got {shape.tolist()}")
+    for key, shapes in _CALIB_SHAPES.items():
+        matrix = _entry(info, "calib", key)
+        check_array(matrix, key, shapes[getattr(matrix, "shape", None) == shapes[1]])
+    Calibration.from_info(info["calib"])
+    if "road_plane" in info:
+        check_array(info["road_plane"], "road_plane", (4,))
+        if not is_road(info["road_plane"]):
+            raise ValueError(f"road_plane: not a road: {info['road_plane'].tolist()}")
+    if has_label or "annos" in info:
+        _check_annos(info)
+
+
+def _check_annos(info: dict[str, Any]) -> None:
+    names = _entry(info, "annos", "name")
+    count = len(names) if isinstance(names, np.ndarray) and names.ndim == 1 else -1
+    check_array(names, "name", (count,), kinds="U")
+    for key, width in _ANNO_WIDTHS.items():
+        check_array(_entry(info, "annos", key), key, (count, *width))
+    for key, width in _FURTHER_ANNO_WIDTHS.items():
+        if key in info["annos"]:
+            check_array(info["annos"][key], key, (count, *width))
+    num_objects = int(np.count_nonzero(names != DONT_CARE)) if count else 0
+    check_array(_entry(info, "annos", "gt_boxes_lidar"), "gt_boxes_lidar", (num_objects, 7))
+
+
+def _entry(info: dict[str, Any], section: str, key: str) -> Any:
+    """The entry `key` of a section of an info."""
+    found = info.get(section)
+    if not isinstance(found, dict) or key not in found:
+        raise ValueError(f"{section} lacks {[key]}")
+    return found[key]
 
 
 def build_info(

@@ -252,7 +252,7 @@ def test_broken_infos_are_named(root, tmp_path):
     dataset, path = BaseKittiDataset(root), tmp_path / "kitti_infos_train.pkl"
     for content, message in (
         ({"a": 1}, "expected a list of infos, got a dict"),
-        ([*dataset.get_infos(), 3], r"info 4: point_cloud lacks \['lidar_idx'\]"),
+        ([*dataset.get_infos(), 3], r"info 4: it is a int and no dict"),
         (dataset.get_infos(has_label=False), r"info 0: annos lacks \['name'"),
     ):
         save_pickle(content, path)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from pcdet.datasets.file_checks import is_file_name
 from pcdet.datasets.kitti.kitti_eval.labels import Labels, labels_from_table
 from pcdet.utils.errors import DataError
+from pcdet.utils.io_utils import MAX_TEXT_SIZE
 
 GT_FIELDS = 15
 DET_FIELDS = 16
@@ -58,7 +61,9 @@ def read_split(split_file: str | os.PathLike) -> list[str]:
         if not fields:
             continue
         if len(fields) != 1:
-            raise DataError(f"{path}:{number}: expected one frame name, got {line.strip()!r}")
+            raise DataError(f"{path}:{number}: expected one frame name, got {line.strip()[:80]!r}")
+        if not is_file_name(fields[0]):
+            raise DataError(f"{path}:{number}: expected a frame name, got {fields[0][:80]!r}")
         if fields[0] in frames:
             raise DataError(
                 f"{path}:{number}: frame {fields[0]} is named a second time, "
@@ -137,8 +142,14 @@ def read_labels(folder: str | os.PathLike, frames: Sequence[str], num_fields: in
 
 
 def _read(path: Path) -> bytes:
+    """Content of a file. Opens without a look at it before, for there may be 7,500 of them."""
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (opens 7,500 files, faster)
+        # A pipe is opened without waiting for its other end.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with open(handle, "rb", buffering=0) as file:  # noqa: PTH123 (takes the handle)
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_TEXT_SIZE:
+                raise DataError(f"{path}: cannot be read: not a text file, or far too large")
             return file.read()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
