@@ -39,7 +39,7 @@ HOSTILE = [
     (program(FLOAT64 + b"(K\x03\x8c\x01>NNNJ\xff\xff\xff\xfftb"), "byte order"),
     (program(RECONSTRUCT + b"(K\x01J\x00\xe1\xf5\x05\x85" + FLOAT64 + b"\x89C\x00tb"), "0 bytes"),
     (program(b"cnumpy\ndtype\n\x8c\x01O\x85R"), "object, which is not plain data"),
-    (program(b"cnumpy\ndtype\n\x8c\x0bU100000000\x85R"), "not plain data"),
+    (program(b"cnumpy\ndtype\n\x8c\x0aU100000000\x85R"), "not plain data"),
     (program(b"\x8e" + struct.pack("<Q", 2**62)), "ends too early"),
     (program(b"\x8a\xff" + b"\x01" * 255), "a whole number of 255 bytes"),
     (program(b"cnumpy\nndarray\n"), "not plain data"),
