@@ -93,7 +93,7 @@ def test_a_run_leaves_its_record(trained):
     record = json.loads((trained / "run.json").read_text())
     (start,) = record["starts"]
     assert start["outcome"] == "finished" and start["seed"] == 666
-    assert start["config"]["MODEL"]["NAME"] == "SECONDNet"
+    assert start["config"]["TAG"] == "small"
     final = (trained / "ckpt" / "checkpoint_epoch_2.pth").read_bytes()
     assert record["final_checkpoint"]["sha256"] == hashlib.sha256(final).hexdigest()
 
