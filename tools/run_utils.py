@@ -21,7 +21,7 @@ from pcdet.utils import common_utils
 from pcdet.utils.errors import ConfigError, PcdetError, lookup
 from run_lock import training_lock
 from run_record import FINISHED, STOPPED, RunRecord
-from train_utils.train_utils import list_checkpoints
+from train_utils.checkpoint_folder import list_checkpoints
 
 T = TypeVar("T")
 LAUNCHERS = {

@@ -24,7 +24,7 @@ from pcdet.datasets import build_dataloader
 from pcdet.models import build_network
 from pcdet.utils.errors import CheckpointError, ConfigError
 from run_utils import Run, add_common_arguments, run_command, start
-from train_utils.train_utils import list_checkpoints
+from train_utils.checkpoint_folder import list_checkpoints
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

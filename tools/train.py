@@ -4,28 +4,43 @@
     torchrun --nproc_per_node=8 tools/train.py --launcher pytorch --cfg_file ... --batch_size 32
 
 Writes output/<yaml>/<extra_tag>/: ckpt/checkpoint_epoch_N.pth, tensorboard/, log_train_<time>.txt.
-Started again with the same command it goes on from the newest checkpoint.
+Started again with the same command it goes on from the newest checkpoint, as if it had never
+stopped. Ctrl-C and SIGTERM save a checkpoint first; at the second time they do not.
 """
 
 from __future__ import annotations
 
 import argparse
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from tensorboardX import SummaryWriter
+from torch.utils.data import DataLoader
 
 from pcdet.config import cfg
 from pcdet.datasets import build_dataloader
 from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.models import build_network, model_fn_decorator
 from pcdet.utils import common_utils
+from pcdet.utils.checkpoint_utils import load_checkpoint, restore_training
 from pcdet.utils.errors import ConfigError
 from run_record import RunRecord
 from run_utils import Run, add_common_arguments, run_command, start, training_session
+from train_utils.checkpoint_folder import LATEST, newest_checkpoint, remove_leftovers
+from train_utils.continuation import start_position, stored_entries
+from train_utils.curves import CurveWriter
+from train_utils.device_options import (
+    AMP_TYPES,
+    amp_type,
+    compile_dense_network,
+    grad_scaler,
+    use_deterministic_algorithms,
+)
+from train_utils.interrupts import StopRequest
 from train_utils.optimization import build_optimizer, build_scheduler
-from train_utils.train_utils import resume_from_newest, train_model
+from train_utils.train_utils import TrainOptions, train_model
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -45,7 +60,26 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="measure the statistics of normalisation layers anew on so many batches at the end; "
         "for trainings of less than some thousand iterations (default: 0, PCDet's averages)",
     )
-    add("--amp", action="store_true", help="compute in bfloat16 where that is safe")
+    add(
+        "--amp",
+        nargs="?",
+        const="bf16",
+        choices=list(AMP_TYPES),
+        help="compute in 16 bits where that is safe: bf16 (what --amp alone means), or, on GPUs "
+        "that lack it, fp16 with a scaled loss",
+    )
+    add(
+        "--compile",
+        action="store_true",
+        help="compile the dense network in bird's-eye view (torch.compile); takes a minute at the "
+        "start; checkpoints stay the same",
+    )
+    add(
+        "--deterministic",
+        action="store_true",
+        help="torch's deterministic algorithms, where there are any: the same results from run to "
+        "run on a GPU, more slowly (on the CPU they are the same anyway)",
+    )
     add("--fix_random_seed", action="store_true", help="the same as --seed 666")
     add(
         "--seed",
@@ -53,22 +87,58 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="decides initial weights, shuffling and augmentation (default: another one each time)",
     )
     add("--ckpt_save_interval", type=int, default=2, help="epochs between checkpoints (default: 2)")
+    add(
+        "--ckpt_save_time_interval",
+        type=float,
+        default=300,
+        help="seconds between checkpoints within an epoch, each in the place of the last, "
+        f"ckpt/{LATEST} (default: 300)",
+    )
+    add(
+        "--log_interval",
+        type=int,
+        help="iterations between points of the curves; each waits for the GPU (default: 1 on a "
+        "CPU, 10 on a GPU)",
+    )
     add("--max_ckpt_save_num", type=int, default=30, help="newest checkpoints kept (default: 30)")
     add_common_arguments(parser)
     args = parser.parse_args(argv)
-    for name in ("epochs", "ckpt_save_interval", "max_ckpt_save_num"):
-        if getattr(args, name) < 1:
-            raise ConfigError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    for name in ("epochs", "ckpt_save_interval", "max_ckpt_save_num", "log_interval"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} must be at least 1, got {value}")
+    if not args.ckpt_save_time_interval >= 0:
+        raise ConfigError("--ckpt_save_time_interval must be at least 0 seconds")
     return args
 
 
-def choose_seed(args: argparse.Namespace, distributed: bool) -> int:
-    """The seed that was asked for, else a random one, the same on all ranks."""
-    seed = 666 if args.fix_random_seed and args.seed is None else args.seed
-    drawn = [secrets.randbits(31) if seed is None else seed]
-    if distributed:
-        torch.distributed.broadcast_object_list(drawn, src=0)
-    return drawn[0]
+def find_start(run: Run, ckpt_dir: Path) -> tuple[str | None, dict[str, Any] | None]:
+    """What this run goes on from: the checkpoint's file and content; None if from nothing.
+
+    All ranks go on from the file that rank 0 finds.
+    """
+    if run.args.ckpt is not None:
+        return run.args.ckpt, load_checkpoint(run.args.ckpt)
+    checkpoint = None
+
+    def newest() -> str | None:
+        nonlocal checkpoint
+        remove_leftovers(ckpt_dir)
+        path, checkpoint = newest_checkpoint(ckpt_dir, run.logger)
+        return path and str(path)
+
+    path = run.from_rank0(newest)
+    if path is not None and checkpoint is None:  # on the other ranks
+        checkpoint = load_checkpoint(path)
+    return path, checkpoint
+
+
+def choose_seed(run: Run, checkpoint: dict[str, Any] | None) -> int:
+    """The seed that was asked for, else the checkpoint's, else a random one for all ranks."""
+    seed = 666 if run.args.fix_random_seed and run.args.seed is None else run.args.seed
+    if seed is None and checkpoint is not None:
+        seed = checkpoint.get("seed")
+    return run.from_rank0(lambda: secrets.randbits(31) if seed is None else seed)
 
 
 def build_model(run: Run, train_set: DatasetTemplate, seed: int) -> torch.nn.Module:
@@ -78,21 +148,73 @@ def build_model(run: Run, train_set: DatasetTemplate, seed: int) -> torch.nn.Mod
         if run.device.type != "cuda":
             raise ConfigError("--sync_bn needs GPUs; torch has no synchronised norm on the CPU")
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    return model.to(run.device)
+    model.to(run.device)
+    if run.args.compile:
+        compile_dense_network(model, run.device)
+    return model
+
+
+def stored_settings(run: Run, seed: int, iterations_per_epoch: int) -> dict[str, Any]:
+    """What a checkpoint tells of this command, to compare it with that of a later start."""
+    args = run.args
+    processes = torch.distributed.get_world_size() if run.distributed else 1
+    settings = {
+        "epochs": args.epochs,
+        "batch_size": run.batch_size * processes,
+        "iterations_per_epoch": iterations_per_epoch,
+        "amp": args.amp,
+        "sync_bn": args.sync_bn,
+        "precise_bn": args.precise_bn,
+    }
+    return stored_entries(seed, cfg, settings)
+
+
+@dataclass
+class Start:
+    """Where a training begins."""
+
+    epoch: int = 0
+    it: int = 0
+    batches_done: int = 0
 
 
 def load_state(
-    run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer, ckpt_dir: Path
-) -> tuple[int, int]:
-    """Finished iterations and epochs of what this run goes on from."""
-    args, logger = run.args, run.logger
-    if args.pretrained_model is not None:
-        model.load_params_from_file(filename=args.pretrained_model, to_cpu=True, logger=logger)
-    if args.ckpt is not None:
-        return model.load_params_with_optimizer(
-            args.ckpt, to_cpu=True, optimizer=optimizer, logger=logger
-        )
-    return resume_from_newest(model, optimizer, ckpt_dir, logger)
+    run: Run,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    found: tuple[str | None, dict[str, Any] | None],
+    options: TrainOptions,
+) -> Start:
+    """Copy what this run goes on from into model, optimiser and scaler."""
+    (source, checkpoint), logger = found, run.logger
+    if checkpoint is None:
+        if run.args.pretrained_model is not None:
+            name = run.args.pretrained_model
+            model.load_params_from_file(filename=name, to_cpu=True, logger=logger)
+        return Start()
+    position = start_position(checkpoint, options.stored, source, logger)
+    restore_training(model, optimizer, checkpoint, source, logger)
+    if options.scaler is not None and "scaler_state" in checkpoint:
+        options.scaler.load_state_dict(checkpoint["scaler_state"])
+    start = Start(*position)
+    options.batches_done = start.batches_done
+    logger.info("going on from %s: epoch %d, iteration %d", source, start.epoch, start.it)
+    if start.epoch >= run.args.epochs:
+        logger.info("nothing to do: %d of %d epochs are finished", start.epoch, run.args.epochs)
+    return start
+
+
+def train_options(run: Run, seed: int, loader: DataLoader, stop: StopRequest) -> TrainOptions:
+    args = run.args
+    return TrainOptions(
+        seed=seed,
+        log_interval=args.log_interval or (10 if run.device.type == "cuda" else 1),
+        ckpt_save_time_interval=args.ckpt_save_time_interval,
+        precise_bn_batches=args.precise_bn,
+        scaler=grad_scaler(AMP_TYPES.get(args.amp), run.device),
+        stop=stop,
+        stored=stored_settings(run, seed, len(loader)),
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -105,11 +227,15 @@ def main(argv: list[str] | None = None) -> None:
 def train(run: Run, record: RunRecord) -> None:
     """Build everything, go on from the newest checkpoint if there is one, train."""
     args = run.args
+    amp = amp_type(args.amp, run.device, run.logger)
+    if args.deterministic:
+        use_deterministic_algorithms()
     ckpt_dir = run.output_dir / "ckpt"
     ckpt_dir.mkdir(parents=True, exist_ok=True)
     run.start_log(run.output_dir, "train")
     logger = run.logger
-    seed = choose_seed(args, run.distributed)
+    found = find_start(run, ckpt_dir)
+    seed = choose_seed(run, found[1])
     logger.info("seed %d", seed)
 
     train_set, train_loader, train_sampler = build_dataloader(
@@ -123,8 +249,11 @@ def train(run: Run, record: RunRecord) -> None:
     )
     model = build_model(run, train_set, seed)
     optimizer = build_optimizer(model, cfg.MODEL.TRAIN.OPTIMIZATION)
-    start_iter, start_epoch = load_state(run, model, optimizer, ckpt_dir)
-    record.note(seed=seed, finished_epochs=start_epoch, finished_iterations=start_iter)
+    stop = StopRequest()
+    options = train_options(run, seed, train_loader, stop)
+    begin = load_state(run, model, optimizer, found, options)
+    del found  # a second copy of weights and optimiser
+    record.note(seed=seed, finished_epochs=begin.epoch, finished_iterations=begin.it)
     model.train()
     if run.distributed:
         device_ids = [run.device.index] if run.device.type == "cuda" else None
@@ -134,35 +263,38 @@ def train(run: Run, record: RunRecord) -> None:
         optimizer,
         total_iters_each_epoch=len(train_loader),
         total_epochs=args.epochs,
-        last_epoch=start_epoch,
+        last_epoch=begin.epoch,
         optim_cfg=cfg.MODEL.TRAIN.OPTIMIZATION,
     )
-    tb_log = SummaryWriter(log_dir=str(run.output_dir / "tensorboard")) if run.rank == 0 else None
+    tb_log = None
+    if run.rank == 0:
+        tb_log = CurveWriter(run.output_dir / "tensorboard", logger, first_step=begin.it + 1)
 
     logger.info(
         "**********************Start training %s(%s)**********************", cfg.TAG, args.extra_tag
     )
     try:
-        train_model(
-            model,
-            optimizer,
-            train_loader,
-            model_func=model_fn_decorator(amp=args.amp),
-            lr_scheduler=lr_scheduler,
-            optim_cfg=cfg.MODEL.TRAIN.OPTIMIZATION,
-            start_epoch=start_epoch,
-            total_epochs=args.epochs,
-            start_iter=start_iter,
-            rank=run.rank,
-            tb_log=tb_log,
-            ckpt_save_dir=ckpt_dir,
-            train_sampler=train_sampler,
-            lr_warmup_scheduler=lr_warmup_scheduler,
-            ckpt_save_interval=args.ckpt_save_interval,
-            max_ckpt_save_num=args.max_ckpt_save_num,
-            precise_bn_batches=args.precise_bn,
-        )
-    except KeyboardInterrupt:
+        with stop:
+            train_model(
+                model,
+                optimizer,
+                train_loader,
+                model_func=model_fn_decorator(amp=amp),
+                lr_scheduler=lr_scheduler,
+                optim_cfg=cfg.MODEL.TRAIN.OPTIMIZATION,
+                start_epoch=begin.epoch,
+                total_epochs=args.epochs,
+                start_iter=begin.it,
+                rank=run.rank,
+                tb_log=tb_log,
+                ckpt_save_dir=ckpt_dir,
+                train_sampler=train_sampler,
+                lr_warmup_scheduler=lr_warmup_scheduler,
+                ckpt_save_interval=args.ckpt_save_interval,
+                max_ckpt_save_num=args.max_ckpt_save_num,
+                options=options,
+            )
+    except (KeyboardInterrupt, SystemExit):
         logger.info(
             "stopped by the user; the same command goes on from the last checkpoint in %s", ckpt_dir
         )

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +40,38 @@ class EveryKthSampler(Sampler):
 
     def __len__(self) -> int:
         return len(self._indices)
+
+
+class ResumableSampler(DistributedSampler):
+    """A DistributedSampler whose next pass can begin within the epoch."""
+
+    _skipped = 0
+
+    def skip(self, num_samples: int) -> None:
+        """Leave out so many samples of this rank, once, at the start of the next pass."""
+        self._skipped = num_samples
+
+    def __iter__(self) -> Iterator[int]:
+        skipped, self._skipped = self._skipped, 0
+        return islice(super().__iter__(), skipped, None)
+
+
+def leave_interrupts_to_parent(worker: int) -> None:
+    """Let a worker process live through Ctrl-C and SIGTERM that go to a whole group of processes.
+
+    The training saves a checkpoint then, for which it may still need a batch, and ends its workers
+    itself: a SIGTERM of the parent is obeyed.
+    """
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def obey_parent() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    threading.Thread(target=obey_parent, daemon=True).start()
 
 
 def build_dataloader(
@@ -94,7 +130,7 @@ def build_dataloader(
     rank = dist_package.get_rank() if dist else 0
     sampler: Sampler
     if training:
-        sampler = DistributedSampler(dataset, replicas, rank, shuffle=True, seed=dataset.seed)
+        sampler = ResumableSampler(dataset, replicas, rank, shuffle=True, seed=dataset.seed)
     else:
         sampler = EveryKthSampler(len(dataset), replicas, rank)
     loader = DataLoader(
@@ -104,5 +140,6 @@ def build_dataloader(
         num_workers=workers,
         collate_fn=dataset.collate_batch,
         persistent_workers=training and workers > 0,
+        worker_init_fn=leave_interrupts_to_parent if training else None,
     )
     return dataset, loader, sampler

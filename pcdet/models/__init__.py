@@ -68,18 +68,19 @@ def example_convert_to_torch(
 
 
 def model_fn_decorator(
-    amp: bool = False,
+    amp: torch.dtype | None = None,
 ) -> Callable[[torch.nn.Module, dict[str, Any]], ModelReturn]:
     """The function that the training loop calls: one batch to the loss.
 
     Args:
-        amp: compute convolutions and products in bfloat16 where torch's autocast does.
+        amp: compute convolutions and products in this type where torch's autocast does: bfloat16,
+            or, on CUDA and with a GradScaler, float16. None for the type of the weights.
     """
 
     def model_func(model: torch.nn.Module, batch: dict[str, Any]) -> ModelReturn:
         parameter = next(model.parameters())
         batch = example_convert_to_torch(batch, device=parameter.device, dtype=parameter.dtype)
-        with torch.autocast(parameter.device.type, dtype=torch.bfloat16, enabled=amp):
+        with torch.autocast(parameter.device.type, dtype=amp, enabled=amp is not None):
             ret_dict, tb_dict, disp_dict = model(batch)
         getattr(model, "module", model).update_global_step()
         return ModelReturn(ret_dict["loss"], tb_dict, disp_dict)

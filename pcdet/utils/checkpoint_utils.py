@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,21 @@ from pcdet.utils.spconv_utils import adapt_sparse_weight
 
 
 def checkpoint_state(
-    model: nn.Module, optimizer: torch.optim.Optimizer | None, epoch: int, it: int
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    epoch: int,
+    it: int,
+    extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What a checkpoint holds: weights, optimiser, finished epochs and iterations."""
+    """What a checkpoint holds: weights, optimiser, finished epochs and iterations.
+
+    Args:
+        model: alone or in DistributedDataParallel.
+        optimizer: or None.
+        epoch: finished epochs.
+        it: finished iterations, which is the position of the learning-rate schedule, too.
+        extra: further entries: tensors and plain data.
+    """
     if isinstance(model, nn.parallel.DistributedDataParallel):
         model = model.module
     return {
@@ -27,13 +40,24 @@ def checkpoint_state(
         "it": it,
         "model_state": model.state_dict(),
         "optimizer_state": optimizer.state_dict() if optimizer is not None else None,
+        **(extra or {}),
     }
 
 
 def save_checkpoint(state: dict[str, Any], filename: str | os.PathLike) -> None:
-    """Write a checkpoint to `filename` atomically and wait until it is on the disk."""
-    with atomic_write(filename, durable=True) as file:
-        torch.save(state, file)
+    """Write a checkpoint to `filename` atomically and wait until it is on the disk.
+
+    Raises:
+        OSError: it could not be written; a file that was there before is as it was.
+    """
+    try:
+        with atomic_write(filename, durable=True) as file:
+            torch.save(state, file)
+    except RuntimeError as error:
+        # torch's writer reports a failing disk in its own way.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def load_checkpoint(filename: str | os.PathLike, to_cpu: bool = True) -> dict[str, Any]:

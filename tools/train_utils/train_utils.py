@@ -3,52 +3,57 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from easydict import EasyDict
 from torch import nn
-from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
 from pcdet.models import example_convert_to_torch
-from pcdet.utils import checkpoint_utils
-from pcdet.utils.errors import CheckpointError, NonFiniteLossError
+from pcdet.utils.checkpoint_utils import checkpoint_state
+from pcdet.utils.errors import CheckpointError
+from train_utils.bad_batch import save_bad_batch
+from train_utils.checkpoint_folder import CheckpointFolder
+from train_utils.interrupts import StopRequest
+from train_utils.safe_update import SafeUpdate
+from train_utils.step_values import StepValues
+
+_LOGGER = logging.getLogger("pcdet")
 
 
-def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    """Complete checkpoints (epoch, path) of a run, oldest first."""
-    found = []
-    for path in folder.glob("checkpoint_epoch_*.pth"):
-        match = re.fullmatch(r"checkpoint_epoch_(\d+)", path.stem)
-        if match:
-            found.append((int(match.group(1)), path))
-    return sorted(found)
+@dataclass
+class TrainOptions:
+    """What `train_model` takes beyond PCDet's arguments.
 
-
-def resume_from_newest(
-    model: nn.Module, optimizer: torch.optim.Optimizer, ckpt_dir: Path, logger: logging.Logger
-) -> tuple[int, int]:
-    """Load the newest readable checkpoint of a run.
-
-    Returns:
-        Finished iterations and epochs, 0 and 0 if there is no checkpoint.
+    Attributes:
+        seed: with the number of a step and the rank it decides the random numbers of the step, such
+            as dropout; None for torch's seed.
+        batches_done: of the first epoch, by the training that this one goes on from.
+        log_interval: steps from one look at the losses to the next.
+        ckpt_save_time_interval: seconds between checkpoints within an epoch, or None.
+        precise_bn_batches: measure the statistics of normalisation layers anew on so many batches
+            before the last checkpoint.
+        scaler: of the loss, for float16; its state is part of the checkpoints.
+        stop: asked after each step whether to save and leave; or None.
+        stored: further entries of the checkpoints: plain data.
     """
-    for _, path in reversed(list_checkpoints(ckpt_dir)):
-        try:
-            checkpoint = checkpoint_utils.load_checkpoint(path)
-        except CheckpointError as error:
-            logger.warning("%s; going on from the one before", error)
-            continue
-        logger.info("going on from %s", path)
-        return checkpoint_utils.restore_training(model, optimizer, checkpoint, str(path), logger)
-    return 0, 0
+
+    seed: int | None = None
+    batches_done: int = 0
+    log_interval: int = 1
+    ckpt_save_time_interval: float | None = None
+    precise_bn_batches: int = 0
+    scaler: torch.amp.GradScaler | None = None
+    stop: StopRequest | None = None
+    stored: dict[str, Any] = field(default_factory=dict)
 
 
 def train_model(
@@ -68,7 +73,7 @@ def train_model(
     lr_warmup_scheduler: Any = None,
     ckpt_save_interval: int = 1,
     max_ckpt_save_num: int = 50,
-    precise_bn_batches: int = 0,
+    options: TrainOptions | None = None,
 ) -> None:
     """Train from `start_epoch` to `total_epochs`, saving checkpoints on rank 0.
 
@@ -83,19 +88,35 @@ def train_model(
         total_epochs: epochs of the whole training.
         start_iter: finished iterations.
         rank: of this process.
-        tb_log: TensorBoard writer, or None.
+        tb_log: has add_scalar and flush, as a TensorBoard writer; or None.
         ckpt_save_dir: folder of the checkpoints.
         train_sampler: its `set_epoch` is called before each epoch.
         lr_warmup_scheduler: used instead of lr_scheduler up to its T_max, or None.
         ckpt_save_interval: epochs between checkpoints; the last epoch is always saved.
         max_ckpt_save_num: the newest checkpoints that are kept.
-        precise_bn_batches: measure the statistics of normalisation layers anew on so many batches
-            before the last checkpoint.
+        options: what PCDet does not have.
 
     Raises:
-        NonFiniteLossError: the loss or the gradient is not finite; no weight was touched by it.
+        NonFiniteLossError: the loss or the gradient is not finite; no weight was touched by it, and
+            the batch is in bad_batch.pth beside the folder of the checkpoints.
+        CheckpointError: the last checkpoint could not be written.
+        SystemExit: `options.stop` asked for it; a checkpoint was saved.
     """
-    it = start_iter
+    options = options or TrainOptions()
+    loop = _Loop(
+        model=model,
+        optimizer=optimizer,
+        model_func=model_func,
+        schedules=(lr_scheduler, lr_warmup_scheduler),
+        optim_cfg=optim_cfg,
+        rank=rank,
+        tb_log=tb_log,
+        options=options,
+        checkpoints=CheckpointFolder(
+            Path(ckpt_save_dir), max_ckpt_save_num, options.ckpt_save_time_interval, _LOGGER
+        ),
+    )
+    it, batches_done = start_iter, options.batches_done
     epochs = tqdm(
         range(start_epoch, total_epochs),
         initial=start_epoch,
@@ -109,116 +130,196 @@ def train_model(
             train_loader.dataset.set_epoch(epoch)
             if train_sampler is not None:
                 train_sampler.set_epoch(epoch)
-            schedules = (lr_scheduler, lr_warmup_scheduler)
-            it = train_one_epoch(
-                model, optimizer, train_loader, model_func, schedules, optim_cfg, it, tb_log, epochs
-            )
+            if batches_done:
+                train_sampler.skip(batches_done * train_loader.batch_size)
+            it = train_one_epoch(loop, train_loader, epoch, batches_done, it, epochs)
+            batches_done = 0
             done = epoch + 1
-            if done == total_epochs and precise_bn_batches:
-                measure_norm_statistics(model, train_loader, precise_bn_batches)
-            if rank == 0 and (done % ckpt_save_interval == 0 or done == total_epochs):
-                state = checkpoint_utils.checkpoint_state(model, optimizer, done, it)
-                path = Path(ckpt_save_dir) / f"checkpoint_epoch_{done}.pth"
-                checkpoint_utils.save_checkpoint(state, path)
-                for _, old in list_checkpoints(Path(ckpt_save_dir))[:-max_ckpt_save_num]:
-                    old.unlink()
+            if done == total_epochs and options.precise_bn_batches:
+                measure_norm_statistics(loop, train_loader, it)
+            if done % ckpt_save_interval == 0 or done == total_epochs:
+                loop.save_epoch(done, it, last=done == total_epochs)
 
 
-def measure_norm_statistics(
-    model: nn.Module, loader: torch.utils.data.DataLoader, num_batches: int
-) -> None:
+@dataclass
+class _Loop:
+    """What stays the same from step to step; see `train_model` for the fields."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    model_func: Callable
+    schedules: tuple[Any, Any]
+    optim_cfg: EasyDict
+    rank: int
+    tb_log: Any
+    options: TrainOptions
+    checkpoints: CheckpointFolder
+
+    def __post_init__(self) -> None:
+        self.device = next(self.model.parameters()).device
+        self.distributed = isinstance(self.model, nn.parallel.DistributedDataParallel)
+        self.update = SafeUpdate(self.optimizer, self.options.scaler)
+        self.values = StepValues(self._dump)
+        seed = self.options.seed
+        self.seed = torch.initial_seed() if seed is None else seed
+        self.epoch = 0
+
+    def before_step(self, it: int) -> None:
+        """Set what depends on the number of the step alone: rates and random numbers."""
+        lr_scheduler, warmup = self.schedules
+        use_warmup = warmup is not None and it - 1 < warmup.T_max
+        (warmup if use_warmup else lr_scheduler).step(it - 1)
+        torch.manual_seed(step_seed(self.seed, it, self.rank))
+
+    def log(self, values: dict[str, float], times: dict[str, float], it: int) -> None:
+        """Write a point to each curve."""
+        if self.tb_log is None:
+            return
+        for name, value in values.items():
+            self.tb_log.add_scalar(f"train/{name}", value, it)
+        self.tb_log.add_scalar("train/learning_rate", self.optimizer.param_groups[0]["lr"], it)
+        for name, value in times.items():
+            self.tb_log.add_scalar(f"time/{name}", value, it)
+
+    def save_if_due(self, batches_done: int, it: int, logged: bool) -> None:
+        """Within an epoch: save from time to time, and save and leave if asked to."""
+        stop = self.options.stop
+        # Several processes agree on it when they wait for each other's losses anyway.
+        ask = stop is not None and (logged or not self.distributed)
+        stopping = ask and stop.agreed(self.device, self.distributed)
+        if self.rank == 0 and (stopping or self.checkpoints.due):
+            self.values.collect()
+            saved = self.checkpoints.save_latest(self._state(self.epoch, it, batches_done))
+            if stopping and saved:
+                _LOGGER.info("saved iteration %d in %s", it, self.checkpoints.folder)
+        if stopping:
+            raise SystemExit(stop.exit_code)
+
+    def save_epoch(self, epoch: int, it: int, last: bool) -> None:
+        """Save at the end of an epoch."""
+        if (
+            self.rank == 0
+            and not self.checkpoints.save_epoch(epoch, self._state(epoch, it))
+            and last
+        ):
+            raise CheckpointError(
+                f"{self.checkpoints.folder}: the last checkpoint could not be written; the same "
+                "command goes on from the one before"
+            )
+
+    def _state(self, epoch: int, it: int, batches_done: int = 0) -> dict[str, Any]:
+        """A checkpoint; the curves up to it are on the disk before."""
+        if self.tb_log is not None:
+            self.tb_log.flush()
+        extra = {"epoch_it": batches_done, **self.options.stored}
+        if self.options.scaler is not None:
+            extra["scaler_state"] = self.options.scaler.state_dict()
+        return checkpoint_state(self.model, self.optimizer, epoch, it, extra)
+
+    def _dump(self, it: int, batch: dict[str, Any], values: dict[str, float]) -> str:
+        name = "bad_batch.pth" if self.rank == 0 else f"bad_batch_rank_{self.rank}.pth"
+        path = self.checkpoints.folder.parent / name
+        state = checkpoint_state(self.model, None, self.epoch, it, self.options.stored)
+        step = {"seed": self.seed, "rank": self.rank, "values": values}
+        return save_bad_batch(path, batch, {**state, **step})
+
+
+def train_one_epoch(
+    loop: _Loop,
+    train_loader: torch.utils.data.DataLoader,
+    epoch: int,
+    batches_done: int,
+    it: int,
+    epochs: tqdm,
+) -> int:
+    """One pass over the data, or what is left of it; returns the number of finished iterations."""
+    loop.epoch = epoch
+    bar = tqdm(
+        total=len(train_loader),
+        initial=batches_done,
+        desc="train",
+        leave=False,
+        dynamic_ncols=True,
+        disable=epochs.disable,
+    )
+    begun, waited, steps = time.perf_counter(), 0.0, 0
+    with bar:
+        for batch, wait in timed_batches(train_loader):
+            it += 1
+            loop.before_step(it)
+            values, shown = train_step(
+                loop.model, batch, loop.model_func, loop.optim_cfg, loop.update
+            )
+            loop.values.add(it, batch, values, loop.update.halted)
+            batches_done, waited, steps = batches_done + 1, waited + wait, steps + 1
+            bar.update()
+            logged = it % loop.options.log_interval == 0
+            if logged or loop.values.full:
+                numbers = loop.values.collect()
+            if logged:
+                seconds = time.perf_counter() - begun
+                times = {
+                    "seconds_per_iteration": seconds / steps,
+                    "data_wait_share": waited / seconds,
+                }
+                loop.log(numbers, times, it)
+                rate = f"{loop.optimizer.param_groups[0]['lr']:.2e}"
+                bar.set_postfix(loss=f"{numbers['loss']:.4f}", lr=rate, **shown)
+                epochs.set_postfix(it=it, loss=f"{numbers['loss']:.4f}", refresh=False)
+                begun, waited, steps = time.perf_counter(), 0.0, 0
+            loop.save_if_due(batches_done, it, logged)
+        loop.values.collect()
+    return it
+
+
+def timed_batches(loader: torch.utils.data.DataLoader) -> Iterator[tuple[dict, float]]:
+    """Batches, and the seconds that each was waited for."""
+    begun = time.perf_counter()
+    for batch in loader:
+        yield batch, time.perf_counter() - begun
+        begun = time.perf_counter()
+
+
+def train_step(
+    model: nn.Module,
+    batch: dict[str, Any],
+    model_func: Callable,
+    optim_cfg: EasyDict,
+    update: SafeUpdate,
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Forward, backward, clip, step; nothing here waits for the device.
+
+    Returns:
+        Loss, its terms and the norm of the gradient before clipping, on the device; and what the
+        model wants to see on the progress bar.
+    """
+    model.train()
+    update.optimizer.zero_grad(set_to_none=True)
+    loss, tb_dict, disp_dict = model_func(model, batch)
+    grad_norm = update(loss, model.parameters(), optim_cfg.GRAD_NORM_CLIP)
+    return {"loss": loss.detach(), **tb_dict, "grad_norm": grad_norm}, disp_dict
+
+
+def step_seed(seed: int, it: int, rank: int) -> int:
+    """Seed of the random numbers of step `it`: the same after a resume, another on each rank."""
+    return int(np.random.SeedSequence((seed, it, rank)).generate_state(1, np.uint64)[0])
+
+
+def measure_norm_statistics(loop: _Loop, loader: torch.utils.data.DataLoader, it: int) -> None:
     """Replace the running averages of normalisation layers by those of the present weights.
 
     Running averages with PCDet's momentum of 0.01 lag hundreds of iterations behind the weights,
     which a short training cannot wait for (Wu and Johnson, Rethinking "Batch" in BatchNorm, 2021,
     section 3).
     """
-    device = next(model.parameters()).device
+    num_batches = loop.options.precise_bn_batches
     # Not itertools.cycle, which would keep all batches in memory.
     endless = chain.from_iterable(repeat(loader))
     batches = tqdm(islice(endless, num_batches), "norm statistics", num_batches, leave=False)
-    update_bn((example_convert_to_torch(batch, device) for batch in batches), model)
 
+    def seeded_batches() -> Iterator[dict[str, Any]]:
+        for step, batch in enumerate(batches, it + 1):
+            torch.manual_seed(step_seed(loop.seed, step, loop.rank))
+            yield example_convert_to_torch(batch, loop.device)
 
-def train_one_epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    train_loader: torch.utils.data.DataLoader,
-    model_func: Callable,
-    schedules: tuple[Any, Any],
-    optim_cfg: EasyDict,
-    it: int,
-    tb_log: Any,
-    epochs: tqdm,
-) -> int:
-    """One pass over the data; returns the number of finished iterations."""
-    lr_scheduler, warmup = schedules
-    bar = tqdm(
-        total=len(train_loader),
-        desc="train",
-        leave=False,
-        dynamic_ncols=True,
-        disable=epochs.disable,
-    )
-    with bar:
-        for batch, wait, begun in timed_batches(train_loader):
-            use_warmup = warmup is not None and it < warmup.T_max
-            (warmup if use_warmup else lr_scheduler).step(it)
-            values, shown = train_step(model, optimizer, batch, model_func, optim_cfg)
-            it += 1
-            lr, seconds = optimizer.param_groups[0]["lr"], time.perf_counter() - begun
-            bar.update()
-            bar.set_postfix(loss=f"{values['loss']:.4f}", lr=f"{lr:.2e}", **shown)
-            epochs.set_postfix(it=it, loss=f"{values['loss']:.4f}", refresh=False)
-            if tb_log is not None:
-                for name, value in values.items():
-                    tb_log.add_scalar(f"train/{name}", value, it)
-                tb_log.add_scalar("train/learning_rate", lr, it)
-                tb_log.add_scalar("time/seconds_per_iteration", seconds, it)
-                tb_log.add_scalar("time/data_wait_share", wait / seconds, it)
-    return it
-
-
-def timed_batches(loader: torch.utils.data.DataLoader) -> Iterator[tuple[dict, float, float]]:
-    """Batches, the seconds each was waited for, and when that waiting began."""
-    begun = time.perf_counter()
-    for batch in loader:
-        yield batch, time.perf_counter() - begun, begun
-        begun = time.perf_counter()
-
-
-def train_step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: dict[str, Any],
-    model_func: Callable,
-    optim_cfg: EasyDict,
-) -> tuple[dict[str, float], dict[str, Any]]:
-    """Forward, backward, clip, step.
-
-    Returns:
-        Loss, its terms and the norm of the gradient before clipping; and what the model wants to
-        see on the progress bar.
-    """
-    model.train()
-    optimizer.zero_grad(set_to_none=True)
-    loss, tb_dict, disp_dict = model_func(model, batch)
-    named = {"loss": loss.detach(), **tb_dict}
-    # One transfer from the device for all of them.
-    numbers = torch.stack([torch.as_tensor(v, dtype=loss.dtype) for v in named.values()]).tolist()
-    values = dict(zip(named, numbers))
-    _check_finite(values, batch)
-    loss.backward()
-    values["grad_norm"] = float(clip_grad_norm_(model.parameters(), optim_cfg.GRAD_NORM_CLIP))
-    _check_finite({"grad_norm": values["grad_norm"]}, batch)
-    optimizer.step()
-    return values, disp_dict
-
-
-def _check_finite(values: dict[str, float], batch: dict[str, Any]) -> None:
-    bad = {name: value for name, value in values.items() if not abs(value) < float("inf")}
-    if bad:
-        ids = ", ".join(str(k) for k in batch.get("sample_idx", ["unknown"]))
-        raise NonFiniteLossError(
-            f"not finite: {bad} on the samples {ids}; stopped before changing any weight"
-        )
+    update_bn(seeded_batches(), loop.model)

@@ -1,0 +1,129 @@
+"""The checkpoints of a run on the disk: found again, written, and the old ones removed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pcdet.utils.checkpoint_utils import load_checkpoint, save_checkpoint
+from pcdet.utils.errors import CheckpointError
+
+# The newest state within an epoch, under the name that later versions of PCDet gave it.
+LATEST = "latest_model.pth"
+
+
+def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """Complete checkpoints (epoch, path) of a run, oldest first."""
+    found = []
+    for path in folder.glob("checkpoint_epoch_*.pth"):
+        match = re.fullmatch(r"checkpoint_epoch_(\d+)", path.stem)
+        if match:
+            found.append((int(match.group(1)), path))
+    return sorted(found)
+
+
+def newest_checkpoint(
+    folder: Path, logger: logging.Logger
+) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
+    """The newest readable checkpoint of a run and its content, or None and None.
+
+    Files that cannot be read are named in the log, and the one before is taken.
+    """
+    latest = _readable(folder / LATEST, logger) if (folder / LATEST).exists() else None
+    for epoch, path in reversed(list_checkpoints(folder)):
+        # Of the same epoch LATEST is the newer one, as it is removed when an epoch is saved.
+        if latest is not None and latest.get("epoch", 0) >= epoch:
+            break
+        if (checkpoint := _readable(path, logger)) is not None:
+            return path, checkpoint
+    return (None, None) if latest is None else (folder / LATEST, latest)
+
+
+def _readable(path: Path, logger: logging.Logger) -> dict[str, Any] | None:
+    try:
+        return load_checkpoint(path)
+    except CheckpointError as error:
+        logger.warning("%s; going on from the one before", error)
+        return None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of a process that was killed while it wrote a checkpoint."""
+    for path in folder.glob(".*.pth.*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+class CheckpointFolder:
+    """Writes the checkpoints of one training.
+
+    Attributes:
+        folder: where they are.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        max_save_num: int,
+        time_interval: float | None,
+        logger: logging.Logger,
+    ):
+        """Write nothing yet.
+
+        Args:
+            folder: where checkpoints go.
+            max_save_num: the newest that are kept, of those at the end of an epoch.
+            time_interval: seconds after which a checkpoint is due within an epoch; None for never.
+            logger: where failures are reported.
+        """
+        self.folder = folder
+        self._max_save_num = max_save_num
+        self._time_interval = time_interval
+        self._logger = logger
+        self._last = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """A checkpoint within the epoch should be written now."""
+        interval = self._time_interval
+        return interval is not None and time.monotonic() - self._last >= interval
+
+    def save_latest(self, state: dict[str, Any]) -> bool:
+        """Write the state within an epoch, in the place of the one before.
+
+        Returns:
+            Whether it could be written.
+        """
+        return self._save(state, self.folder / LATEST)
+
+    def save_epoch(self, epoch: int, state: dict[str, Any]) -> bool:
+        """Write the state at the end of an epoch, and remove what is no longer needed.
+
+        Returns:
+            Whether it could be written; if not, nothing is removed.
+        """
+        if not self._save(state, self.folder / f"checkpoint_epoch_{epoch}.pth"):
+            return False
+        (self.folder / LATEST).unlink(missing_ok=True)
+        for _, old in list_checkpoints(self.folder)[: -self._max_save_num]:
+            with suppress(OSError):
+                old.unlink()
+        return True
+
+    def _save(self, state: dict[str, Any], path: Path) -> bool:
+        # Also after a failure: the next attempt should not follow at once.
+        self._last = time.monotonic()
+        try:
+            save_checkpoint(state, path)
+        except OSError as error:
+            self._logger.error(
+                "%s could not be written: %s; earlier checkpoints are as they were, training goes "
+                "on and tries again at the next one",
+                *(path, error.strerror or error),
+            )
+            return False
+        self._last = time.monotonic()
+        return True

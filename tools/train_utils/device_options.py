@@ -1,0 +1,59 @@
+"""The options --amp, --compile and --deterministic: what they need and what they do."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import torch
+from torch import nn
+
+from pcdet.models.bbox_heads.bev_network import BEVNetwork
+from pcdet.utils.errors import ConfigError
+
+AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def amp_type(name: str | None, device: torch.device, logger: logging.Logger) -> torch.dtype | None:
+    """The type that --amp names, None for no mixed precision.
+
+    Raises:
+        ConfigError: fp16 on a CPU.
+    """
+    if name == "fp16" and device.type == "cpu":
+        raise ConfigError("--amp fp16 needs a GPU; on the CPU use --amp bf16 or --amp alone")
+    if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
+        logger.warning("--amp: this GPU computes bfloat16 in software only; try --amp fp16")
+    return None if name is None else AMP_TYPES[name]
+
+
+def grad_scaler(dtype: torch.dtype | None, device: torch.device) -> torch.amp.GradScaler | None:
+    """The scaler that float16 needs, else None."""
+    return torch.amp.GradScaler(device.type) if dtype == torch.float16 else None
+
+
+def compile_dense_network(model: nn.Module, device: torch.device) -> None:
+    """Compile the network in bird's-eye view in place; names of weights stay as they are.
+
+    Raises:
+        ConfigError: torch cannot compile here.
+    """
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.ones(8, device=device))
+    except Exception as error:  # which compiler is missing decides what is raised
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        needed = "a C++ compiler" if device.type == "cpu" else "triton and a C compiler"
+        raise ConfigError(
+            f"--compile: torch needs {needed} to compile for {device}: {reason}"
+        ) from error
+    for module in model.modules():
+        if isinstance(module, BEVNetwork):
+            module.compile()
+
+
+def use_deterministic_algorithms() -> None:
+    """Ask torch for algorithms that give the same result each time; it warns where it has none."""
+    # cuBLAS reads this when it is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,67 @@
+"""Ctrl-C and SIGTERM: a request to save and leave, and at the second time an order to leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+import torch
+
+_NOTICE = (
+    "\n{}: finishing this step, then saving a checkpoint; once more to leave at once, without one\n"
+)
+
+
+class StopRequest:
+    """While it is entered, the first SIGINT or SIGTERM is noted instead of ending the process.
+
+    The second one raises SystemExit wherever the program is.
+
+    Attributes:
+        number: of the signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell expects of a process that a signal ended."""
+        return 128 + (self.number or 0)
+
+    def agreed(self, device: torch.device, distributed: bool) -> bool:
+        """Whether to stop now; with several processes, whether a signal came to any of them.
+
+        They must ask this at the same step, as all wait for each other here, and so stop together.
+        """
+        if not distributed:
+            return self.number is not None
+        number = torch.tensor(self.number or 0, device=device)
+        torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX)
+        if number.item():
+            self.number = self.number or int(number)
+        return self.number is not None
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.number is not None:
+            raise SystemExit(128 + number)
+        self.number = number
+        # Not the logger: the signal may have come while it holds its stream.
+        os.write(2, _NOTICE.format(signal.Signals(number).name).encode())
