@@ -81,7 +81,7 @@ class Builder:
             return False
         self.take(x, y, size[0], size[1], heading)
         slope = self.ground.slope_at(x, y) if size[0] > 2.5 else (0.0, 0.0)
-        position = np.array([x, y, float(self.ground.at(x, y))])
+        position = np.array([x, y, self.ground.at(x, y)])
         placed = mesh.moved(position, heading, slope)
         self.objects.append(SceneObject(name, placed, position, np.asarray(size), heading))
         return True
@@ -109,7 +109,7 @@ class Builder:
                 return False
             self.take(*centre, size[0], size[1], heading)
         slope = self.ground.slope_at(x, y) if size[0] > 3.0 else (0.0, 0.0)
-        self.statics.append(mesh.moved((x, y, float(self.ground.at(x, y))), heading, slope))
+        self.statics.append(mesh.moved((x, y, self.ground.at(x, y)), heading, slope))
         return True
 
     def add_volumes(self, volumes: Sequence[Volume]) -> None:
@@ -120,4 +120,4 @@ class Builder:
 
     def height(self, x: float, y: float) -> float:
         """Height of the ground, metres."""
-        return float(self.ground.at(x, y))
+        return self.ground.at(x, y)

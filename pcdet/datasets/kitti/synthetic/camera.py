@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
 from pcdet.datasets.kitti.synthetic import ground as terrain
 from pcdet.datasets.kitti.synthetic.casting import cast_scene, owners_of
+from pcdet.datasets.kitti.synthetic.ground import cover_at
 from pcdet.datasets.kitti.synthetic.raycast import FAR, GROUND, NOTHING, Rays
 from pcdet.datasets.kitti.synthetic.recording import IMAGE_SHAPE, Recording
 from pcdet.datasets.kitti.synthetic.scene import Scene
@@ -46,7 +48,7 @@ def take_picture(scene: Scene, recording: Recording, rng: np.random.Generator) -
     projection = recording.lidar_to_image
 
     def windows_of(triangles: np.ndarray) -> np.ndarray:
-        return camera_windows(triangles.astype(np.float64), projection, IMAGE_SHAPE)
+        return camera_windows(triangles, projection, IMAGE_SHAPE)
 
     hits = cast_scene(scene, rays, windows_of, False, rng)
     pane_first = hits.glass_distance < hits.distance
@@ -65,38 +67,60 @@ def pixel_rays(recording: Recording) -> Rays:
     """
     matrix = recording.lidar_to_image
     inverse = np.linalg.inv(matrix[:, :3])
-    origin = -inverse @ matrix[:, 3]
-    rows, columns = np.meshgrid(*map(np.arange, IMAGE_SHAPE), indexing="ij")
-    pixels = np.stack([columns, rows, np.ones_like(rows)], axis=-1).astype(np.float64)
-    origins = np.broadcast_to(origin, (IMAGE_SHAPE[0], 3))
-    return Rays(origins.astype(np.float32), (pixels @ inverse.T).astype(np.float32))
+    origins = np.broadcast_to(-inverse @ matrix[:, 3], (IMAGE_SHAPE[0], 3))
+    of_row, of_column = (np.arange(size)[:, None] for size in IMAGE_SHAPE)
+    directions = np.empty((*IMAGE_SHAPE, 3), np.float32)
+    across = of_column * inverse[:, 0] + inverse[:, 2]
+    np.add((of_row * inverse[:, 1])[:, None], across, out=directions, casting="same_kind")
+    return Rays(origins.astype(np.float32), directions)
 
 
 def _shade(scene: Scene, index: np.ndarray, distance: np.ndarray, rays: Rays) -> np.ndarray:
     """Colours of all pixels, (375, 1242, 3) uint8."""
-    count, volumes = len(scene.triangles), scene.volumes
-    origin, directions = rays.origins[0], rays.directions
     floor_light = _AMBIENT + (1.0 - _AMBIENT) * scene.sun[2]
     floor_colours = terrain.SURFACES[:, 3:6] * floor_light
-    table = np.concatenate([_lit_colours(scene), volumes[:, 12:15], floor_colours, _HAZE[None]])
-    row = index.copy()  # of the table, for each pixel
-    floor = np.nonzero(index == GROUND)
-    spot = origin[:2] + distance[floor][:, None] * directions[floor][:, :2]
-    row[floor] = count + len(volumes) + scene.ground.cover(spot[:, 0], spot[:, 1])
-    color = np.take(table.astype(np.float32), row, axis=0)  # nothing is -1: the last row
-    leaf = np.nonzero((index >= count) & (index < count + len(volumes)))
-    if len(leaf[0]):
-        which = index[leaf] - count
-        level = origin[2] + distance[leaf] * directions[leaf][:, 2]
-        share = (level - volumes[which, 3]) / volumes[which, 6]
-        color[leaf] *= np.clip(0.8 + 0.35 * share, 0.4, 1.2)[:, None].astype(np.float32)
+    table = np.concatenate([_lit_colours(scene), scene.volumes[:, 12:15], floor_colours])
     haze = 1.0 - np.exp(np.minimum(distance, FAR) * np.float32(-1.0 / _HAZE_DISTANCE))
-    color += (_HAZE.astype(np.float32) - color) * haze[..., None]
-    sky = np.nonzero(index == NOTHING)
-    rise = np.clip(directions[sky][:, 2] * 4.0, 0.0, 1.0)[:, None]
-    color[sky] = _HAZE + (_SKY_TOP - _HAZE) * rise
-    # Few levels make small files, and the eye takes no notice.
-    return (np.clip(np.rint(color * np.float32(63.0)), 0, 63) * 4).astype(np.uint8)
+    pixels = index, distance, haze
+    return _paint(table.astype(np.float32), scene.volumes, scene.ground.plan, pixels, rays)
+
+
+@numba.njit(cache=True)
+def _paint(table, volumes, plan, pixels, rays):
+    """The picture (R, C, 3) uint8.
+
+    Args:
+        table: (T + V + 5, 3) float32 colours of triangles, volumes and kinds of ground.
+        volumes: (V, 15), rows of `foliage.Volume`.
+        plan: the ground's.
+        pixels: (R, C) each: what they show, at which distance, and the share of haze before it.
+        rays: the pixels' rays.
+    """
+    index, distance, haze = pixels
+    origin = rays.origins[0]
+    floors = len(table) - len(terrain.SURFACES)
+    first_volume = floors - len(volumes)
+    image = np.empty((*index.shape, 3), np.uint8)
+    for r in range(index.shape[0]):
+        for c in range(index.shape[1]):
+            row, far, ray = index[r, c], distance[r, c], rays.directions[r, c]
+            light = np.float32(1.0)
+            if row == GROUND:
+                row = floors + cover_at(plan, origin[0] + far * ray[0], origin[1] + far * ray[1])
+            elif row >= first_volume:
+                volume = volumes[row - first_volume]
+                share = (origin[2] + far * ray[2] - volume[3]) / volume[6]
+                light = np.float32(min(max(0.8 + 0.35 * share, 0.4), 1.2))
+            rise = min(max(ray[2] * 4.0, 0.0), 1.0)
+            for i in range(3):
+                if row == NOTHING:
+                    color = np.float32(_HAZE[i] + (_SKY_TOP[i] - _HAZE[i]) * rise)
+                else:
+                    color = table[row, i] * light
+                    color += (np.float32(_HAZE[i]) - color) * haze[r, c]
+                # Few levels make small files, and the eye takes no notice.
+                image[r, c, i] = 4 * min(max(np.rint(color * np.float32(63.0)), 0), 63)
+    return image
 
 
 def _lit_colours(scene: Scene) -> np.ndarray:

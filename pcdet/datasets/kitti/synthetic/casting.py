@@ -31,7 +31,7 @@ def cast_scene(
     shape = rays.directions.shape[:2]
     hits = raycast.no_hits(shape, len(scene.objects))
     raycast.cast_ground_(scene.ground.heights, rays, hits)
-    windows = windows_of(scene.triangles)
+    windows = windows_of(scene.triangles.astype(np.float64))
     raycast.cast_triangles_(scene.triangles, scene.is_glass, scene.owner, windows, rays, hits)
     if len(scene.volumes):
         hulls = windows_of(volume_hulls(scene.volumes).reshape(-1, 3, 3))

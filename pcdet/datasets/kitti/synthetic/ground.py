@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
+import numba
 import numpy as np
 
 from pcdet.datasets.kitti.synthetic import materials as m
-from pcdet.datasets.kitti.synthetic.road import Road
+from pcdet.datasets.kitti.synthetic.road import ROAD, Road, is_painted, lateral_of
 
 HALF_SIZE = 84.0  # the field reaches this far from the sensor, metres
 CELL = 0.25
@@ -16,7 +19,7 @@ _NODES = int(2 * HALF_SIZE / CELL) + 1
 ASPHALT, PAVING, GRASS, GRAVEL, MARKING = range(5)
 SURFACES = np.array([m.ASPHALT, m.PAVING, m.GRASS, m.GRAVEL, m.MARKING], dtype=np.float64)
 _CROWN = 0.012  # mean fall of a road from its middle to its kerb
-_ROUGHNESS = {PAVING: 0.003, GRASS: 0.020, GRAVEL: 0.008}  # of one cell, metres
+_ROUGHNESS = np.array([0.0, 0.003, 0.020, 0.008, 0.0], np.float32)  # of one cell, metres
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,33 @@ class Verge:
     slope: float = 0.0
     margin: float = 2.0
     limit: float = 2.5
+
+
+_VERGE = np.dtype(
+    [
+        ("sidewalk", np.float64),
+        ("cover", np.int64),
+        ("slope", np.float64),
+        ("margin", np.float64),
+        ("limit", np.float64),
+    ]
+)
+
+
+class Plan(NamedTuple):
+    """What kernels know of the ground.
+
+    Attributes:
+        roads: (R,) of dtype `ROAD`.
+        verges: (2,) left and right, fields as in `Verge`.
+        kerb: as in `Ground`.
+        divider: as in `Ground`.
+    """
+
+    roads: np.ndarray
+    verges: np.ndarray
+    kerb: float
+    divider: bool
 
 
 @dataclass
@@ -72,82 +102,115 @@ class Ground:
     def build(self, rng: np.random.Generator) -> None:
         """Compute the height field (nodes of `CELL` metres) with its small roughness."""
         axis = np.linspace(-HALF_SIZE, HALF_SIZE, _NODES)
-        x, y = np.meshgrid(axis, axis, indexing="ij")
-        lateral, edge, cover = self._edge_and_cover(x, y)
-        heights = self._smooth(x, y, lateral, edge) + self.kerb * np.clip(edge / CELL, 0.0, 1.0)
-        noise = rng.standard_normal(x.shape).astype(np.float32)
-        rough = np.zeros(len(SURFACES), dtype=np.float32)
-        for kind, size in _ROUGHNESS.items():
-            rough[kind] = size
-        heights += noise * rough[cover]
-        self.heights = heights.astype(np.float32)
+        noise = rng.standard_normal((_NODES, _NODES)).astype(np.float32)
+        self.heights = _field(self._gentle(axis), axis, noise, self.plan)
 
-    def at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Height of the ground at points, bilinear in the field; clamped at its border."""
-        u = np.clip((np.asarray(x) + HALF_SIZE) / CELL, 0, _NODES - 1.001)
-        v = np.clip((np.asarray(y) + HALF_SIZE) / CELL, 0, _NODES - 1.001)
-        i, j = u.astype(int), v.astype(int)
-        a, b = u - i, v - j
-        f = self.heights
-        return (
-            f[i, j] * (1 - a) * (1 - b)
-            + f[i + 1, j] * a * (1 - b)
-            + f[i, j + 1] * (1 - a) * b
-            + f[i + 1, j + 1] * a * b
+    def _gentle(self, axis: np.ndarray) -> np.ndarray:
+        """Slope, arch and waves at the nodes, (N, N).
+
+        sin(a x + b y + c) = sin(a x + c) cos(b y) + cos(a x + c) sin(b y): all is a sum of
+        products of a function of x and one of y.
+        """
+        amplitude, along, across, phase = self.waves.T[..., None]
+        start = amplitude * np.sin(phase)
+        level = self.height + self.slope[0] * axis + self.arch * axis * axis - start.sum()
+        flat = np.ones_like(axis)
+        x = [level, flat, *(amplitude * np.sin(along * axis + phase))]
+        x += [*(amplitude * np.cos(along * axis + phase))]
+        y = [flat, self.slope[1] * axis, *np.cos(across * axis), *np.sin(across * axis)]
+        return np.transpose(x) @ np.array(y)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Roads and verges as the kernels read them."""
+        return Plan(
+            np.array([road.record() for road in self.roads], dtype=ROAD),
+            np.array([astuple(self.left), astuple(self.right)], dtype=_VERGE),
+            self.kerb,
+            self.divider,
         )
+
+    def at(self, x: float, y: float) -> float:
+        """Height of the ground at a point, bilinear in the field; clamped at its border."""
+        return height_at(self.heights, x, y)
 
     def slope_at(self, x: float, y: float, reach: float = 1.2) -> tuple[float, float]:
         """Rise per metre along x and y, over twice `reach` metres."""
         rise_x = self.at(x + reach, y) - self.at(x - reach, y)
         rise_y = self.at(x, y + reach) - self.at(x, y - reach)
-        return float(rise_x / (2 * reach)), float(rise_y / (2 * reach))
-
-    def cover(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Index into `SURFACES` of the ground at points, lane markings included."""
-        cover = self._edge_and_cover(x, y)[2]
-        painted = np.zeros(cover.shape, dtype=bool)
-        if self.divider:
-            for road in self.roads:
-                painted |= _markings(road, road.station(x, y), road.lateral(x, y))
-        return np.where(painted & (cover == ASPHALT), MARKING, cover)
-
-    def _smooth(
-        self, x: np.ndarray, y: np.ndarray, lateral: np.ndarray, edge: np.ndarray
-    ) -> np.ndarray:
-        """Height without kerb and roughness; the last two as from `_edge_and_cover`."""
-        height = self.height + self.slope[0] * x + self.slope[1] * y + self.arch * x * x
-        for amplitude, along, across, phase in self.waves:
-            height += amplitude * (np.sin(along * x + across * y + phase) - np.sin(phase))
-        half_width = self.roads[0].half_width
-        height -= _CROWN * half_width * np.minimum(np.abs(lateral) / half_width, 1.0) ** 2
-        for verge, side in ((self.left, lateral > 0), (self.right, lateral <= 0)):
-            reach = np.maximum(edge - verge.sidewalk - verge.margin, 0.0) * side
-            bank = np.minimum(np.abs(verge.slope) * reach, verge.limit)
-            height += np.sign(verge.slope) * bank
-        return height
-
-    def _edge_and_cover(
-        self, x: np.ndarray, y: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Distance from the first road's middle and the nearest kerb (negative on roads), cover."""
-        lateral = self.roads[0].lateral(x, y)
-        edge = np.abs(lateral) - self.roads[0].half_width
-        for road in self.roads[1:]:
-            edge = np.minimum(edge, np.abs(road.lateral(x, y)) - road.half_width)
-        is_left = lateral > 0
-        sidewalk = np.where(is_left, self.left.sidewalk, self.right.sidewalk)
-        beyond = np.where(is_left, self.left.cover, self.right.cover)
-        cover = np.where(edge < 0, ASPHALT, np.where(edge < sidewalk, PAVING, beyond))
-        return lateral, edge, cover
+        return rise_x / (2 * reach), rise_y / (2 * reach)
 
 
-def _markings(road: Road, station: np.ndarray, lateral: np.ndarray) -> np.ndarray:
-    """Which points lie on a painted line: dashes between lanes, a line along either edge."""
-    half = 0.07
-    across = np.abs(lateral)
-    painted = np.abs(across - (road.half_width - 0.25)) < half
-    dash = np.mod(station, 9.0) < 3.5
-    width = road.half_width / road.lanes
-    for k in range(road.lanes):
-        painted |= (np.abs(across - k * width) < half) & dash
-    return painted
+@numba.njit(cache=True, fastmath=True)
+def height_at(field, x, y):
+    """Height of the ground field at x, y, bilinear, clamped at its border."""
+    top = field.shape[0] - 1.001
+    u = min(max((x + HALF_SIZE) / CELL, 0.0), top)
+    v = min(max((y + HALF_SIZE) / CELL, 0.0), top)
+    i, j = int(u), int(v)
+    a, b = u - i, v - j
+    low = field[i, j] * (1.0 - b) + field[i, j + 1] * b
+    high = field[i + 1, j] * (1.0 - b) + field[i + 1, j + 1] * b
+    return low * (1.0 - a) + high * a
+
+
+@numba.njit(cache=True)
+def _field(gentle, axis, noise, plan):
+    """The height field: kerbs, banks, the crown of the road and roughness on a `gentle` land.
+
+    Args:
+        gentle: (N, N) height without them.
+        axis: (N,) x and y of the nodes.
+        noise: (N, N) float32 of unit spread, for the roughness.
+        plan: roads and verges.
+
+    Returns:
+        (N, N) float32.
+    """
+    field = np.empty(gentle.shape, np.float32)
+    half_width = plan.roads[0].half_width
+    for i in range(len(axis)):
+        for j in range(len(axis)):
+            lateral, edge = _place(plan, axis[i], axis[j])
+            height = gentle[i, j]
+            height -= _CROWN * half_width * min(abs(lateral) / half_width, 1.0) ** 2
+            verge = plan.verges[0 if lateral > 0 else 1]
+            reach = max(edge - verge.sidewalk - verge.margin, 0.0)
+            height += np.sign(verge.slope) * min(abs(verge.slope) * reach, verge.limit)
+            height += plan.kerb * min(max(edge / CELL, 0.0), 1.0)
+            field[i, j] = height + noise[i, j] * _ROUGHNESS[_unpainted(plan, lateral, edge)]
+    return field
+
+
+@numba.njit(cache=True)
+def _place(plan, x, y):
+    """Distance of a point from the first road's middle and the nearest kerb (negative on roads)."""
+    lateral, edge = 0.0, np.inf
+    for k in range(len(plan.roads)):
+        road = plan.roads[k]
+        off = lateral_of(road.x, road.y, road.radius, x, y)
+        edge = min(edge, abs(off) - road.half_width)
+        if k == 0:
+            lateral = off
+    return lateral, edge
+
+
+@numba.njit(cache=True)
+def _unpainted(plan, lateral, edge):
+    """Cover of a point but for lane markings."""
+    verge = plan.verges[0 if lateral > 0 else 1]
+    if edge < 0:
+        return ASPHALT
+    return PAVING if edge < verge.sidewalk else verge.cover
+
+
+@numba.njit(cache=True)
+def cover_at(plan, x, y):
+    """Index into `SURFACES` of the ground at a point."""
+    lateral, edge = _place(plan, x, y)
+    cover = _unpainted(plan, lateral, edge)
+    if cover == ASPHALT and plan.divider:
+        for k in range(len(plan.roads)):
+            if is_painted(plan.roads[k], x, y):
+                return MARKING
+    return cover

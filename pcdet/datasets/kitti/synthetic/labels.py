@@ -184,8 +184,8 @@ def ground_plane(scene: Scene, recording: Recording) -> np.ndarray:
 
     The normal points up (b < 0 there) and has unit length, as in KITTI's `planes` files.
     """
-    x, y = np.meshgrid(np.arange(3.0, 30.0), np.arange(-6.0, 6.5))
-    spots = np.column_stack([x.ravel(), y.ravel(), scene.ground.at(x.ravel(), y.ravel())])
+    ahead, aside = np.arange(3.0, 30.0), np.arange(-6.0, 6.5)
+    spots = np.array([(x, y, scene.ground.at(x, y)) for y in aside for x in ahead])
     matrix = recording.lidar_to_rect
     spots = spots @ matrix[:, :3].T + matrix[:, 3]
     middle = spots.mean(axis=0)

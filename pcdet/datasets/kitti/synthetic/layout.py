@@ -119,8 +119,7 @@ def _side(builder: Builder, side: int) -> tuple[Road, Verge]:
 def _on_crossing(builder: Builder, x: float, y: float, margin: float) -> bool:
     """Whether a point lies on a road that crosses, or within `margin` metres of one."""
     return any(
-        abs(float(road.lateral(x, y))) < road.half_width + margin
-        for road in builder.ground.roads[1:]
+        abs(road.lateral(x, y)) < road.half_width + margin for road in builder.ground.roads[1:]
     )
 
 
@@ -369,6 +368,4 @@ def _skyline(builder: Builder) -> None:
 
 def _on_any_road(builder: Builder, x: float, y: float, margin: float) -> bool:
     """Whether a point lies on a road or within `margin` metres of one."""
-    return any(
-        abs(float(road.lateral(x, y))) < road.half_width + margin for road in builder.ground.roads
-    )
+    return any(abs(road.lateral(x, y)) < road.half_width + margin for road in builder.ground.roads)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numba
 import numpy as np
 
 from pcdet.datasets.kitti.synthetic import ground as terrain
@@ -151,32 +153,66 @@ def _materials(
     rng: np.random.Generator,
 ) -> _Returns:
     """What each hit is made of and how it is struck."""
-    count = len(scene.triangles)
-    reflectivity = np.full(len(index), _LEAF[0])
-    shift = np.full(len(index), _LEAF[1])
     cosine = rng.uniform(0.1, 1.0, len(index))  # leaves lie every way
-    shift -= 0.3 * rng.random(len(index)) * (rng.random(len(index)) < _LEAF_PARTIAL)
-    retro = np.zeros(len(index), dtype=bool)
-    solid = (index >= 0) & (index < count)
-    which = index[solid]
-    edges = scene.triangles[which].astype(np.float64)
-    normal = np.cross(edges[:, 1] - edges[:, 0], edges[:, 2] - edges[:, 0])
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-    cosine[solid] = np.abs((normal * direction[solid]).sum(axis=1))
-    surface = scene.surfaces[which]
-    reflectivity[solid], shift[solid] = surface[:, 1], surface[:, 2]
-    retro[solid] = surface[:, 0] == RETRO
-    floor = index == GROUND
-    x, y = place[floor, 0], place[floor, 1]
-    cover = scene.ground.cover(x, y)
-    reflectivity[floor], shift[floor] = terrain.SURFACES[cover, 1], terrain.SURFACES[cover, 2]
-    shift[floor] += scene.ground.shade * (cover != terrain.GRASS)
-    upright = np.abs(direction[floor, 2] - direction[floor, 0] * scene.ground.slope[0])
-    cosine[floor] = np.where(cover == terrain.GRASS, np.maximum(upright, 0.35), upright)
+    partial = 0.3 * rng.random(len(index)) * (rng.random(len(index)) < _LEAF_PARTIAL)
+    returns = _Returns(
+        np.full(len(index), _LEAF[0]), _LEAF[1] - partial, cosine, np.zeros(len(index), bool)
+    )
+    ground = scene.ground
+    _strike_(
+        index,
+        (place, direction),
+        (scene.triangles, scene.surfaces),
+        (ground.plan, ground.slope[0], ground.shade),
+        returns,
+    )
+    return returns
+
+
+@numba.njit(cache=True)
+def _strike_(index, hits, solids, ground, returns):
+    """Write material and geometry of all hits but leaves to `returns`.
+
+    Args:
+        index: (N,) what is hit.
+        hits: place and direction of the ray, (N, 3) each.
+        solids: triangles and their surfaces, as in `Scene`.
+        ground: plan, slope along x and shade of the ground.
+        returns: what is written to.
+    """
+    place, direction = hits
+    triangles, surfaces = solids
+    plan, slope, shade = ground
+    reflectivity, shift, cosine, retro = returns
     strength, sharpness = _MIRROR_LOBE
-    varnished = (reflectivity < _GLOSSY) & solid
-    reflectivity += np.where(varnished, strength * np.exp(-sharpness * (1.0 - cosine)), 0.0)
-    return _Returns(reflectivity, shift, np.maximum(cosine, 0.01), retro)
+    for n in range(len(index)):
+        what, ray = index[n], direction[n]
+        if what == GROUND:
+            cover = terrain.cover_at(plan, place[n, 0], place[n, 1])
+            reflectivity[n], shift[n] = terrain.SURFACES[cover, 1], terrain.SURFACES[cover, 2]
+            cosine[n] = abs(ray[2] - ray[0] * slope)
+            if cover == terrain.GRASS:
+                cosine[n] = max(cosine[n], 0.35)
+            else:
+                shift[n] += shade
+        elif what < len(triangles):
+            reflectivity[n], shift[n] = surfaces[what, 1], surfaces[what, 2]
+            retro[n] = surfaces[what, 0] == RETRO
+            cosine[n] = _incidence(triangles[what], ray)
+            if reflectivity[n] < _GLOSSY:
+                reflectivity[n] += strength * math.exp(-sharpness * (1.0 - cosine[n]))
+        cosine[n] = max(cosine[n], 0.01)
+
+
+@numba.njit(cache=True)
+def _incidence(triangle, ray):
+    """Cosine of the angle between a ray (3,) and the normal of a triangle (3, 3)."""
+    ax, ay, az = float(triangle[0, 0]), float(triangle[0, 1]), float(triangle[0, 2])
+    ux, uy, uz = triangle[1, 0] - ax, triangle[1, 1] - ay, triangle[1, 2] - az
+    vx, vy, vz = triangle[2, 0] - ax, triangle[2, 1] - ay, triangle[2, 2] - az
+    nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    size = max(math.sqrt(nx * nx + ny * ny + nz * nz), 1e-12)
+    return abs(nx / size * ray[0] + ny / size * ray[1] + nz / size * ray[2])
 
 
 def _signal(returns: _Returns, distance: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from pcdet.datasets.kitti.synthetic.ground import CELL, HALF_SIZE
+from pcdet.datasets.kitti.synthetic.ground import HALF_SIZE, height_at
 
 NOTHING, GROUND = -1, -2
 FAR = np.float32(1e4)
@@ -67,19 +67,6 @@ def no_hits(shape: tuple[int, int], objects: int) -> Hits:
 
 
 @numba.njit(cache=True, fastmath=True)
-def _height(field, x, y):
-    """Bilinear height of the ground field at x, y, clamped at its border."""
-    top = field.shape[0] - 1.001
-    u = min(max((x + HALF_SIZE) / CELL, 0.0), top)
-    v = min(max((y + HALF_SIZE) / CELL, 0.0), top)
-    i, j = int(u), int(v)
-    a, b = u - i, v - j
-    low = field[i, j] * (1.0 - b) + field[i, j + 1] * b
-    high = field[i + 1, j] * (1.0 - b) + field[i + 1, j + 1] * b
-    return low * (1.0 - a) + high * a
-
-
-@numba.njit(cache=True, fastmath=True)
 def cast_ground_(field, rays, hits):
     """Meet the ground with the rays of a grid whose columns lie in upright planes.
 
@@ -101,10 +88,10 @@ def cast_ground_(field, rays, hits):
         flat = np.hypot(directions[row, c, 0], directions[row, c, 1])
         along, across = directions[row, c, 0] / flat, directions[row, c, 1] / flat
         before = 1.0
-        height_before = _height(field, x0 + before * along, y0 + before * across)
+        height_before = height_at(field, x0 + before * along, y0 + before * across)
         while row >= 0 and before < HALF_SIZE:
             rho = before + 0.04 + 0.012 * before
-            height = _height(field, x0 + rho * along, y0 + rho * across)
+            height = height_at(field, x0 + rho * along, y0 + rho * across)
             while row >= 0:
                 flat = np.hypot(directions[row, c, 0], directions[row, c, 1])
                 tangent = directions[row, c, 2] / flat

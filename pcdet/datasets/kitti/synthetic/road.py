@@ -2,11 +2,57 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
+import numba
 import numpy as np
 
 _MIN_CURVATURE = 1e-5
+_HALF_LINE = 0.07  # half the width of a painted line, metres
+
+# What kernels know of a road: the circle that its centre line is a part of, and `Road`'s fields.
+ROAD = np.dtype(
+    [
+        ("x", np.float64),
+        ("y", np.float64),
+        ("radius", np.float64),
+        ("heading", np.float64),
+        ("half_width", np.float64),
+        ("lanes", np.int64),
+    ]
+)
+
+
+@numba.njit(cache=True)
+def lateral_of(centre_x, centre_y, radius, x, y):
+    """Distance (left positive) of a point of the LiDAR frame from the centre line of a road."""
+    dx, dy = x - centre_x, y - centre_y
+    return radius - math.copysign(math.sqrt(dx * dx + dy * dy), radius)
+
+
+@numba.njit(cache=True)
+def is_painted(road, x, y):
+    """Whether a point lies on a painted line: dashes between lanes, a line along either edge.
+
+    Args:
+        road: an element of an array of dtype `ROAD`.
+        x: of the point, LiDAR frame.
+        y: of the point, LiDAR frame.
+    """
+    across = abs(lateral_of(road.x, road.y, road.radius, x, y))
+    if abs(across - (road.half_width - 0.25)) < _HALF_LINE:
+        return True
+    side = math.copysign(1.0, road.radius)
+    angle = math.atan2(side * (x - road.x), -side * (y - road.y)) - road.heading
+    station = ((angle + np.pi) % (2 * np.pi) - np.pi) * road.radius
+    if station % 9.0 >= 3.5:
+        return False
+    for k in range(road.lanes):
+        if abs(across - k * road.half_width / road.lanes) < _HALF_LINE:
+            return True
+    return False
 
 
 @dataclass(frozen=True)
@@ -42,25 +88,20 @@ class Road:
         y = self.y - (np.cos(theta) - np.cos(self.heading)) / self._bend + lateral * np.cos(theta)
         return float(x), float(y), float(theta)
 
-    def lateral(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Distance (metres, left positive) of points of the LiDAR frame from the centre line."""
+    @cached_property
+    def centre(self) -> tuple[float, float, float]:
+        """Centre x, y and radius of the circle that the centre line is a part of."""
         radius = 1.0 / self._bend
-        dx, dy = self._from_centre(x, y)
-        return radius - np.sign(radius) * np.sqrt(dx * dx + dy * dy)
+        x = self.x - radius * math.sin(self.heading)
+        return x, self.y + radius * math.cos(self.heading), radius
 
-    def station(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Metres along the centre line at which points of the LiDAR frame lie abreast."""
-        radius = 1.0 / self._bend
-        dx, dy = self._from_centre(x, y)
-        theta = np.arctan2(np.sign(radius) * dx, -np.sign(radius) * dy)
-        return (np.mod(theta - self.heading + np.pi, 2 * np.pi) - np.pi) * radius
+    def lateral(self, x: float, y: float) -> float:
+        """Distance (metres, left positive) of a point of the LiDAR frame from the centre line."""
+        return lateral_of(*self.centre, x, y)
 
-    def _from_centre(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points relative to the centre of the road's arc."""
-        radius = 1.0 / self._bend
-        centre_x = self.x - radius * np.sin(self.heading)
-        centre_y = self.y + radius * np.cos(self.heading)
-        return np.asarray(x) - centre_x, np.asarray(y) - centre_y
+    def record(self) -> tuple[float, float, float, float, float, int]:
+        """The road as a row of an array of dtype `ROAD`."""
+        return *self.centre, self.heading, self.half_width, self.lanes
 
     def lane_centres(self) -> list[tuple[float, int]]:
         """Lateral offset of each lane and its direction (+1 along the heading, -1 against)."""

@@ -98,9 +98,7 @@ def _park_in_yards(builder: Builder, road: Road, side: int) -> None:
 
 def _near_crossing(builder: Builder, station: float, lateral: float) -> bool:
     x, y, _ = builder.ground.roads[0].to_world(station, lateral)
-    return any(
-        abs(float(road.lateral(x, y))) < road.half_width + 4.0 for road in builder.ground.roads[1:]
-    )
+    return any(abs(road.lateral(x, y)) < road.half_width + 4.0 for road in builder.ground.roads[1:])
 
 
 def _ride(builder: Builder, place: Place) -> None:

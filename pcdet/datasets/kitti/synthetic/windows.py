@@ -2,66 +2,74 @@
 
 from __future__ import annotations
 
+import math
+
+import numba
 import numpy as np
 
 from pcdet.datasets.kitti.synthetic.mesh import BOX_FACES
 from pcdet.datasets.kitti.synthetic.sensor import APEX, ELEVATIONS, FIRINGS, RINGS
 
-_EDGES = ((0, 1), (1, 2), (2, 0))
 _NEAR = 0.3  # metres in front of the camera
+_LOWEST_APEX, _HIGHEST_APEX = APEX.min(), APEX.max()
+_FALLS = -np.tan(ELEVATIONS)  # ascending, as searchsorted needs
+_PER_RADIAN = FIRINGS / (2 * np.pi)
 
 
-def lidar_windows(triangles: np.ndarray) -> np.ndarray:
+@numba.njit(cache=True)
+def lidar_windows(triangles):
     """Rings and firings that may meet each triangle (T, 3, 3) of the LiDAR frame.
 
     Returns:
         (T, 4) int32: first ring, ring after the last, first firing, firing after the last;
         firings may be negative or beyond the turn and count modulo its length.
     """
-    xy, z = triangles[..., :2], triangles[..., 2]
-    azimuth = np.arctan2(xy[..., 1], xy[..., 0])
-    turn = np.mod(azimuth - azimuth[:, :1] + np.pi, 2 * np.pi) - np.pi + azimuth[:, :1]
-    near = _distance_to_axis(xy)
-    far = np.hypot(xy[..., 0], xy[..., 1]).max(axis=1)
-    top, bottom = z.max(axis=1) - APEX.min(), z.min(axis=1) - APEX.max()
-    near = np.maximum(near, 0.3)
-    highest = np.where(top > 0, top / near, top / far)
-    lowest = np.where(bottom > 0, bottom / far, bottom / near)
-    tangents = -np.tan(ELEVATIONS)  # ascending, as searchsorted needs
-    first = np.searchsorted(tangents, -highest - 1e-4)
-    last = np.searchsorted(tangents, -lowest + 1e-4)
-    per_radian = FIRINGS / (2 * np.pi)
-    left = np.floor(turn.min(axis=1) * per_radian) - 1
-    right = np.ceil(turn.max(axis=1) * per_radian) + 2
-    around = _holds_axis(xy)
-    left[around], right[around] = 0, FIRINGS
-    windows = np.stack([first, last, left + FIRINGS, right + FIRINGS], axis=1)
-    windows[far < 0.5] = 0
-    return windows.astype(np.int32)
+    windows = np.zeros((len(triangles), 4), np.int32)
+    for k in range(len(triangles)):
+        corners = triangles[k]
+        first = math.atan2(corners[0, 1], corners[0, 0])
+        left, right, far = first, first, 0.0
+        low, high = np.inf, -np.inf
+        for x, y, z in corners:
+            # The azimuth, within half a turn of the first corner's.
+            turn = (math.atan2(y, x) - first + np.pi) % (2 * np.pi) - np.pi + first
+            left, right = min(left, turn), max(right, turn)
+            low, high = min(low, z), max(high, z)
+            far = max(far, math.hypot(x, y))
+        if far < 0.5:
+            continue
+        nearest = _distance_to_axis(corners)
+        near = max(nearest, 0.3)
+        top, bottom = high - _LOWEST_APEX, low - _HIGHEST_APEX
+        highest = top / near if top > 0 else top / far
+        lowest = bottom / far if bottom > 0 else bottom / near
+        windows[k, 0] = np.searchsorted(_FALLS, -highest - 1e-4)
+        windows[k, 1] = np.searchsorted(_FALLS, -lowest + 1e-4)
+        if nearest > 0.0:
+            windows[k, 2] = math.floor(left * _PER_RADIAN) - 1 + FIRINGS
+            windows[k, 3] = math.ceil(right * _PER_RADIAN) + 2 + FIRINGS
+        else:
+            windows[k, 2], windows[k, 3] = FIRINGS, 2 * FIRINGS
+    return windows
 
 
-def _distance_to_axis(xy: np.ndarray) -> np.ndarray:
-    """Least distance (T,) of the edges of triangles (T, 3, 2) from the origin."""
-    best = np.full(len(xy), np.inf)
-    for a, b in _EDGES:
-        start, along = xy[:, a], xy[:, b] - xy[:, a]
-        length = np.maximum((along**2).sum(axis=1), 1e-12)
-        share = np.clip(-(start * along).sum(axis=1) / length, 0.0, 1.0)
-        best = np.minimum(best, np.linalg.norm(start + share[:, None] * along, axis=1))
-    best[_holds_axis(xy)] = 0.0
-    return best
+@numba.njit(cache=True)
+def _distance_to_axis(corners):
+    """Least horizontal distance of a triangle (3, 3) from the origin, 0 if it lies about it."""
+    best, sides = np.inf, 0
+    for a in range(3):
+        b = (a + 1) % 3
+        x, y = corners[a, 0], corners[a, 1]
+        along_x, along_y = corners[b, 0] - x, corners[b, 1] - y
+        length = max(along_x * along_x + along_y * along_y, 1e-12)
+        share = min(max(-(x * along_x + y * along_y) / length, 0.0), 1.0)
+        best = min(best, math.hypot(x + share * along_x, y + share * along_y))
+        sides += np.sign(x * along_y - y * along_x)
+    return 0.0 if abs(sides) == 3 else best
 
 
-def _holds_axis(xy: np.ndarray) -> np.ndarray:
-    """Whether the origin lies inside each triangle (T, 3, 2)."""
-    turns = [xy[:, a, 0] * xy[:, b, 1] - xy[:, a, 1] * xy[:, b, 0] for a, b in _EDGES]
-    turns = np.stack(turns)
-    return (turns > 0).all(axis=0) | (turns < 0).all(axis=0)
-
-
-def camera_windows(
-    triangles: np.ndarray, projection: np.ndarray, shape: tuple[int, int]
-) -> np.ndarray:
+@numba.njit(cache=True)
+def camera_windows(triangles, projection, shape):
     """Pixel rows and columns that may show each triangle.
 
     Args:
@@ -73,26 +81,48 @@ def camera_windows(
         (T, 4) int32: first row, row after the last, first column, column after the last; empty
         where a triangle is out of the picture.
     """
-    points = triangles @ projection[:, :3].T + projection[:, 3]  # (T, 3, 3): u w, v w, w
-    pieces, seen = [points], [points[..., 2] > _NEAR]
-    for a, b in _EDGES:
-        start, end = points[:, a], points[:, b]
-        crosses = (start[:, 2] > _NEAR) != (end[:, 2] > _NEAR)
-        gap = np.where(crosses, end[:, 2] - start[:, 2], 1.0)
-        share = np.where(crosses, (_NEAR - start[:, 2]) / gap, 0.0)
-        pieces.append((start + share[:, None] * (end - start))[:, None])
-        seen.append(crosses[:, None])
-    points, seen = np.concatenate(pieces, axis=1), np.concatenate(seen, axis=1)
-    depth = np.where(seen, np.maximum(points[..., 2], _NEAR / 2), 1.0)
-    bounds = []
-    for axis, size in ((1, shape[0]), (0, shape[1])):
-        pixel = points[..., axis] / depth
-        low = np.floor(np.where(seen, pixel, np.inf).min(axis=1))
-        high = np.ceil(np.where(seen, pixel, -np.inf).max(axis=1)) + 1
-        bounds += [np.clip(low, 0, size), np.clip(high, 0, size)]
-    windows = np.stack(bounds, axis=1)
-    windows[(windows[:, 0] >= windows[:, 1]) | (windows[:, 2] >= windows[:, 3])] = 0
-    return windows.astype(np.int32)
+    windows = np.zeros((len(triangles), 4), np.int32)
+    points = np.empty((3, 3))  # u w, v w, w of each corner
+    seen = np.empty((6, 3))  # the same of the corners of what lies before the camera
+    for k in range(len(triangles)):
+        for a in range(3):
+            x, y, z = triangles[k, a]
+            for i in range(3):
+                row = projection[i]
+                points[a, i] = row[0] * x + row[1] * y + row[2] * z + row[3]
+        count = _cut_(points, seen)
+        for axis in range(2):
+            low, high = np.inf, -np.inf
+            for n in range(count):
+                pixel = seen[n, 1 - axis] / seen[n, 2]
+                low, high = min(low, pixel), max(high, pixel)
+            if count:
+                windows[k, 2 * axis] = min(max(math.floor(low), 0), shape[axis])
+                windows[k, 2 * axis + 1] = min(max(math.ceil(high) + 1, 0), shape[axis])
+        if windows[k, 0] >= windows[k, 1] or windows[k, 2] >= windows[k, 3]:
+            windows[k] = 0
+    return windows
+
+
+@numba.njit(cache=True)
+def _cut_(points, seen):
+    """Write to `seen` (6, 3) the corners of what of a triangle (3, 3) has a depth above `_NEAR`.
+
+    Returns:
+        Their number.
+    """
+    count = 0
+    for a in range(3):
+        start, end = points[a], points[(a + 1) % 3]
+        if start[2] > _NEAR:
+            seen[count] = start
+            count += 1
+        if (start[2] > _NEAR) != (end[2] > _NEAR):
+            share = (_NEAR - start[2]) / (end[2] - start[2])
+            for i in range(3):
+                seen[count, i] = start[i] + share * (end[i] - start[i])
+            count += 1
+    return count
 
 
 _CUBE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=np.float64)
