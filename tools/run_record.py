@@ -35,9 +35,9 @@ from pcdet.utils.io_utils import atomic_write
 
 RECORD = "run.json"
 RUNNING, FINISHED, STOPPED, KILLED = "running", "finished", "stopped", "killed"
-# The number that "best" means: KITTI's main one, averaged over the classes that have it.
+# The number that "best" means: KITTI's main one, averaged over the classes.
 _BEST_TAG = re.compile(r"\w+_3d/moderate_R40")
-BEST_METRIC = "mean over classes of 3d/moderate_R40"
+BEST_METRIC = "mean over classes of 3d/moderate_R40, 0 for a class without an AP"
 
 
 class RunRecord:
@@ -57,7 +57,7 @@ class RunRecord:
         self._entry: dict[str, Any] = {}
 
     def read(self) -> dict[str, Any]:
-        """The record so far; a file that is not one is moved aside, with a warning."""
+        """The record so far; who writes it moves a file that is none aside, with a warning."""
         try:
             record = json.loads(self.path.read_text(encoding="utf-8"))
             if isinstance(record.get("starts"), list) and isinstance(record.get("best"), dict):
@@ -66,6 +66,8 @@ class RunRecord:
             return _empty()
         except (ValueError, AttributeError):
             pass
+        if not self._writes:
+            return _empty()
         broken = self.path.with_name(f"{RECORD}.broken")
         self._logger.warning("%s: not a record of a run; it is now %s", self.path, broken.name)
         self.path.replace(broken)
@@ -131,7 +133,7 @@ class RunRecord:
 
         def close(record: dict[str, Any]) -> None:
             self._put_entry(record)
-            record["final_checkpoint"] = final_checkpoint and _identity(final_checkpoint)
+            record["final_checkpoint"] = final_checkpoint and file_identity(final_checkpoint)
 
         self.update(close)
 
@@ -145,12 +147,12 @@ class RunRecord:
             checkpoint: file and sha256 of what was tested.
             results: numbers by tag, see `eval_one_epoch`; without a 3D AP they do not count.
         """
-        aps = [v for k, v in results.items() if _BEST_TAG.fullmatch(k) and v is not None]
-        if not aps:
+        aps = [value for name, value in results.items() if _BEST_TAG.fullmatch(name)]
+        if all(value is None for value in aps):
             return
         entry = {
             "metric": BEST_METRIC,
-            "value": sum(aps) / len(aps),
+            "value": sum(value or 0.0 for value in aps) / len(aps),
             "checkpoint": dict(checkpoint),
             "command": shlex.join([sys.executable, *sys.argv]),
             "evaluated": _now(),
@@ -179,7 +181,8 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _identity(path: Path) -> dict[str, str]:
+def file_identity(path: Path) -> dict[str, str]:
+    """Name and SHA-256 of a file, under `file` and `sha256`."""
     return {"file": path.name, "sha256": sha256_of(path)}
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import datetime
 import logging
+import multiprocessing
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.errors import record as record_for_torchrun
 
 from pcdet.config import cfg, cfg_from_list, cfg_from_yaml_file, log_config_to_file
 from pcdet.utils import common_utils
@@ -76,7 +79,8 @@ class Run:
 
     def start_log(self, folder: Path, name: str) -> None:
         """Log to `folder`/log_<name>_<time>.txt too, beginning with the options and settings."""
-        folder.mkdir(parents=True, exist_ok=True)
+        if self.rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
         time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         self.logger = common_utils.create_logger(folder / f"log_{name}_{time}.txt", self.rank)
         self.logger.info("**********************Start logging**********************")
@@ -145,7 +149,19 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="how several processes were started: torchrun (pytorch) or srun (slurm)",
     )
-    add("--tcp_port", type=int, help="port where the processes meet, if the launcher sets none")
+    add(
+        "--tcp_port",
+        type=int,
+        help="port where the processes meet, if the launcher sets none (default: found by itself)",
+    )
+    add(
+        "--dist_timeout",
+        type=float,
+        default=600,
+        metavar="SECONDS",
+        help="a process that waits for another one for so long ends with an error "
+        "(default: %(default)s)",
+    )
     add("--local_rank", "--local-rank", type=int, help="set by old launchers; usually not needed")
     add(
         "--set",
@@ -163,24 +179,40 @@ def start(args: argparse.Namespace) -> Run:
     cfg_from_yaml_file(common_utils.resolve_path(args.cfg_file, cfg.ROOT_DIR), cfg)
     cfg_from_list(args.set_cfgs, cfg)
     logger = common_utils.create_logger()
-    on_gpu = checked_device(args.device).type == "cuda"
-    processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1)))
-    distributed = args.launcher != "none"
-    batch_size = args.batch_size or (4 if on_gpu else 2) * (processes if distributed else 1)
-    if batch_size < 1 or args.workers < 0:
-        raise ConfigError("--batch_size must be at least 1 and --workers at least 0")
-    if distributed:
-        join = lookup(LAUNCHERS, args.launcher, "--launcher")
-        backend = "nccl" if on_gpu else "gloo"
-        batch_size, cfg.LOCAL_RANK = join(batch_size, args.tcp_port, args.local_rank, backend)
-    # Asked once more: joining the group chooses the GPU of this process.
     device = checked_device(args.device)
+    distributed = args.launcher != "none"
+    batch_size = args.batch_size
+    if batch_size is None:
+        batch_size = (4 if device.type == "cuda" else 2) * _world_size(args.launcher)
+    if batch_size < 1 or args.workers < 0 or args.dist_timeout <= 0:
+        raise ConfigError(
+            "--batch_size must be at least 1, --workers at least 0, --dist_timeout positive"
+        )
+    if distributed:
+        if device.type == "cuda" and args.device not in (None, "cuda"):
+            raise ConfigError(
+                f"--device {args.device}: of several processes each takes a GPU of its own; "
+                "use --device cuda"
+            )
+        join = lookup(LAUNCHERS, args.launcher, "--launcher")
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        batch_size, cfg.LOCAL_RANK = join(
+            batch_size, args.tcp_port, args.local_rank, backend, args.dist_timeout
+        )
+        if device.type == "cuda":
+            device = torch.device("cuda", torch.cuda.current_device())
     if device.type == "cpu":
         common_utils.keep_freed_memory()
     output_dir = (args.output_dir or cfg.ROOT_DIR / "output") / cfg.TAG / args.extra_tag
     # Files below the yaml's DATA_DIR are then looked up there, see DatasetTemplate.resolve_path.
     data_dir = Path(args.data_dir or cfg.ROOT_DIR / cfg.DATA_CONFIG.DATA_DIR).resolve()
     return Run(args, data_dir, output_dir, device, batch_size, distributed, cfg.LOCAL_RANK, logger)
+
+
+def _world_size(launcher: str) -> int:
+    """Number of processes, as the launcher tells it; what it sets is checked by `LAUNCHERS`."""
+    variable = {"pytorch": "WORLD_SIZE", "slurm": "SLURM_NTASKS"}.get(launcher, "")
+    return int(os.environ.get(variable, 1))
 
 
 def checked_device(name: str | None) -> torch.device:
@@ -205,14 +237,44 @@ def _own_words(error: PcdetError) -> str:
 
 
 def run_command(main: Callable[[list[str] | None], Any]) -> None:
-    """Run a command line; the user's mistakes end it with one line, an interrupt with another."""
+    """Run a command line; the user's mistakes end it with one line, an interrupt with another.
+
+    Under torchrun, its summary tells the traceback of the process that failed first.
+    """
     try:
-        main(None)
+        record_for_torchrun(main)(None)
     except PcdetError as error:
-        sys.exit(f"error: {_own_words(error)}")
+        _leave(f"error{_rank_tag()}: {_own_words(error)}")
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped by the user\n")
-        sys.exit(130)
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        _leave(130)
+    except SystemExit as stop:
+        _leave(stop.code)
+    except BaseException:
+        if not dist.is_initialized():
+            raise
+        _leave(f"error{_rank_tag()}: {traceback.format_exc()}")
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _leave(code: int | str | None) -> NoReturn:
+    """End the process with an exit code, or with a message.
+
+    One of several ends at once and without taking leave of the group, where others may be waiting
+    in a call that now never ends: their connections break, and they and the launcher know.
+    """
+    if not dist.is_initialized():
+        sys.exit(code)
+    if isinstance(code, str):
+        sys.stderr.write(f"{code}\n")
+    logging.shutdown()
+    for loader_process in multiprocessing.active_children():
+        loader_process.terminate()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def _rank_tag() -> str:
+    return f" on rank {dist.get_rank()}" if dist.is_initialized() else ""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -19,10 +18,12 @@ from tensorboardX import SummaryWriter
 from torch.utils.data import DataLoader
 
 from eval_utils.eval_utils import eval_one_epoch
+from eval_utils.watch import CheckpointWatch, NewCheckpoint, TestedList, Watch
 from pcdet.config import cfg
 from pcdet.datasets import build_dataloader
 from pcdet.models import build_network
 from pcdet.utils.errors import CheckpointError, ConfigError
+from run_record import RunRecord, file_identity
 from run_utils import Run, add_common_arguments, run_command, start
 from train_utils.checkpoint_folder import list_checkpoints
 
@@ -33,14 +34,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--ckpt", help="checkpoint to test (default: the newest of this run)")
-    add("--eval_all", action="store_true", help="test every checkpoint, waiting for new ones")
+    add(
+        "--eval_all",
+        action="store_true",
+        help="test every checkpoint that this option has not tested yet, and new ones until the "
+        "training is over",
+    )
     add("--eval_tag", default="default", help="names this evaluation among those of the run")
     add("--start_epoch", type=int, default=0, help="with --eval_all: skip earlier epochs")
     add(
         "--max_waiting_mins",
         type=float,
         default=30,
-        help="with --eval_all: give up when no new checkpoint came for so long (default: 30)",
+        help="with --eval_all: give up when for so long no checkpoint came and no training was "
+        "running (default: 30)",
     )
     add("--ckpt_dir", type=Path, help="with --eval_all: where the checkpoints are")
     add(
@@ -62,20 +69,47 @@ def choose_split(split: str) -> None:
     cfg.DATA_CONFIG.TEST.INFO_PATH = [str(p.with_name(f"kitti_infos_{split}.pkl")) for p in paths]
 
 
-def epoch_of(ckpt: Path) -> str:
+def epoch_of(ckpt: str) -> str:
     """The number at the end of a checkpoint's name."""
-    match = re.search(r"(\d+)$", ckpt.stem)
+    match = re.search(r"(\d+)$", Path(ckpt).stem)
     return match.group(1) if match else "no_number"
 
 
-def eval_single_ckpt(run: Run, model: torch.nn.Module, test_loader: DataLoader, ckpt: Path) -> None:
-    """Load and test one checkpoint; its results go to eval/epoch_N/<split>/<eval_tag>."""
+def load_checkpoint(run: Run, model: torch.nn.Module, ckpt: Path) -> dict[str, str]:
+    """Load a checkpoint's weights on this rank; return its name and sha256."""
+    if not ckpt.is_file():
+        raise CheckpointError(f"{ckpt}: there is no such checkpoint")
+    identity = file_identity(ckpt)
     model.load_params_from_file(filename=ckpt, to_cpu=True, logger=run.logger)
-    epoch = epoch_of(ckpt)
-    result_dir = run.output_dir / "eval" / f"epoch_{epoch}" / cfg.MODEL.TEST.SPLIT
+    return identity
+
+
+def share_weights(run: Run, model: torch.nn.Module) -> None:
+    """Give all ranks the weights of rank 0, which alone reads the file."""
+    if not run.distributed:
+        return
+    for tensor in model.state_dict().values():
+        value = tensor.contiguous()  # as it comes, in channels_last memory perhaps
+        torch.distributed.broadcast(value, src=0)
+        tensor.copy_(value)
+
+
+def eval_single_ckpt(
+    run: Run, model: torch.nn.Module, test_loader: DataLoader, identity: dict[str, str]
+) -> None:
+    """Test the weights that rank 0 holds; results go to eval/epoch_N/<split>/<eval_tag>.
+
+    Args:
+        run: of this process.
+        model: on rank 0 with the weights to test.
+        test_loader: of this rank's frames.
+        identity: name and sha256 of the checkpoint.
+    """
+    share_weights(run, model)
+    epoch, split = epoch_of(identity["file"]), cfg.MODEL.TEST.SPLIT
     writer = SummaryWriter(log_dir=str(run.output_dir / "tensorboard")) if run.rank == 0 else None
     with writer or nullcontext() as tb_log:
-        eval_one_epoch(
+        results = eval_one_epoch(
             cfg,
             model,
             test_loader,
@@ -83,33 +117,33 @@ def eval_single_ckpt(run: Run, model: torch.nn.Module, test_loader: DataLoader, 
             run.logger,
             dist_test=run.distributed,
             save_to_file=run.args.save_to_file,
-            result_dir=result_dir / run.args.eval_tag,
+            result_dir=run.output_dir / "eval" / f"epoch_{epoch}" / split / run.args.eval_tag,
             tb_log=tb_log,
             num_pictures=run.args.pictures,
         )
+    record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0)
+    record.add_evaluation(split, identity, results)
 
 
 def repeat_eval_ckpt(
     run: Run, model: torch.nn.Module, test_loader: DataLoader, ckpt_dir: Path
 ) -> None:
-    """Test checkpoints in the order of their epochs until none comes for a while."""
-    done: set[int] = set()
-    last_news = time.monotonic()
-    while True:
-        new = [
-            (e, p)
-            for e, p in list_checkpoints(ckpt_dir)
-            if e not in done and e >= run.args.start_epoch
-        ]
-        for epoch, path in new:
-            done.add(epoch)
-            eval_single_ckpt(run, model, test_loader, path)
-            last_news = time.monotonic()
-        waited = (time.monotonic() - last_news) / 60
-        if waited >= run.args.max_waiting_mins:
-            run.logger.info("no new checkpoint in %s for %.1f minutes", ckpt_dir, waited)
-            return
-        time.sleep(min(10, 60 * run.args.max_waiting_mins))
+    """Test checkpoints in the order of their epochs as they appear, until the training is over."""
+    evaluations = run.output_dir / "eval" / f"eval_all_{run.args.eval_tag}"
+    tested = TestedList(evaluations / f"eval_list_{cfg.MODEL.TEST.SPLIT}.txt")
+    watch = CheckpointWatch(
+        ckpt_dir,
+        tested,
+        load=lambda path: load_checkpoint(run, model, path),
+        start_epoch=run.args.start_epoch,
+        max_waiting=60 * run.args.max_waiting_mins,
+        logger=run.logger,
+    )
+    while (news := run.from_rank0(watch.next)) is not Watch.OVER:
+        if isinstance(news, NewCheckpoint):
+            eval_single_ckpt(run, model, test_loader, news.identity)
+            if run.rank == 0:
+                tested.add(news)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -133,13 +167,22 @@ def main(argv: list[str] | None = None) -> None:
             raise ConfigError("--ckpt and --eval_all exclude each other")
         repeat_eval_ckpt(run, model, test_loader, ckpt_dir)
         return
+    identity = run.from_rank0(
+        lambda: load_checkpoint(run, model, single_checkpoint(args, ckpt_dir))
+    )
+    eval_single_ckpt(run, model, test_loader, identity)
+
+
+def single_checkpoint(args: argparse.Namespace, ckpt_dir: Path) -> Path:
+    """The checkpoint that was asked for, or the newest of the run."""
+    if args.ckpt is not None:
+        return Path(args.ckpt)
     found = list_checkpoints(ckpt_dir)
-    if args.ckpt is None and not found:
+    if not found:
         raise CheckpointError(
             f"{ckpt_dir}: no checkpoint_epoch_N.pth there; train first or give --ckpt"
         )
-    ckpt = Path(args.ckpt) if args.ckpt is not None else found[-1][1]
-    eval_single_ckpt(run, model, test_loader, ckpt)
+    return found[-1][1]
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ import os
 import random
 import socket
 import subprocess
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -118,65 +120,118 @@ def mask_points_by_range(points: np.ndarray, limit_range: Sequence[float]) -> np
 
 
 def init_dist_slurm(
-    batch_size: int, tcp_port: int | None, local_rank: int | None, backend: str = "nccl"
+    batch_size: int,
+    tcp_port: int | None,
+    local_rank: int | None,
+    backend: str = "nccl",
+    timeout: float = 600,
 ) -> tuple[int, int]:
     """Join the process group of a Slurm job; the first node of the job is the meeting point.
 
-    Returns:
-        The batch size of one process and the rank.
+    Arguments, result and errors are those of `init_dist_pytorch`. Slurm sets `local_rank`; without
+    a port, all processes derive the same one from the numbers of the job and of its step.
     """
+    env = os.environ
     try:
-        rank, world_size = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
-        nodes = os.environ["SLURM_NODELIST"]
-        local_rank = int(os.environ["SLURM_LOCALID"])
+        env["RANK"], env["WORLD_SIZE"] = env["SLURM_PROCID"], env["SLURM_NTASKS"]
+        local_rank, nodes = int(env["SLURM_LOCALID"]), env["SLURM_NODELIST"]
+        job = f"{env['SLURM_JOB_ID']}.{env.get('SLURM_STEP_ID', '0')}"
     except KeyError as error:
         raise ConfigError(
             f"--launcher slurm: {error.args[0]} is not set; start this with srun"
         ) from error
-    hosts = subprocess.run(
-        ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
-    )
-    os.environ["MASTER_ADDR"] = hosts.stdout.split()[0]
-    os.environ["MASTER_PORT"] = str(tcp_port or 18888)
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size))
-    return _init_process_group(batch_size, local_rank, backend)
+    env["MASTER_ADDR"] = _first_host(nodes)
+    env["MASTER_PORT"] = str(tcp_port or port_for(job))
+    return _init_process_group(batch_size, local_rank, backend, timeout)
+
+
+def _first_host(nodes: str) -> str:
+    """The first host of a Slurm node list such as `gpu[03-07,09],login1`."""
+    if "[" not in nodes:
+        return nodes.split(",")[0]
+    command = ["scontrol", "show", "hostnames", nodes]
+    try:
+        hosts = subprocess.run(command, capture_output=True, text=True, check=True)
+        return hosts.stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        raise ConfigError(
+            f"--launcher slurm: `{' '.join(command)}` does not tell the first host: {error}"
+        ) from error
 
 
 def init_dist_pytorch(
-    batch_size: int, tcp_port: int | None, local_rank: int | None, backend: str = "nccl"
+    batch_size: int,
+    tcp_port: int | None,
+    local_rank: int | None,
+    backend: str = "nccl",
+    timeout: float = 600,
 ) -> tuple[int, int]:
-    """Join the process group that torchrun started.
+    """Join the process group that torchrun, or another launcher that sets RANK, started.
 
     Args:
         batch_size: frames of one step on all processes together.
-        tcp_port: port of the meeting point, if torchrun did not set one.
-        local_rank: number of this process on its machine, if torchrun did not set it.
+        tcp_port: port of the meeting point, if the launcher did not set one. Without either,
+            processes that one parent started on one machine find the same one.
+        local_rank: number of this process on its machine, if the launcher did not set it.
         backend: "nccl" on CUDA devices; "gloo" is used where there are none.
+        timeout: seconds after which a process that waits for another one gives up.
 
     Returns:
         The batch size of one process and the rank.
+
+    Raises:
+        ConfigError: not started by the launcher, the batch size is not divisible, there are more
+            processes on this machine than GPUs, or the processes cannot meet.
     """
-    if "RANK" not in os.environ:
-        raise ConfigError("--launcher pytorch: RANK is not set; start this with torchrun")
-    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ.setdefault("MASTER_PORT", str(tcp_port or 18888))
-    local_rank = int(os.environ.get("LOCAL_RANK", local_rank or 0))
-    return _init_process_group(batch_size, local_rank, backend)
+    env = os.environ
+    if "RANK" not in env or "WORLD_SIZE" not in env:
+        raise ConfigError(
+            "--launcher pytorch: RANK and WORLD_SIZE are not set; start this with torchrun"
+        )
+    env.setdefault("MASTER_ADDR", "127.0.0.1")
+    env.setdefault("MASTER_PORT", str(tcp_port or port_for(f"{os.getppid()}")))
+    local_rank = int(env.get("LOCAL_RANK", local_rank or 0))
+    return _init_process_group(batch_size, local_rank, backend, timeout)
 
 
-def _init_process_group(batch_size: int, local_rank: int, backend: str) -> tuple[int, int]:
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank % torch.cuda.device_count())
-    else:
-        backend = "gloo"
-    dist.init_process_group(backend=backend)
-    world_size = dist.get_world_size()
+def port_for(job: str) -> int:
+    """A port that all processes of a job agree on without talking, below the ones Linux gives out.
+
+    Two jobs on one machine share a port once in ten thousand times; `--tcp_port` then helps.
+    """
+    return 20000 + zlib.crc32(job.encode()) % 10000
+
+
+def _init_process_group(
+    batch_size: int, local_rank: int, backend: str, timeout: float
+) -> tuple[int, int]:
+    world_size = int(os.environ["WORLD_SIZE"])
     if batch_size % world_size:
         raise ConfigError(
             f"--batch_size {batch_size} is the total over all processes and must be divisible "
             f"by their number, {world_size}"
         )
+    if backend == "nccl" and torch.cuda.is_available():
+        _choose_gpu(local_rank)
+    else:
+        backend = "gloo"
+    try:
+        dist.init_process_group(backend=backend, timeout=timedelta(seconds=timeout))
+    except (dist.DistNetworkError, dist.DistStoreError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"the processes cannot meet at {os.environ['MASTER_ADDR']}, port "
+            f"{os.environ['MASTER_PORT']} (--tcp_port chooses another one): {reason}"
+        ) from error
     return batch_size // world_size, dist.get_rank()
+
+
+def _choose_gpu(local_rank: int) -> None:
+    """One GPU for each process; Slurm may show each process its own one only."""
+    gpus, here = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if here > gpus:
+        raise ConfigError(f"{here} processes on this machine, which has {gpus} GPUs: one for each")
+    torch.cuda.set_device(local_rank % gpus)
 
 
 def machine_line() -> str:

@@ -61,13 +61,14 @@ def test_starts_are_added_and_a_killed_one_is_told(tmp_path):
 def test_the_best_evaluation_of_each_split_stays(tmp_path):
     record = RunRecord(tmp_path, LOGGER)
     record.add_evaluation("val", checkpoint("a.pth"), {"recall/rcnn_0.5": 0.9})
+    record.add_evaluation("test", checkpoint("a.pth"), car_ap(None))
     assert not (tmp_path / "run.json").exists()
     for name, value in (("a.pth", 10.0), ("b.pth", 30.0), ("c.pth", 20.0)):
         record.add_evaluation("val", checkpoint(name), car_ap(value))
     record.add_evaluation("trainval", checkpoint("c.pth"), car_ap(50.0))
     best = record.read()["best"]
-    assert best["val"]["checkpoint"]["file"] == "b.pth" and best["val"]["value"] == 30.0
-    assert best["trainval"]["value"] == 50.0
+    assert best["val"]["checkpoint"]["file"] == "b.pth" and best["val"]["value"] == 15.0
+    assert best["trainval"]["value"] == 25.0
     assert best["val"]["results"]["Car_bev/moderate_R40"] == 98.0
 
 
@@ -98,7 +99,7 @@ def test_a_broken_record_is_moved_aside(tmp_path, text):
     record = RunRecord(tmp_path, LOGGER)
     record.add_evaluation("val", checkpoint("a.pth"), car_ap(1.0))
     assert (tmp_path / "run.json.broken").read_text() == text
-    assert record.read()["best"]["val"]["value"] == 1.0
+    assert record.read()["best"]["val"]["value"] == 0.5
 
 
 def test_a_record_that_was_removed_is_made_again(tmp_path):

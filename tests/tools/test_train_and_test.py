@@ -11,57 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from command_line import arguments, train_arguments, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import demo
 import test as test_command
 import train
-from models.model_fixture import narrow_config
 from pcdet.config import cfg
-from pcdet.datasets.kitti.kitti_dataset import create_kitti_infos
 from pcdet.utils.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
 from run_lock import training_lock
 from run_utils import run_command
-from tiny_kitti import make_tiny_kitti
-
-
-@pytest.fixture(autouse=True)
-def restore_global_config():
-    before = dict(cfg)
-    yield
-    cfg.clear()
-    cfg.update(before)
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory) -> Path:
-    """A folder with data and the yaml of a small SECOND."""
-    folder = tmp_path_factory.mktemp("workplace")
-    make_tiny_kitti(folder / "kitti")
-    create_kitti_infos(folder / "kitti", folder / "kitti", workers=1)
-    config = json.loads(json.dumps(narrow_config()))  # plain dicts and lists
-    for key in ("TAG", "ROOT_DIR", "LOCAL_RANK"):
-        config.pop(key, None)
-    (folder / "small.yaml").write_text(yaml.safe_dump(config))
-    return folder
-
-
-def arguments(workplace: Path, output: Path, *more: str) -> list[str]:
-    return [
-        *("--cfg_file", str(workplace / "small.yaml"), "--data_dir", str(workplace / "kitti")),
-        *("--output_dir", str(output), "--batch_size", "2", "--workers", "0", "--device", "cpu"),
-        *more,
-    ]
-
-
-def train_arguments(workplace: Path, output: Path, *more: str) -> list[str]:
-    seeded = ("--fix_random_seed", "--ckpt_save_interval", "1")
-    return arguments(workplace, output, *seeded, *more)
-
-
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    return torch.load(path, weights_only=True)["model_state"]
 
 
 @pytest.fixture(scope="module")

@@ -144,11 +144,16 @@ def _detect(
 def _merge_ranks(
     annos: list[dict], counts: Counter, sample_ids: list[str]
 ) -> tuple[list[dict], Counter]:
-    """All ranks' annotations in the order of the split, each frame once, and summed counts."""
+    """On rank 0, all annotations in the order of the split, each frame once, and summed counts."""
     gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, (annos, counts))
+    dist.gather_object((annos, counts), gathered if dist.get_rank() == 0 else None, dst=0)
+    if dist.get_rank() != 0:
+        return annos, counts
     by_id = {str(anno["sample_idx"]): anno for part, _ in gathered for anno in part}
-    return [by_id[k] for k in sample_ids], sum((c for _, c in gathered), Counter())
+    total: Counter = Counter()
+    for _, part in gathered:
+        total.update(part)  # unlike a sum of counters, this keeps what was counted as 0
+    return [by_id[k] for k in sample_ids], total
 
 
 def _recall(counts: Counter, thresholds: list[float]) -> dict[str, float]:
