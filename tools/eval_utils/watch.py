@@ -13,7 +13,7 @@ from pcdet.utils.errors import CheckpointError
 from pcdet.utils.io_utils import atomic_write
 from run_lock import is_locked
 from run_record import FINISHED, RunRecord, file_identity
-from train_utils.train_utils import list_checkpoints
+from train_utils.checkpoint_folder import list_checkpoints
 
 # Longest sleep of one call: with several processes the others wait for its end.
 _POLL_SECONDS = 10.0
