@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pcdet.datasets.kitti.frame_pool import available_cores
 from pcdet.datasets.kitti.synthetic.writer import write_dataset
+from pcdet.utils.common_utils import keep_freed_memory
 from pcdet.utils.errors import ConfigError, PcdetError
 
 
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         _check(args)
+        keep_freed_memory()
         write_dataset(args.out, args.train, args.val, args.test, args.seed, args.workers)
     except (PcdetError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")

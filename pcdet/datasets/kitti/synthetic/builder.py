@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
+import numba
 import numpy as np
 
 from pcdet.datasets.kitti.synthetic import people, vehicles
@@ -43,26 +45,15 @@ class Builder:
         self.objects: list[SceneObject] = []
         self.statics: list[Mesh] = []
         self.volumes: list[Volume] = []
-        self._taken: list[tuple[float, float, float, float, float]] = [_RECORDING_CAR]
+        self._taken = np.array([_RECORDING_CAR])  # (K, 5), rectangles of the ground
 
     def is_free(self, x: float, y: float, length: float, width: float, heading: float) -> bool:
         """Whether a rectangle touches nothing placed before, by the separating axis theorem."""
-        taken = np.array(self._taken)
-        offset = np.stack([taken[:, 0] - x, taken[:, 1] - y], axis=1)
-        mine = np.array([[np.cos(heading), np.sin(heading)], [-np.sin(heading), np.cos(heading)]])
-        c, s = np.cos(taken[:, 4]), np.sin(taken[:, 4])
-        theirs = np.stack([np.stack([c, s], axis=1), np.stack([-s, c], axis=1)], axis=1)
-        half_mine, half_theirs = np.array([length, width]) / 2, taken[:, 2:4] / 2
-        mixed = np.abs(np.einsum("ai,tbi->tab", mine, theirs))  # (taken, my axes, their axes)
-        on_mine = np.abs(offset @ mine.T)
-        apart = (on_mine > half_mine + np.einsum("tab,tb->ta", mixed, half_theirs)).any(axis=1)
-        on_theirs = np.abs(np.einsum("ti,tbi->tb", offset, theirs))
-        apart |= (on_theirs > half_theirs + np.einsum("tab,a->tb", mixed, half_mine)).any(axis=1)
-        return bool(apart.all())
+        return _is_free(self._taken, np.array([x, y, length, width, heading], dtype=np.float64))
 
     def take(self, x: float, y: float, length: float, width: float, heading: float) -> None:
         """Mark a rectangle of the ground as occupied."""
-        self._taken.append((x, y, length, width, heading))
+        self._taken = np.vstack([self._taken, (x, y, length, width, heading)])
 
     def add_object(self, name: str, x: float, y: float, heading: float, gap: float = 0.3) -> bool:
         """Place a thing of class `name`; returns whether there was room.
@@ -121,3 +112,23 @@ class Builder:
     def height(self, x: float, y: float) -> float:
         """Height of the ground, metres."""
         return self.ground.at(x, y)
+
+
+@numba.njit(cache=True)
+def _is_free(taken, wanted):
+    """Whether a rectangle (5,) touches none of `taken` (K, 5); see `Builder.is_free`."""
+    free = True
+    for k in range(len(taken)):
+        free = free and (_parts(wanted, taken[k]) or _parts(taken[k], wanted))
+    return free
+
+
+@numba.njit(cache=True)
+def _parts(a, b):
+    """Whether a side of rectangle `a` parts it from `b`; both are x, y, length, width, heading."""
+    x, y = b[0] - a[0], b[1] - a[1]
+    cosine, sine = math.cos(a[4]), math.sin(a[4])
+    turn, tilt = abs(math.cos(b[4] - a[4])), abs(math.sin(b[4] - a[4]))
+    along = abs(x * cosine + y * sine) - turn * b[2] / 2 - tilt * b[3] / 2
+    across = abs(y * cosine - x * sine) - tilt * b[2] / 2 - turn * b[3] / 2
+    return along > a[2] / 2 or across > a[3] / 2

@@ -5,11 +5,13 @@ An object is modelled in its own frame: x forward, y left, z up, metres, standin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+import numba
 import numpy as np
 
 SOLID, GLASS, RETRO = 0, 1, 2
@@ -58,9 +60,11 @@ class Mesh:
             slope: rise of the ground per metre along x and y of the target frame.
         """
         c, s = np.cos(yaw), np.sin(yaw)
-        points = self.triangles @ np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
-        points[..., 2] += points[..., 0] * slope[0] + points[..., 1] * slope[1]
-        return Mesh(points + np.asarray(offset, dtype=np.float64), self.surfaces)
+        turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+        points = self.triangles.reshape(-1, 3) @ turn
+        points[:, 2] += points[:, 0] * slope[0] + points[:, 1] * slope[1]
+        points += np.asarray(offset, dtype=np.float64)
+        return Mesh(points.reshape(-1, 3, 3), self.surfaces)
 
     def fitted(self, size: Sequence[float]) -> Mesh:
         """Scale to a box of `size` (length, width, height), centred, standing on z = 0."""
@@ -87,26 +91,35 @@ def from_triangles(triangles: np.ndarray, surface: Surface) -> Mesh:
     return Mesh(triangles, surfaces)
 
 
-def grid_triangles(points: np.ndarray) -> np.ndarray:
+@numba.njit(cache=True)
+def grid_triangles(points):
     """Triangles of a sheet given by a grid of points.
 
     Args:
         points: (M, N, 3).
 
     Returns:
-        (M - 1, N - 1, 2, 3, 3): the two triangles of each cell.
+        ((M - 1) * (N - 1) * 2, 3, 3): the two triangles of each cell, cell by cell.
     """
-    triangles = np.empty((points.shape[0] - 1, points.shape[1] - 1, 2, 3, 3))
-    triangles[:, :, 0, 0] = triangles[:, :, 1, 0] = points[:-1, :-1]
-    triangles[:, :, 0, 1] = points[1:, :-1]
-    triangles[:, :, 0, 2] = triangles[:, :, 1, 1] = points[1:, 1:]
-    triangles[:, :, 1, 2] = points[:-1, 1:]
+    rows, columns = points.shape[0] - 1, points.shape[1] - 1
+    triangles = np.empty((rows * columns * 2, 3, 3))
+    for i in range(rows):
+        for j in range(columns):
+            k = 2 * (i * columns + j)
+            for axis in range(3):
+                triangles[k, 0, axis] = triangles[k + 1, 0, axis] = points[i, j, axis]
+                triangles[k, 1, axis] = points[i + 1, j, axis]
+                triangles[k, 2, axis] = triangles[k + 1, 1, axis] = points[i + 1, j + 1, axis]
+                triangles[k + 1, 2, axis] = points[i, j + 1, axis]
     return triangles
 
 
 def sheet(points: np.ndarray, surface: Surface) -> Mesh:
     """A sheet over a grid of points (M, N, 3), of one material."""
-    return from_triangles(grid_triangles(np.asarray(points)).reshape(-1, 3, 3), surface)
+    return from_triangles(grid_triangles(np.ascontiguousarray(points, np.float64)), surface)
+
+
+Corners = Sequence[Sequence[float]]
 
 
 def quad(
@@ -114,6 +127,14 @@ def quad(
 ) -> Mesh:
     """A quadrilateral a-b-c-d."""
     return from_triangles(np.array([[a, b, c], [a, c, d]]), surface)
+
+
+def quads(panels: Sequence[tuple[Corners, Surface]]) -> Mesh:
+    """Quadrilaterals, each given by its corners in order and its material; at least one."""
+    corners = np.array([corners for corners, _ in panels], dtype=np.float64)
+    surfaces = np.array([surface for _, surface in panels], dtype=np.float64)
+    halves = corners[:, [[0, 1, 2], [0, 2, 3]]]
+    return Mesh(halves.reshape(-1, 3, 3), np.repeat(surfaces, 2, axis=0))
 
 
 _BOX_CORNERS = np.array([[x, y, z] for z in (-0.5, 0.5) for y in (-0.5, 0.5) for x in (-0.5, 0.5)])
@@ -142,14 +163,17 @@ def box(size: Sequence[float], centre: Sequence[float], surface: Surface) -> Mes
     return from_triangles(corners[BOX_FACES], surface)
 
 
-_X, _Y = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
-
-
 @lru_cache(maxsize=16)
 def _circle(sides: int) -> np.ndarray:
     """Cosines and sines of a closed circle, (sides + 1, 2)."""
     angles = np.linspace(0.0, 2 * np.pi, sides + 1)
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+@lru_cache(maxsize=16)
+def _upright_circle(sides: int) -> np.ndarray:
+    """A closed circle in the plane y = 0, (sides + 1, 3)."""
+    return np.insert(_circle(sides), 1, 0.0, axis=1)
 
 
 def tube(
@@ -170,36 +194,47 @@ def tube(
         sides: number of faces around.
         flatness: depth over width of the cross-section; the width lies along y.
     """
-    start, end = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
-    axis = end - start
-    axis = axis / max(float(np.sqrt(axis @ axis)), 1e-9)
+    ends = np.array([start, end], dtype=np.float64)
+    rings = _rings(ends, (float(radii[0]), float(radii[1])), flatness, _circle(sides))
+    return from_triangles(grid_triangles(rings), surface)
+
+
+@numba.njit(cache=True)
+def _rings(ends, radii, flatness, circle):
+    """Middle and rim of either end of a tube, (4, sides + 1, 3); see `tube`."""
+    x, y, z = ends[1] - ends[0]
+    length = max(math.sqrt(x * x + y * y + z * z), 1e-9)
+    x, y, z = x / length, y / length, z / length
     # A unit vector across the axis, along y but for a tube that itself lies along y.
-    across = (_Y if abs(axis[1]) < 0.9 else _X) - axis * (
-        axis[1] if abs(axis[1]) < 0.9 else axis[0]
-    )
-    across = across / np.sqrt(across @ across)
-    along = flatness * np.array(
+    if abs(y) < 0.9:
+        across = np.array([-y * x, 1.0 - y * y, -y * z])
+    else:
+        across = np.array([1.0 - x * x, -x * y, -x * z])
+    across /= math.sqrt((across**2).sum())
+    along = np.array(
         [
-            axis[1] * across[2] - axis[2] * across[1],
-            axis[2] * across[0] - axis[0] * across[2],
-            axis[0] * across[1] - axis[1] * across[0],
+            y * across[2] - z * across[1],
+            z * across[0] - x * across[2],
+            x * across[1] - y * across[0],
         ]
     )
-    circle = _circle(sides) @ np.stack([across, along])
-    rings = np.empty((4, sides + 1, 3))
-    rings[0], rings[3] = start, end
-    rings[1] = start + radii[0] * circle
-    rings[2] = end + radii[1] * circle
-    return sheet(rings, surface)
+    rings = np.empty((4, len(circle), 3))
+    for k in range(len(circle)):
+        cosine, sine = circle[k, 0], circle[k, 1] * flatness
+        for axis in range(3):
+            rim = cosine * across[axis] + sine * along[axis]
+            rings[0, k, axis], rings[3, k, axis] = ends[0, axis], ends[1, axis]
+            rings[1, k, axis] = ends[0, axis] + radii[0] * rim
+            rings[2, k, axis] = ends[1, axis] + radii[1] * rim
+    return rings
 
 
-def ellipsoid(
-    centre: Sequence[float], radii: Sequence[float], surface: Surface, sides: int = 8
-) -> Mesh:
-    """An ellipsoid with its axes along x, y and z."""
+@lru_cache(maxsize=16)
+def _ball(sides: int) -> np.ndarray:
+    """Triangles (T, 3, 3) of a ball of radius 1 with `sides` faces around."""
     latitudes = np.linspace(-np.pi / 2, np.pi / 2, sides // 2 + 1)[:, None]
     longitudes = np.linspace(0.0, 2 * np.pi, sides + 1)[None, :]
-    unit = np.stack(
+    points = np.stack(
         [
             np.cos(latitudes) * np.cos(longitudes),
             np.cos(latitudes) * np.sin(longitudes),
@@ -207,7 +242,14 @@ def ellipsoid(
         ],
         axis=-1,
     )
-    return sheet(unit * np.asarray(radii) + np.asarray(centre), surface)
+    return grid_triangles(points)
+
+
+def ellipsoid(
+    centre: Sequence[float], radii: Sequence[float], surface: Surface, sides: int = 8
+) -> Mesh:
+    """An ellipsoid with its axes along x, y and z."""
+    return from_triangles(_ball(sides) * np.asarray(radii) + np.asarray(centre), surface)
 
 
 def wheel(
@@ -215,9 +257,8 @@ def wheel(
 ) -> Mesh:
     """A wheel that turns about y: a tyre and a hub disc on either side."""
     x, y, z = centre
-    angles = np.linspace(0.0, 2 * np.pi, 15)
     parts = []
-    circle = np.stack([np.cos(angles), np.zeros_like(angles), np.sin(angles)], axis=-1)
+    circle = _upright_circle(14)
     for side in (-1.0, 1.0):
         middle = np.array([x, y + side * width / 2, z])
         disc = np.broadcast_to(middle, circle.shape)
@@ -231,8 +272,7 @@ def wheel(
 
 def hoop(centre: Sequence[float], radius: float, thickness: float, surface: Surface) -> Mesh:
     """A thin open wheel (of a bicycle) that turns about y, with a few spokes."""
-    angles = np.linspace(0.0, 2 * np.pi, 17)
-    circle = np.stack([np.cos(angles), np.zeros_like(angles), np.sin(angles)], axis=-1)
+    circle = _upright_circle(16)
     centre = np.asarray(centre, dtype=np.float64)
     half = np.array([0.0, thickness / 2, 0.0])
     flat = np.stack([centre + (radius - thickness) * circle, centre + radius * circle])

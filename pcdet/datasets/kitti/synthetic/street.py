@@ -10,6 +10,7 @@ import numpy as np
 
 from pcdet.datasets.kitti.synthetic import materials as m
 from pcdet.datasets.kitti.synthetic.mesh import (
+    Corners,
     Mesh,
     Surface,
     box,
@@ -17,32 +18,41 @@ from pcdet.datasets.kitti.synthetic.mesh import (
     from_triangles,
     merge,
     quad,
+    quads,
     tube,
 )
 from pcdet.datasets.kitti.synthetic.people import bicycle
 
+Panel = tuple[Corners, Surface]
 
-def _opening(x0: float, x1: float, z0: float, z1: float, depth: float, pane: Surface) -> list[Mesh]:
-    """A window or door set back by `depth` into a wall in the plane y = 0, with its reveal."""
-    y = -depth
-    parts = [quad((x0, y, z0), (x1, y, z0), (x1, y, z1), (x0, y, z1), pane)]
+
+def _upright(x0: float, x1: float, y: float, z0: float, z1: float, surface: Surface) -> Panel:
+    """The rectangle x0..x1, z0..z1 in the plane at y."""
+    return ((x0, y, z0), (x1, y, z0), (x1, y, z1), (x0, y, z1)), surface
+
+
+def _opening(
+    hole: tuple[float, float, float, float], depth: float, pane: Surface
+) -> tuple[list[Panel], list[Mesh]]:
+    """A window or door set back by `depth` into a `hole` (x, x, z, z) in the wall at y = 0.
+
+    Returns:
+        The panels of pane, curtain and reveal, and the bar of a window.
+    """
+    x0, x1, z0, z1 = hole
+    y, middle = -depth, (x0 + x1) / 2
+    panels, bars = [_upright(x0, x1, y, z0, z1, pane)], []
     if pane.kind == m.WINDOW.kind:
-        back = y - 0.25
-        parts.append(
-            quad((x0, back, z0), (x1, back, z0), (x1, back, z1), (x0, back, z1), m.CURTAIN)
-        )
-        middle = (x0 + x1) / 2
-        parts.append(box((0.07, 0.05, z1 - z0), (middle, y + 0.02, (z0 + z1) / 2), m.CONCRETE))
-    for a, b in (
+        panels.append(_upright(x0, x1, y - 0.25, z0, z1, m.CURTAIN))
+        bars.append(box((0.07, 0.05, z1 - z0), (middle, y + 0.02, (z0 + z1) / 2), m.CONCRETE))
+    for (xa, za), (xb, zb) in (
         ((x0, z0), (x0, z1)),
         ((x1, z0), (x1, z1)),
         ((x0, z0), (x1, z0)),
         ((x0, z1), (x1, z1)),
     ):
-        parts.append(
-            quad((a[0], 0, a[1]), (b[0], 0, b[1]), (b[0], y, b[1]), (a[0], y, a[1]), m.CONCRETE)
-        )
-    return parts
+        panels.append((((xa, 0, za), (xb, 0, zb), (xb, y, zb), (xa, y, za)), m.CONCRETE))
+    return panels, bars
 
 
 def _pierced_wall(
@@ -52,12 +62,12 @@ def _pierced_wall(
     z1: float,
     hole: tuple[float, float, float, float],
     wall: Surface,
-) -> list[Mesh]:
+) -> list[Panel]:
     """The rectangle x0..x1, z0..z1 in the plane y = 0 but for the `hole` (x, x, z, z)."""
     a, b, low, high = hole
     strips = [(x0, a, z0, z1), (b, x1, z0, z1), (a, b, z0, low), (a, b, high, z1)]
     return [
-        quad((left, 0, bottom), (right, 0, bottom), (right, 0, top), (left, 0, top), wall)
+        _upright(left, right, 0, bottom, top, wall)
         for left, right, bottom, top in strips
         if right - left > 1e-3 and top - bottom > 1e-3
     ]
@@ -71,8 +81,12 @@ def _bay(
     kind: str,
     faces: tuple[Surface, Surface],
     rng: np.random.Generator,
-) -> list[Mesh]:
-    """One storey of one bay of a front: a window, a shop window, a door, a garage or bare wall."""
+) -> tuple[list[Panel], list[Mesh]]:
+    """One storey of one bay of a front: a window, a shop window, a door, a garage or bare wall.
+
+    Returns:
+        Its panels, and the bars of its window.
+    """
     wall, glass = faces
     z0, z1 = floor * storey, (floor + 1) * storey
     middle, top = x + width / 2, z0 + min(2.3, storey - 0.35)
@@ -87,12 +101,9 @@ def _bay(
         half = min(1.3, width / 2 - 0.15)
         hole, pane = (middle - half, middle + half, z0, z0 + 2.2), m.METAL
     else:
-        corners = (x, 0, z0), (x + width, 0, z0), (x + width, 0, z1), (x, 0, z1)
-        return [quad(*corners, wall)]
-    return [
-        *_pierced_wall(x, x + width, z0, z1, hole, wall),
-        *_opening(*hole, rng.uniform(0.06, 0.25), pane),
-    ]
+        return [_upright(x, x + width, 0, z0, z1, wall)], []
+    panels, bars = _opening(hole, rng.uniform(0.06, 0.25), pane)
+    return _pierced_wall(x, x + width, z0, z1, hole, wall) + panels, bars
 
 
 def building(length: float, depth: float, rng: np.random.Generator) -> Mesh:
@@ -105,30 +116,24 @@ def building(length: float, depth: float, rng: np.random.Generator) -> Mesh:
     width = length / bays
     shops = rng.random() < 0.2
     ground_kinds = ["window", "door", "garage", "blank"]
-    parts = []
+    panels, bars = [], []
     for bay in range(bays):
         x = -length / 2 + bay * width
         kind = "shop" if shops else str(rng.choice(ground_kinds, p=[0.5, 0.17, 0.11, 0.22]))
-        parts += _bay(x, width, 0, storey, kind, faces, rng)
-        for floor in range(1, storeys):
-            parts += _bay(x, width, floor, storey, "window", faces, rng)
-    for x in (-length / 2, length / 2):
-        parts.append(quad((x, 0, 0), (x, -depth, 0), (x, -depth, height), (x, 0, height), wall))
+        for floor in range(storeys):
+            found = _bay(x, width, floor, storey, "window" if floor else kind, faces, rng)
+            panels += found[0]
+            bars += found[1]
     back = -depth
-    parts.append(
-        quad(
-            (-length / 2, back, 0),
-            (length / 2, back, 0),
-            (length / 2, back, height),
-            (-length / 2, back, height),
-            wall,
-        )
-    )
+    for x in (-length / 2, length / 2):
+        panels.append((((x, 0, 0), (x, back, 0), (x, back, height), (x, 0, height)), wall))
+    panels.append(_upright(-length / 2, length / 2, back, 0, height, wall))
     rise = height + rng.uniform(0.3, 0.5) * min(depth, 8.0)
-    for y in (0.4, -depth - 0.4):
+    for y in (0.4, back - 0.4):
         x, z = length / 2 + 0.3, height - 0.1
-        corners = (-x, y, z), (x, y, z), (x, -depth / 2, rise), (-x, -depth / 2, rise)
-        parts.append(quad(*corners, m.TILE))
+        corners = (-x, y, z), (x, y, z), (x, back / 2, rise), (-x, back / 2, rise)
+        panels.append((corners, m.TILE))
+    parts = [quads(panels), *bars]
     for x in (-length / 2, length / 2):
         gable = [[x, 0, height], [x, -depth, height], [x, -depth / 2, rise]]
         parts.append(from_triangles(np.array([gable]), wall))
@@ -199,17 +204,17 @@ def fence(length: float, height: float, rng: np.random.Generator) -> Mesh:
         parts.append(box((length, 0.03, 0.86 * height), (0, 0, 0.52 * height), m.WOOD))
     elif kind == "pickets":
         step = rng.uniform(0.14, 0.26)
-        for x in np.arange(-length / 2 + step, length / 2, step):
-            parts.append(_picket(x, height, surface))
+        parts.append(
+            quads(
+                [
+                    _upright(x - 0.035, x + 0.035, 0.03, 0.1, height, surface)
+                    for x in np.arange(-length / 2 + step, length / 2, step).tolist()
+                ]
+            )
+        )
     if rng.random() < 0.3:
         parts.append(box((length, 0.25, 0.5), (0, 0, 0.25), m.CONCRETE))
     return merge(parts)
-
-
-def _picket(x: float, height: float, surface: Surface) -> Mesh:
-    """One flat picket of a fence."""
-    a, b = x - 0.035, x + 0.035
-    return quad((a, 0.03, 0.1), (b, 0.03, 0.1), (b, 0.03, height), (a, 0.03, height), surface)
 
 
 def guard_rail(length: float) -> Mesh:

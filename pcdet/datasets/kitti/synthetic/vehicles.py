@@ -172,7 +172,7 @@ def _hull(style: BodyStyle, paint: Surface, pane: Surface) -> Mesh:
     parts = []
     for side in (-0.5, 0.5):
         points = np.stack([along, side * widths, heights], axis=-1)
-        triangles = grid_triangles(points).reshape(-1, 3, 3)
+        triangles = grid_triangles(points)
         surfaces = np.where(glass[:, None], np.asarray(pane), np.asarray(paint))
         parts.append(Mesh(triangles, surfaces))
     for end in (0, -1):
