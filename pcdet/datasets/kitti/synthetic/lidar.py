@@ -57,6 +57,21 @@ class Sweep:
     reached: np.ndarray
 
 
+class _Met(NamedTuple):
+    """N hits that may come back.
+
+    Attributes:
+        row, column: (N,) which ray.
+        distance: (N,) float64 true distances, metres.
+        index: (N,) what is hit.
+    """
+
+    row: np.ndarray
+    column: np.ndarray
+    distance: np.ndarray
+    index: np.ndarray
+
+
 class _Returns(NamedTuple):
     """Material and geometry of N hits.
 
@@ -89,45 +104,55 @@ def sweep(scene: Scene, rng: np.random.Generator) -> Sweep:
     row, column = np.nonzero(
         (index != NOTHING) & ~beams.blind & (distance < 1.01 * sensor.MAX_RANGE)
     )
-    index = index[row, column]
-    points, back = _measure(scene, (row, column), distance[row, column], index, rng)
-    owner, ring = owners_of(scene, index), row.astype(np.int32)
+    met = _Met(row, column, distance[row, column].astype(np.float64), index[row, column])
+    points, back = _measure(scene, met, rng)
+    owner, ring = owners_of(scene, met.index), row.astype(np.int32)
     return Sweep(points[back], owner[back], ring[back], visible, hits.reached)
 
 
-def _measure(
-    scene: Scene,
-    ray: tuple[np.ndarray, np.ndarray],
-    distance: np.ndarray,
-    index: np.ndarray,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
+def _measure(scene: Scene, met: _Met, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """What the sensor reports of N hits.
 
     Args:
         scene: the scene.
-        ray: row and column of each, (N,).
-        distance: (N,) true distances, metres.
-        index: (N,) what is hit.
+        met: the hits.
         rng: for noise and chance.
 
     Returns:
         (N, 4) float32 points with intensity, and (N,) bool whether the return is seen at all.
     """
-    rays = sensor.beams().rays
-    row, column = ray
-    distance = distance.astype(np.float64)
-    origin, direction = rays.origins[row], rays.directions[row, column].astype(np.float64)
-    returns = _materials(scene, index, origin + distance[:, None] * direction, direction, rng)
-    threshold = _DETECTION * np.exp(_DETECTION_SPREAD * rng.standard_normal(len(index)))
-    seen = (_signal(returns, distance) > threshold) & (rng.random(len(index)) > _LOST)
-    brightness = _intensity(returns, distance, row, column, rng)
+    count = len(met.index)
+    returns = _materials(scene, met, rng)
+    threshold = _DETECTION * np.exp(_DETECTION_SPREAD * rng.standard_normal(count))
+    seen = (_signal(returns, met.distance) > threshold) & (rng.random(count) > _LOST)
+    brightness = _intensity(returns, met, rng)
     bias = _RING_BIAS * rng.standard_normal(sensor.RINGS)
-    measured = distance + bias[row] + _RANGE_NOISE * rng.standard_normal(len(index))
-    place = origin + measured[:, None] * direction
-    size = np.linalg.norm(place, axis=1)
-    seen &= (size < sensor.MAX_RANGE) & (size > sensor.MIN_RANGE)
-    return np.column_stack([np.round(place, 3), brightness]).astype(np.float32), seen
+    measured = met.distance + bias[met.row] + _RANGE_NOISE * rng.standard_normal(count)
+    points, size = _points(sensor.beams().rays, met, measured, brightness)
+    return points, seen & (size < sensor.MAX_RANGE) & (size > sensor.MIN_RANGE)
+
+
+@numba.njit(cache=True)
+def _points(rays, met, distance, brightness):
+    """Points (N, 4) float32 in millimetres' steps, and how far they are from the origin, (N,).
+
+    Args:
+        rays: the sensor's.
+        met: whose rays' points they are.
+        distance: (N,) along the rays, metres.
+        brightness: (N,) the points' intensity.
+    """
+    points, size = np.empty((len(distance), 4), np.float32), np.empty(len(distance))
+    for n in range(len(distance)):
+        origin, ray = rays.origins[met.row[n]], rays.directions[met.row[n], met.column[n]]
+        square = 0.0
+        for axis in range(3):
+            value = origin[axis] + distance[n] * ray[axis]
+            square += value * value
+            points[n, axis] = np.rint(value * 1000.0) / 1000.0
+        points[n, 3] = brightness[n]
+        size[n] = math.sqrt(square)
+    return points, size
 
 
 def _through_glass(
@@ -145,23 +170,15 @@ def _through_glass(
     return distance, index
 
 
-def _materials(
-    scene: Scene,
-    index: np.ndarray,
-    place: np.ndarray,
-    direction: np.ndarray,
-    rng: np.random.Generator,
-) -> _Returns:
+def _materials(scene: Scene, met: _Met, rng: np.random.Generator) -> _Returns:
     """What each hit is made of and how it is struck."""
-    cosine = rng.uniform(0.1, 1.0, len(index))  # leaves lie every way
-    partial = 0.3 * rng.random(len(index)) * (rng.random(len(index)) < _LEAF_PARTIAL)
-    returns = _Returns(
-        np.full(len(index), _LEAF[0]), _LEAF[1] - partial, cosine, np.zeros(len(index), bool)
-    )
-    ground = scene.ground
+    count, ground = len(met.index), scene.ground
+    cosine = rng.uniform(0.1, 1.0, count)  # leaves lie every way
+    partial = 0.3 * rng.random(count) * (rng.random(count) < _LEAF_PARTIAL)
+    returns = _Returns(np.full(count, _LEAF[0]), _LEAF[1] - partial, cosine, np.zeros(count, bool))
     _strike_(
-        index,
-        (place, direction),
+        sensor.beams().rays,
+        met,
         (scene.triangles, scene.surfaces),
         (ground.plan, ground.slope[0], ground.shade),
         returns,
@@ -170,25 +187,25 @@ def _materials(
 
 
 @numba.njit(cache=True)
-def _strike_(index, hits, solids, ground, returns):
+def _strike_(rays, met, solids, ground, returns):
     """Write material and geometry of all hits but leaves to `returns`.
 
     Args:
-        index: (N,) what is hit.
-        hits: place and direction of the ray, (N, 3) each.
+        rays: the sensor's.
+        met: the hits.
         solids: triangles and their surfaces, as in `Scene`.
         ground: plan, slope along x and shade of the ground.
         returns: what is written to.
     """
-    place, direction = hits
     triangles, surfaces = solids
     plan, slope, shade = ground
     reflectivity, shift, cosine, retro = returns
     strength, sharpness = _MIRROR_LOBE
-    for n in range(len(index)):
-        what, ray = index[n], direction[n]
+    for n in range(len(met.index)):
+        what, ray = met.index[n], rays.directions[met.row[n], met.column[n]]
         if what == GROUND:
-            cover = terrain.cover_at(plan, place[n, 0], place[n, 1])
+            x, y = met.distance[n] * ray[0], met.distance[n] * ray[1]
+            cover = terrain.cover_at(plan, x, y)
             reflectivity[n], shift[n] = terrain.SURFACES[cover, 1], terrain.SURFACES[cover, 2]
             cosine[n] = abs(ray[2] - ray[0] * slope)
             if cover == terrain.GRASS:
@@ -222,18 +239,13 @@ def _signal(returns: _Returns, distance: np.ndarray) -> np.ndarray:
     return light / np.maximum(distance, _NEAR_FOCUS) ** 2
 
 
-def _intensity(
-    returns: _Returns,
-    distance: np.ndarray,
-    row: np.ndarray,
-    column: np.ndarray,
-    rng: np.random.Generator,
-) -> np.ndarray:
+def _intensity(returns: _Returns, met: _Met, rng: np.random.Generator) -> np.ndarray:
     """Intensity as KITTI stores it: hundredths from 0 to 0.99.
 
     The sensor evens out the distance up to some 20 m; from there on intensities of all but
     reflectors fall to nothing at 50 m. Each laser falls off in its own way when little comes back.
     """
+    row, column, distance, _ = met
     bright = 0.30 + 0.13 * np.log10(returns.reflectivity / 0.2) + returns.shift
     bright += 0.05 * np.log10(returns.cosine / 0.2)
     bright += np.interp(distance, *_FADING)
