@@ -127,10 +127,11 @@ class RPNV2(BEVNetwork):
         convs = {"cls_preds": self.conv_cls, "box_preds": self.conv_box}
         if self.direction is not None:
             convs["dir_cls_preds"] = self.conv_dir_cls
-        # One product over the image instead of one for each output.
-        weight = torch.cat([conv.weight for conv in convs.values()])
+        # One matrix product over the cells instead of a convolution for each output: the result
+        # has its final layout, and torch has no quick 1x1 convolution of one frame on one thread.
+        weight = torch.cat([conv.weight.flatten(1) for conv in convs.values()])
         bias = torch.cat([conv.bias for conv in convs.values()])
-        outputs = F.conv2d(x, weight, bias).permute(0, 2, 3, 1)
+        outputs = F.linear(x.permute(0, 2, 3, 1), weight, bias)
         sizes = [conv.out_channels for conv in convs.values()]
         return {name: part.contiguous() for name, part in zip(convs, outputs.split(sizes, dim=-1))}
 
