@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from pcdet.config import cfg
 from pcdet.datasets import build_dataloader
@@ -154,7 +153,9 @@ def build_model(run: Run, train_set: DatasetTemplate, seed: int) -> torch.nn.Mod
     return model
 
 
-def stored_settings(run: Run, seed: int, iterations_per_epoch: int) -> dict[str, Any]:
+def stored_settings(
+    run: Run, seed: int, amp: torch.dtype | None, iterations_per_epoch: int
+) -> dict[str, Any]:
     """What a checkpoint tells of this command, to compare it with that of a later start."""
     args = run.args
     processes = torch.distributed.get_world_size() if run.distributed else 1
@@ -162,7 +163,7 @@ def stored_settings(run: Run, seed: int, iterations_per_epoch: int) -> dict[str,
         "epochs": args.epochs,
         "batch_size": run.batch_size * processes,
         "iterations_per_epoch": iterations_per_epoch,
-        "amp": args.amp,
+        "amp": None if amp is None else args.amp,
         "sync_bn": args.sync_bn,
         "precise_bn": args.precise_bn,
     }
@@ -204,16 +205,18 @@ def load_state(
     return start
 
 
-def train_options(run: Run, seed: int, loader: DataLoader, stop: StopRequest) -> TrainOptions:
+def train_options(
+    run: Run, seed: int, amp: torch.dtype | None, iterations_per_epoch: int, stop: StopRequest
+) -> TrainOptions:
     args = run.args
     return TrainOptions(
         seed=seed,
         log_interval=args.log_interval or (10 if run.device.type == "cuda" else 1),
         ckpt_save_time_interval=args.ckpt_save_time_interval,
         precise_bn_batches=args.precise_bn,
-        scaler=grad_scaler(AMP_TYPES.get(args.amp), run.device),
+        scaler=grad_scaler(amp, run.device),
         stop=stop,
-        stored=stored_settings(run, seed, len(loader)),
+        stored=stored_settings(run, seed, amp, iterations_per_epoch),
     )
 
 
@@ -250,7 +253,7 @@ def train(run: Run, record: RunRecord) -> None:
     model = build_model(run, train_set, seed)
     optimizer = build_optimizer(model, cfg.MODEL.TRAIN.OPTIMIZATION)
     stop = StopRequest()
-    options = train_options(run, seed, train_loader, stop)
+    options = train_options(run, seed, amp, len(train_loader), stop)
     begin = load_state(run, model, optimizer, found, options)
     del found  # a second copy of weights and optimiser
     record.note(seed=seed, finished_epochs=begin.epoch, finished_iterations=begin.it)
