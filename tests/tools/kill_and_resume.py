@@ -25,7 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools"), str(ROOT / "tests"), str(ROOT / "tests" / "tools")]
 # Threads do not live through a fork.
-os.environ["OMP_NUM_THREADS"] = "1"
+if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
 
@@ -118,8 +119,9 @@ def kill_once(options: list[str], output: Path, kind: str, moments: random.Rando
     return finish(start(options, output.with_suffix(".log"), fault), kill_now)
 
 
-def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
-    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+def curves_in(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Points (step, value) by curve, as TensorBoard shows them, but for curves of times."""
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     return {
         tag: [(event.step, event.value) for event in events.Scalars(tag)]
         for tag in events.Tags()["scalars"]
@@ -137,7 +139,7 @@ def differences(run: Path, other: Path) -> list[str]:
         for name in names[0]
         if (run / "ckpt" / name).read_bytes() != (other / "ckpt" / name).read_bytes()
     ]
-    ours, theirs = curves(run), curves(other)
+    ours, theirs = (curves_in(r / "tensorboard") for r in (run, other))
     return found + [tag for tag in ours.keys() | theirs.keys() if ours.get(tag) != theirs.get(tag)]
 
 

@@ -1,0 +1,325 @@
+"""Trainings that are stopped, killed, short of disk space or that diverge."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import kill_and_resume
+import pytest
+import torch
+from command_line import train_arguments, weights
+from torch import nn
+
+import replay
+import train
+from pcdet.config import cfg
+from pcdet.datasets import ResumableSampler
+from pcdet.datasets.kitti.kitti_dataset import KittiDataset
+from pcdet.utils.checkpoint_utils import save_checkpoint
+from pcdet.utils.errors import CheckpointError, ConfigError, NonFiniteLossError
+from run_utils import run_command
+from train_utils import checkpoint_folder
+from train_utils.bad_batch import load_bad_batch
+from train_utils.continuation import plain_config, start_position
+from train_utils.curves import CurveWriter
+from train_utils.interrupts import StopRequest
+
+LOGGER = logging.getLogger("test")
+
+
+def train_fresh(*options: str) -> None:
+    """train.main, as a process of its own would run it."""
+    before = dict(cfg)
+    try:
+        train.main(list(options))
+    finally:
+        cfg.clear()
+        cfg.update(before)
+
+
+@pytest.fixture(scope="module")
+def straight(workplace, tmp_path_factory) -> Path:
+    """The run folder of two epochs, two steps each, that ran through."""
+    output = tmp_path_factory.mktemp("straight")
+    train_fresh(*train_arguments(workplace, output, "--epochs", "2"))
+    return output / "small" / "default"
+
+
+def at_step(monkeypatch, number: int, action: Callable[[], None]) -> None:
+    """Do something in the middle of a training's `number`-th step."""
+    original, steps = train.model_fn_decorator, []
+
+    def decorator(amp):
+        model_func = original(amp)
+
+        def acting_func(model, batch):
+            steps.append(1)
+            if len(steps) == number:
+                action()
+            return model_func(model, batch)
+
+        return acting_func
+
+    monkeypatch.setattr(train, "model_fn_decorator", decorator)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_within_the_epoch_and_the_next_start_goes_on_exactly(
+    workplace, straight, tmp_path, monkeypatch, number
+):
+    at_step(monkeypatch, 3, lambda: signal.raise_signal(number))
+    options = train_arguments(workplace, tmp_path, "--epochs", "2")
+    with pytest.raises(SystemExit) as stop:
+        run_command(lambda _: train_fresh(*options))
+    assert stop.value.code == 128 + number
+    run = tmp_path / "small" / "default"
+    names = sorted(path.name for path in (run / "ckpt").iterdir())
+    assert names == ["checkpoint_epoch_1.pth", "latest_model.pth"]
+    state = torch.load(run / "ckpt" / "latest_model.pth", weights_only=True)
+    assert (state["epoch"], state["it"], state["epoch_it"], state["seed"]) == (1, 3, 1, 666)
+    assert state["config"]["MODEL"]["NAME"] == "second_net" and "pcdet" in state["version"]
+    (log,) = run.glob("log_train_*.txt")
+    assert "saved iteration 3 in" in log.read_text()
+
+    loaded, original = [], KittiDataset.__getitem__
+    monkeypatch.setattr(
+        KittiDataset, "__getitem__", lambda self, k: (loaded.append(k), original(self, k))[1]
+    )
+    without_seed = [option for option in options if option != "--fix_random_seed"]
+    train_fresh(*without_seed)
+    assert len(loaded) == 2, "the samples of the batch that was done are not read again"
+    assert kill_and_resume.differences(straight, run) == []
+
+
+def test_a_second_signal_leaves_at_once():
+    with StopRequest() as stop:
+        assert not stop.agreed(torch.device("cpu"), distributed=False)
+        signal.raise_signal(signal.SIGINT)
+        assert stop.agreed(torch.device("cpu"), distributed=False) and stop.exit_code == 130
+        with pytest.raises(SystemExit) as left:
+            signal.raise_signal(signal.SIGINT)
+        assert left.value.code == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.slow
+def test_kills_leave_no_trace():
+    """Also as a process of its own: forks need one that has no threads."""
+    script = Path(kill_and_resume.__file__)
+    command = [sys.executable, str(script), "--kills", "4", "--epochs", "2", "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 kills" in done.stdout and "all are equal, byte for byte" in done.stdout
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Writing beyond `size` fails as it does on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.slow
+def test_a_full_disk_costs_a_checkpoint_and_not_the_training(
+    workplace, straight, tmp_path, monkeypatch
+):
+    """The first epoch's checkpoint cannot be written, the second's can."""
+    saved, save_epoch = [], checkpoint_folder.CheckpointFolder.save_epoch
+
+    def save_on_full_disk(self, epoch, state):
+        with largest_file(100_000 if epoch == 1 else resource.RLIM_INFINITY):
+            saved.append(save_epoch(self, epoch, state))
+        return saved[-1]
+
+    monkeypatch.setattr(checkpoint_folder.CheckpointFolder, "save_epoch", save_on_full_disk)
+    train_fresh(*train_arguments(workplace, tmp_path, "--epochs", "2"))
+    run = tmp_path / "small" / "default"
+    assert saved == [False, True]
+    assert [path.name for path in (run / "ckpt").iterdir()] == ["checkpoint_epoch_2.pth"]
+    (log,) = run.glob("log_train_*.txt")
+    assert "checkpoint_epoch_1.pth could not be written: File too large" in log.read_text()
+    ours, name = weights(run / "ckpt" / "checkpoint_epoch_2.pth"), "checkpoint_epoch_2.pth"
+    for key, value in weights(straight / "ckpt" / name).items():
+        assert torch.equal(value, ours[key]), key
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    path = tmp_path / "latest_model.pth"
+    save_checkpoint({"model_state": {"w": torch.zeros(2)}}, path)
+    before = path.read_bytes()
+    with largest_file(50_000), pytest.raises(OSError, match="File too large"):
+        save_checkpoint({"model_state": {"w": torch.zeros(100_000)}}, path)
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_curves_on_a_full_disk_lose_points_and_go_on(tmp_path, caplog):
+    writer = CurveWriter(tmp_path, LOGGER)
+    writer.add_scalar("loss", 1.0, 1)
+    writer.flush()
+    with largest_file(1), caplog.at_level("ERROR"):
+        for step in (2, 3):
+            writer.add_scalar("loss", 1.0, step)
+            writer.flush()
+    assert "curves cannot be written: File too large" in caplog.text
+    writer.flush()
+    writer.add_scalar("loss", 1.0, 4)
+    writer.close()
+    steps = [step for step, _ in kill_and_resume.curves_in(tmp_path)["loss"]]
+    assert steps[0] == 1 and steps[-1] == 4
+
+
+def test_points_after_a_checkpoint_are_taken_back(tmp_path):
+    for first, last in ((1, 5), (4, 6)):
+        writer = CurveWriter(tmp_path, LOGGER, first_step=first)
+        for step in range(first, last + 1):
+            writer.add_scalar("loss", float(step * first), step)
+        writer.close()
+    assert kill_and_resume.curves_in(tmp_path)["loss"] == [
+        (1, 1.0), (2, 2.0), (3, 3.0), (4, 16.0), (5, 20.0), (6, 24.0)
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_training_that_diverges_stops_and_its_batch_is_replayed(workplace, tmp_path, capfd):
+    options = ("--epochs", "4", "--set", "MODEL.TRAIN.OPTIMIZATION.LR", "1e25")
+    with pytest.raises(NonFiniteLossError, match=r"not finite: .*tools/replay\.py") as error:
+        train_fresh(*train_arguments(workplace, tmp_path, *options))
+    path = tmp_path / "small" / "default" / "bad_batch.pth"
+    state = load_bad_batch(path)
+    assert f"iteration {state['it']}:" in str(error.value)
+    assert all(p.isfinite().all() for n, p in state["model_state"].items() if "running" not in n)
+    capfd.readouterr()
+    replay.main([str(path), "--device", "cpu"])
+    told = capfd.readouterr().err
+    assert f"iteration {state['it']}, seed 666" in told
+    assert "forward: first output that is not finite: rpn_net.conv" in told
+    checkpoint = path.parent / "ckpt" / "checkpoint_epoch_1.pth"
+    if checkpoint.exists():
+        with pytest.raises(CheckpointError, match=r"not a bad_batch\.pth"):
+            load_bad_batch(checkpoint)
+
+
+class Root(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * 0).sqrt()
+
+
+def test_replay_names_the_module_where_a_gradient_begins_to_be_nan():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), Root(), nn.Linear(8, 1))
+    fault = replay.FirstFault()
+    with fault.watch(model):
+        model(torch.randn(4, 3)).sum().backward()
+    assert fault.output is None
+    assert fault.gradient == "output of 0 (Linear)"
+    assert fault.last_finite == "output of 1 (Root)"
+
+
+def test_a_sampler_goes_on_within_an_epoch_on_each_rank():
+    data = list(range(11))
+    for rank in range(2):
+        sampler = ResumableSampler(data, 2, rank, shuffle=True, seed=3)
+        sampler.set_epoch(5)
+        whole = list(sampler)
+        sampler.skip(4)
+        assert list(sampler) == whole[4:] and len(sampler) == 6
+        assert list(sampler) == whole, "skipped once only"
+
+
+def stored(**changes) -> dict:
+    settings = {"epochs": 4, "batch_size": 2, "iterations_per_epoch": 10, "amp": None}
+    settings.update({k: v for k, v in changes.items() if k in settings})
+    config = {"MODEL": {"LR": changes.get("LR", 0.1), "STEPS": [1, 2]}}
+    return {"seed": changes.get("seed", 1), "config": config, "settings": settings}
+
+
+def test_a_changed_command_is_told(caplog):
+    checkpoint = {"epoch": 2, "it": 20, "epoch_it": 0, **stored()}
+    assert start_position(checkpoint, stored(), "c.pth", LOGGER) == (2, 20, 0)
+    assert not caplog.records
+    now = stored(epochs=8, LR=0.5, batch_size=4, iterations_per_epoch=5)
+    with caplog.at_level("WARNING"):
+        assert start_position(checkpoint, now, "c.pth", LOGGER) == (2, 10, 0)
+    assert "c.pth: --epochs was 4, is 8 now; the learning rate follows" in caplog.text
+    assert "cfg.MODEL.LR was 0.1, is 0.5 now" in caplog.text
+    assert start_position({"epoch": 3, "it": 9}, now, "pcdet.pth", LOGGER) == (3, 9, 0)
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"batch_size": 4}, {"iterations_per_epoch": 9}])
+def test_within_an_epoch_other_batches_are_refused(change):
+    checkpoint = {"epoch": 2, "it": 23, "epoch_it": 3, **stored()}
+    with pytest.raises(ConfigError, match="within epoch 3, whose batches would be others now"):
+        start_position(checkpoint, stored(**change), "c.pth", LOGGER)
+
+
+def test_the_newest_readable_checkpoint_is_found(tmp_path, caplog):
+    def save(name: str, epoch: int) -> None:
+        save_checkpoint({"model_state": {}, "epoch": epoch}, tmp_path / name)
+
+    def newest() -> str | None:
+        path, checkpoint = checkpoint_folder.newest_checkpoint(tmp_path, LOGGER)
+        assert (path is None) == (checkpoint is None)
+        return path and path.name
+
+    assert newest() is None
+    save("checkpoint_epoch_1.pth", 1)
+    save("checkpoint_epoch_2.pth", 2)
+    save("latest_model.pth", 2)
+    assert newest() == "latest_model.pth"
+    save("checkpoint_epoch_10.pth", 10)
+    assert newest() == "checkpoint_epoch_10.pth", "killed before latest_model.pth was removed"
+    save("latest_model.pth", 10)
+    for name in ("latest_model.pth", "checkpoint_epoch_10.pth"):
+        data = bytearray((tmp_path / name).read_bytes())
+        data[len(data) // 2] ^= 1
+        (tmp_path / name).write_bytes(data[:-20])
+    with caplog.at_level("WARNING"):
+        assert newest() == "checkpoint_epoch_2.pth"
+    assert "latest_model.pth: not a readable checkpoint" in caplog.text
+    assert "checkpoint_epoch_10.pth: not a readable checkpoint" in caplog.text
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path):
+    keep = ("checkpoint_epoch_1.pth", "notes.tmp", ".hidden")
+    for name in (*keep, ".checkpoint_epoch_2.pth.a1b2.tmp", ".latest_model.pth.xyz.tmp"):
+        (tmp_path / name).write_text("x")
+    checkpoint_folder.remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(keep)
+
+
+def test_a_configuration_becomes_plain_data():
+    plain = plain_config({"ROOT_DIR": Path("/r"), "A": {"B": (1, 2), "C": Path("x")}, "D": [{}]})
+    assert plain == {"A": {"B": [1, 2], "C": "x"}, "D": [{}]}
+
+
+def test_workers_obey_their_parent_alone(workplace):
+    from pcdet.config import cfg_from_yaml_file
+    from pcdet.datasets import build_dataloader
+
+    cfg_from_yaml_file(workplace / "small.yaml", cfg)
+    _, loader, _ = build_dataloader(workplace / "kitti", 2, False, workers=1, seed=0)
+    batches = iter(loader)
+    next(batches)
+    (worker,) = batches._workers
+    for number in (signal.SIGINT, signal.SIGTERM):
+        subprocess.run(["/bin/kill", f"-{int(number)}", str(worker.pid)], check=True)
+    next(batches)
+    worker.join(0.5)
+    assert worker.is_alive()
+    os.kill(worker.pid, signal.SIGTERM)
+    worker.join(20)
+    assert worker.exitcode == 0
