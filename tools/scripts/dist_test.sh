@@ -1,7 +1,4 @@
 #!/usr/bin/env bash
-# Test on several GPUs of this machine: dist_test.sh NUM_GPUS --cfg_file ... [further options]
-set -euo pipefail
-gpus=${1:?usage: dist_test.sh NUM_GPUS --cfg_file FILE ...}
-shift
-exec torchrun --standalone --nproc_per_node="$gpus" \
-    "$(dirname "$0")/../test.py" --launcher pytorch "$@"
+# Test with several processes on this machine: dist_test.sh PROCESSES --cfg_file FILE ...
+. "$(dirname "$0")/launch.sh"
+launch_with_torchrun test.py "$@"
