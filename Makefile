@@ -22,23 +22,26 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := $(shell git ls-files '*.h' '*.cuh' '*.cpp' '*.cu' 2>/dev/null)
 NATIVE := $(wildcard pcdet/ops/*/src/* pcdet/ops/common/*)
 
-# The demo: simulated scenes, a small SECOND, its AP and pictures.
+# The demo: simulated scenes, a small SECOND, its AP and pictures; demo-pointpillar and demo-parta2
+# are the same with another detector on the same scenes.
 DEMO_DATA := data/synthetic
 DEMO_CFG := tools/cfgs/second_demo.yaml
-DEMO_RUN := output/second_demo/default
 DEMO_EPOCHS := 7
+DEMO_RUN := output/$(basename $(notdir $(DEMO_CFG)))/default
 # Two processes on a CPU: the sparse layers keep one core busy each.
 DEMO_PROCESSES := $(if $(filter 0,$(HAS_GPU)),2,1)
 DEMO_RESULTS := $(DEMO_RUN)/eval/epoch_$(DEMO_EPOCHS)/val/default
 
-.PHONY: help setup demo test lint test-cuda benchmark clean
+.PHONY: help setup demo demo-pointpillar demo-parta2 test lint test-cuda benchmark clean
 
 help:
-	@echo "make demo       set up, simulate scenes, train SECOND on them, score and draw it"
-	@echo "make test       set up, then lint and the whole test suite"
-	@echo "make test-cuda  the tests that need a GPU"
-	@echo "make benchmark  time each stage on this machine"
-	@echo "make clean      remove what was built and the environment"
+	@echo "make demo              set up, simulate scenes, train SECOND on them, score and draw it"
+	@echo "make demo-pointpillar  the same with PointPillar"
+	@echo "make demo-parta2       the same with Part-A2"
+	@echo "make test              set up, then lint and the whole test suite"
+	@echo "make test-cuda         the tests that need a GPU"
+	@echo "make benchmark         time each stage on this machine"
+	@echo "make clean             remove what was built and the environment"
 
 setup: $(VENV)/.installed
 
@@ -84,7 +87,13 @@ demo: setup $(DEMO_RESULTS)/result.pkl
 	@echo "curves:      $(BIN)/tensorboard --logdir output"
 	@echo "next:        put KITTI below data/kitti (README, \"Your own KITTI\"), then"
 	@echo "             $(BIN)/python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
-	@echo "             $(BIN)/python tools/train.py --cfg_file tools/cfgs/second.yaml"
+	@echo "             $(BIN)/python tools/train.py --cfg_file $(subst _demo,,$(DEMO_CFG))"
+
+demo-pointpillar:
+	@$(MAKE) --no-print-directory demo DEMO_CFG=tools/cfgs/pointpillar_demo.yaml DEMO_EPOCHS=7
+
+demo-parta2:
+	@$(MAKE) --no-print-directory demo DEMO_CFG=tools/cfgs/PartA2_demo.yaml DEMO_EPOCHS=4
 
 lint: setup
 	$(BIN)/ruff check .
