@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from easydict import EasyDict
 
+from pcdet.config_types import check_types
 from pcdet.utils.errors import ConfigError, check_keys
 from pcdet.utils.io_utils import read_file
 
@@ -37,7 +38,7 @@ def cfg_from_yaml_file(cfg_file: str | Path, config: EasyDict) -> EasyDict:
 
     Raises:
         ConfigError: the file cannot be read, is not yaml, has an unknown top-level key, or a key
-            that is given twice.
+            that is given twice or has a value of another kind.
     """
     path = Path(cfg_file)
     text = read_file(path, error=ConfigError, max_size=_MAX_YAML_SIZE)
@@ -54,6 +55,7 @@ def cfg_from_yaml_file(cfg_file: str | Path, config: EasyDict) -> EasyDict:
     for key in _TOP_LEVEL_KEYS:
         if key not in content:
             raise ConfigError(f"{path}: the key {key!r} is missing")
+    check_types(content, str(path))
     config.update(EasyDict(content))
     config.TAG = path.stem
     return config
