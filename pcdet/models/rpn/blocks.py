@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -18,11 +19,26 @@ from pcdet.utils.spconv_utils import (
 NORM = {"eps": 1e-3, "momentum": 0.01}
 
 
+class VoxelNorm(nn.BatchNorm1d):
+    """Batch normalisation over voxels.
+
+    A single voxel has no variance, and torch refuses it in training: the running averages, which it
+    then does not change, normalise it.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Voxels (V, C), V may be 0 or 1."""
+        if self.training and len(input) == 1:
+            averages = (self.running_mean, self.running_var)
+            return F.batch_norm(input, *averages, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
+
+
 def subm_block(in_channels: int, out_channels: int, indice_key: str) -> SparseSequential:
     """Submanifold 3x3x3 convolution, batch normalisation, ReLU; layers with one key share sites."""
     return SparseSequential(
         SubMConv3d(in_channels, out_channels, 3, padding=1, bias=False, indice_key=indice_key),
-        nn.BatchNorm1d(out_channels, **NORM),
+        VoxelNorm(out_channels, **NORM),
         nn.ReLU(),
     )
 
@@ -46,7 +62,7 @@ def down_block(
             bias=False,
             indice_key=indice_key,
         ),
-        nn.BatchNorm1d(out_channels, **NORM),
+        VoxelNorm(out_channels, **NORM),
         nn.ReLU(),
     )
 
@@ -55,7 +71,7 @@ def up_block(in_channels: int, out_channels: int, indice_key: str) -> SparseSequ
     """Back onto the sites before the `down_block` with this key; batch normalisation, ReLU."""
     return SparseSequential(
         SparseInverseConv3d(in_channels, out_channels, 3, bias=False, indice_key=indice_key),
-        nn.BatchNorm1d(out_channels, **NORM),
+        VoxelNorm(out_channels, **NORM),
         nn.ReLU(),
     )
 
@@ -66,9 +82,9 @@ class SparseBasicBlock(SparseModule):
     def __init__(self, channels: int, indice_key: str):
         super().__init__()
         self.conv1 = SubMConv3d(channels, channels, 3, padding=1, bias=False, indice_key=indice_key)
-        self.bn1 = nn.BatchNorm1d(channels, **NORM)
+        self.bn1 = VoxelNorm(channels, **NORM)
         self.conv2 = SubMConv3d(channels, channels, 3, padding=1, bias=False, indice_key=indice_key)
-        self.bn2 = nn.BatchNorm1d(channels, **NORM)
+        self.bn2 = VoxelNorm(channels, **NORM)
 
     def forward(self, x: SparseConvTensor) -> SparseConvTensor:
         """Sites and number of channels stay."""
