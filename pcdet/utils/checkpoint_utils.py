@@ -77,6 +77,10 @@ def load_checkpoint(filename: str | os.PathLike, to_cpu: bool = True) -> dict[st
         raise CheckpointError(f"{path}: not a readable checkpoint: {reason}") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model_state"), dict):
         raise CheckpointError(f"{path}: expected a checkpoint with the entry 'model_state'")
+    for key in ("it", "epoch"):
+        number = checkpoint.get(key, 0)
+        if type(number) is not int or number < 0:
+            raise CheckpointError(f"{path}: expected a number in the entry {key!r}")
     return checkpoint
 
 
@@ -159,7 +163,12 @@ def load_optimizer_state(
         return
     try:
         optimizer.load_state_dict(state)
-    except (ValueError, KeyError, TypeError) as error:
+        for parameter, values in optimizer.state.items():
+            for name, value in values.items():
+                if torch.is_tensor(value) and value.dim() and value.shape != parameter.shape:
+                    shapes = f"{tuple(value.shape)} for {tuple(parameter.shape)}"
+                    raise ValueError(f"{name} of shape {shapes}")
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{source}: its optimiser state does not fit: {error}") from error
 
 

@@ -72,7 +72,7 @@ def _array_of_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarra
 
 def _scalar(dtype: Any, data: Any) -> np.generic:
     _check_shape((), dtype, data)
-    return np.ndarray((), dtype, buffer=data)[()]
+    return np.ndarray((), dtype, buffer=bytes(data))[()]
 
 
 _NDARRAY = _Global()

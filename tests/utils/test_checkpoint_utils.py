@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -114,3 +115,63 @@ def test_missing_file_and_missing_entry(tmp_path):
     torch.save({"weights": {}}, tmp_path / "plain.pth")
     with pytest.raises(CheckpointError, match="'model_state'"):
         checkpoint_utils.load_checkpoint(tmp_path / "plain.pth")
+
+
+def small_checkpoint(path):
+    """A linear layer and its optimiser after a step, saved; returns them."""
+    layer = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    checkpoint_utils.save_checkpoint(
+        checkpoint_utils.checkpoint_state(layer, optimizer, 1, 2), path
+    )
+    return layer, optimizer
+
+
+def test_a_flipped_bit_of_a_weight_is_found(tmp_path):
+    """Torch itself does not compare checksums."""
+    path = tmp_path / "checkpoint_epoch_1.pth"
+    layer, _ = small_checkpoint(path)
+    content = bytearray(path.read_bytes())
+    place = content.index(layer.weight.detach().numpy().tobytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    torch.load(path, weights_only=True)
+    with pytest.raises(CheckpointError, match=r"epoch_1\.pth: .*the checksum of its entry "):
+        checkpoint_utils.load_checkpoint(path)
+
+
+def test_a_compressed_archive_is_refused(tmp_path):
+    """It could claim a thousand times its size."""
+    path, packed = tmp_path / "a.pth", tmp_path / "packed.pth"
+    small_checkpoint(path)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+    with pytest.raises(CheckpointError, match="compressed"):
+        checkpoint_utils.load_checkpoint(packed)
+
+
+@pytest.mark.parametrize(("key", "value"), [("it", "many"), ("epoch", -1), ("it", None)])
+def test_numbers_that_are_none(tmp_path, key, value):
+    path = tmp_path / "a.pth"
+    small_checkpoint(path)
+    torch.save({**torch.load(path, weights_only=True), key: value}, path)
+    with pytest.raises(CheckpointError, match=rf"a\.pth: expected a number in the entry '{key}'"):
+        checkpoint_utils.load_checkpoint(path)
+
+
+def test_moments_of_another_shape_are_refused(tmp_path):
+    path = tmp_path / "a.pth"
+    _, optimizer = small_checkpoint(path)
+    state = checkpoint_utils.load_checkpoint(path)
+    state["optimizer_state"]["state"][0]["exp_avg"] = torch.zeros(7, 7)
+    with pytest.raises(CheckpointError, match=r"exp_avg of shape \(7, 7\) for \(2, 3\)"):
+        checkpoint_utils.load_optimizer_state(optimizer, state, "a.pth", LOGGER)
+
+
+def test_a_sparse_entry_does_not_fit():
+    layer = nn.Linear(3, 2)
+    state = {**layer.state_dict(), "bias": torch.zeros(2).to_sparse()}
+    checkpoint_utils.load_matching_state(layer, state, "a.pth", LOGGER)  # the weight alone fits
