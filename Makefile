@@ -32,7 +32,7 @@ DEMO_RUN := output/$(basename $(notdir $(DEMO_CFG)))/default
 DEMO_PROCESSES := $(if $(filter 0,$(HAS_GPU)),2,1)
 DEMO_RESULTS := $(DEMO_RUN)/eval/epoch_$(DEMO_EPOCHS)/val/default
 
-.PHONY: help setup demo demo-pointpillar demo-parta2 test lint test-cuda benchmark clean
+.PHONY: help setup demo demo-pointpillar demo-parta2 test lint test-cuda benchmark fuzz soak clean
 
 help:
 	@echo "make demo              set up, simulate scenes, train SECOND on them, score and draw it"
@@ -41,6 +41,8 @@ help:
 	@echo "make test              set up, then lint and the whole test suite"
 	@echo "make test-cuda         the tests that need a GPU"
 	@echo "make benchmark         time each stage on this machine"
+	@echo "make fuzz              read 2,000 damaged files of each kind: none may crash a reader"
+	@echo "make soak              train 2,000 steps, and fail if memory or file handles grow"
 	@echo "make clean             remove what was built and the environment"
 
 setup: $(VENV)/.installed
@@ -109,6 +111,12 @@ test-cuda: setup
 
 benchmark: setup
 	$(BIN)/python tools/benchmark.py
+
+fuzz: setup
+	$(BIN)/python tests/hostile/fuzz.py
+
+soak: setup
+	$(BIN)/python tools/soak.py
 
 clean:
 	rm -rf $(VENV) build pcdet.egg-info
