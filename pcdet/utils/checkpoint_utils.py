@@ -77,10 +77,6 @@ def load_checkpoint(filename: str | os.PathLike, to_cpu: bool = True) -> dict[st
         raise CheckpointError(f"{path}: not a readable checkpoint: {reason}") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model_state"), dict):
         raise CheckpointError(f"{path}: expected a checkpoint with the entry 'model_state'")
-    for key in ("it", "epoch"):
-        number = checkpoint.get(key, 0)
-        if type(number) is not int or number < 0:
-            raise CheckpointError(f"{path}: expected a number in the entry {key!r}")
     return checkpoint
 
 
@@ -187,4 +183,12 @@ def restore_training(
     load_matching_state(model, checkpoint["model_state"], source, logger)
     if optimizer is not None:
         load_optimizer_state(optimizer, checkpoint, source, logger)
-    return int(checkpoint.get("it", 0)), int(checkpoint.get("epoch", 0))
+    return _count(checkpoint, "it", source), _count(checkpoint, "epoch", source)
+
+
+def _count(checkpoint: dict[str, Any], key: str, source: str) -> int:
+    """A number of finished iterations or epochs; PCDet stored None or a float for some."""
+    number = checkpoint.get(key) or 0
+    if not isinstance(number, (int, float)) or not 0 <= number < 2**53:
+        raise CheckpointError(f"{source}: expected a number in the entry {key!r}")
+    return int(number)

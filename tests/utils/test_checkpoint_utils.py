@@ -153,13 +153,24 @@ def test_a_compressed_archive_is_refused(tmp_path):
         checkpoint_utils.load_checkpoint(packed)
 
 
-@pytest.mark.parametrize(("key", "value"), [("it", "many"), ("epoch", -1), ("it", None)])
-def test_numbers_that_are_none(tmp_path, key, value):
-    path = tmp_path / "a.pth"
-    small_checkpoint(path)
-    torch.save({**torch.load(path, weights_only=True), key: value}, path)
-    with pytest.raises(CheckpointError, match=rf"a\.pth: expected a number in the entry '{key}'"):
-        checkpoint_utils.load_checkpoint(path)
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ({"it": "many"}, "expected a number in the entry 'it'"),
+        ({"epoch": -1}, "expected a number in the entry 'epoch'"),
+        ({"it": float("nan")}, "expected a number in the entry 'it'"),
+        ({"it": None, "epoch": 3.0}, (0, 3)),  # as some of PCDet's files have it
+    ],
+)
+def test_finished_iterations_and_epochs(tmp_path, entries, expected):
+    layer, optimizer = small_checkpoint(tmp_path / "a.pth")
+    state = {**checkpoint_utils.load_checkpoint(tmp_path / "a.pth"), **entries}
+    restored = (layer, optimizer, state, "a.pth", LOGGER)
+    if isinstance(expected, tuple):
+        assert checkpoint_utils.restore_training(*restored) == expected
+        return
+    with pytest.raises(CheckpointError, match=rf"a\.pth: {expected}"):
+        checkpoint_utils.restore_training(*restored)
 
 
 def test_moments_of_another_shape_are_refused(tmp_path):
