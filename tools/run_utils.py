@@ -91,6 +91,17 @@ class Run:
         log_config_to_file(cfg, logger=self.logger)
 
 
+def data_parallel(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """Wrap a model so that all ranks begin with the weights of rank 0 and average gradients."""
+    # A rank whose frames have no voxel runs no sparse layer: those then count as zero gradients,
+    # where torch would else wait for them. The search costs one walk over the graph a step, and
+    # torch warns once that it found nothing to do.
+    device_ids = [device.index] if device.type == "cuda" else None
+    return torch.nn.parallel.DistributedDataParallel(
+        model, device_ids=device_ids, find_unused_parameters=True
+    )
+
+
 @contextmanager
 def training_session(run: Run) -> Iterator[RunRecord]:
     """Hold the lock of the run's folder, and keep its record, on rank 0; see run_lock, run_record.

@@ -26,7 +26,7 @@ from pcdet.utils import common_utils
 from pcdet.utils.checkpoint_utils import load_checkpoint, restore_training
 from pcdet.utils.errors import ConfigError
 from run_record import RunRecord
-from run_utils import Run, add_common_arguments, run_command, start, training_session
+from run_utils import Run, add_common_arguments, data_parallel, run_command, start, training_session
 from train_utils.checkpoint_folder import LATEST, newest_checkpoint, remove_leftovers
 from train_utils.continuation import start_position, stored_entries
 from train_utils.curves import CurveWriter
@@ -234,7 +234,8 @@ def train(run: Run, record: RunRecord) -> None:
     if args.deterministic:
         use_deterministic_algorithms()
     ckpt_dir = run.output_dir / "ckpt"
-    ckpt_dir.mkdir(parents=True, exist_ok=True)
+    if run.rank == 0:
+        ckpt_dir.mkdir(parents=True, exist_ok=True)
     run.start_log(run.output_dir, "train")
     logger = run.logger
     found = find_start(run, ckpt_dir)
@@ -259,8 +260,7 @@ def train(run: Run, record: RunRecord) -> None:
     record.note(seed=seed, finished_epochs=begin.epoch, finished_iterations=begin.it)
     model.train()
     if run.distributed:
-        device_ids = [run.device.index] if run.device.type == "cuda" else None
-        model = torch.nn.parallel.DistributedDataParallel(model, device_ids=device_ids)
+        model = data_parallel(model, run.device)
     logger.info(model)
     lr_scheduler, lr_warmup_scheduler = build_scheduler(
         optimizer,

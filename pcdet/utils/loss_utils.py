@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 
 from pcdet.utils.box_utils import RZ
@@ -62,3 +63,23 @@ def add_sin_difference(
         torch.cat((predictions[..., :RZ], torch.sin(p) * torch.cos(t)), dim=-1),
         torch.cat((targets[..., :RZ], torch.cos(p) * torch.sin(t)), dim=-1),
     )
+
+
+def divisor(count: torch.Tensor) -> torch.Tensor:
+    """What to divide a sum over a batch by, so that it becomes a mean over `count` items.
+
+    In a training of several processes each has a part of the batch, and their gradients are
+    averaged. The mean over the whole batch then needs the mean of all processes' counts: with each
+    one's own, items would weigh more where there are few.
+
+    Args:
+        count: scalar, items of this process; all processes must call this at the same point.
+
+    Returns:
+        Scalar; at least 1 divided by the number of processes.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return count.clamp(min=1)
+    total = count.detach().to(torch.float32, copy=True)
+    dist.all_reduce(total)
+    return total.clamp(min=1) / dist.get_world_size()

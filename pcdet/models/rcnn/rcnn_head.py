@@ -159,12 +159,12 @@ class RCNNHead(nn.Module):
         )
         terms = {
             "rcnn_loss_cls": weights.rcnn_cls_weight
-            * ((entropy * cared).sum() / cared.sum().clamp(min=1))
+            * ((entropy * cared).sum() / loss_utils.divisor(cared.sum()))
         }
         valid = targets["reg_valid_mask"]
         residuals = predictions["rcnn_reg"][valid]
         rois, gt_boxes = targets["rois"][valid], targets["gt_of_rois"][valid]
-        count = valid.sum().clamp(min=1)
+        count = loss_utils.divisor(valid.sum())
         wanted = self.box_coder.encode(
             roi_frame.boxes_to_roi_frame(gt_boxes, rois), roi_frame.anchors_of_rois(rois)
         )

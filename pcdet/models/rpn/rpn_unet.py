@@ -166,14 +166,16 @@ class UNetV2(BackBone8x):
         labels = targets["seg_labels"]
         positive, negative = labels > 0, labels == 0
         num_positive = positive.sum()
-        focal = loss_utils.sigmoid_focal_loss(
-            outputs.seg_preds, positive.to(outputs.seg_preds.dtype)
-        ) / num_positive.clamp(min=1)
+        divisor = loss_utils.divisor(num_positive)
+        focal = (
+            loss_utils.sigmoid_focal_loss(outputs.seg_preds, positive.to(outputs.seg_preds.dtype))
+            / divisor
+        )
         seg_positive, seg_negative = focal[positive].sum(), focal[negative].sum()
         logits = outputs.part_preds[positive]
         part = F.binary_cross_entropy_with_logits(
             logits, targets["part_labels"][positive].to(logits.dtype), reduction="sum"
-        ) / (3 * num_positive).clamp(min=1)
+        ) / (3 * divisor)
         seg = seg_positive + seg_negative
         loss = seg + part
         tb_dict = {

@@ -1,0 +1,87 @@
+"""Several processes: the same results as one."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import rank_work
+import torch
+from command_line import arguments, train_arguments
+from ranks import free_port, run_ranks
+
+import test as test_command
+from pcdet.utils.io_utils import load_pickle
+
+
+def test_two_ranks_with_a_frame_each_have_the_gradients_of_one_with_both(tmp_path):
+    """Also where one frame holds nothing, and for the second stage's means over RoIs."""
+    original = rank_work.ProposalTargetLayer.sample
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    expected = rank_work.all_gradients()
+    torch.set_num_threads(threads)
+    rank_work.ProposalTargetLayer.sample = original
+    ranks = run_ranks(tmp_path, rank_work.distributed_gradients)
+    assert [rank.code for rank in ranks] == [0, 0], ranks[0].text + ranks[1].text
+    for key, gradients in expected.items():
+        largest = max(value.abs().max() for value in gradients.values())
+        for name, value in gradients.items():
+            ours, other = (rank.value[key][name] for rank in ranks)
+            assert torch.equal(ours, other), (key, name)
+            bound = 1e-4 * value.abs().max() + 1e-6 * largest
+            assert (ours - value).abs().max() <= bound, (key, name)
+
+
+def test_training_and_testing_on_two_ranks(workplace, tmp_path):
+    """Same weights on both, rank 0 alone writes, and the report of one process."""
+    low = ("--set", "MODEL.TEST.SCORE_THRESH", "0.001")
+    commands = []
+    for rank in range(2):
+        output = tmp_path / f"output{rank}"
+        own = train_arguments(workplace, output, "--epochs", "1", "--launcher", "pytorch")
+        own.remove("--fix_random_seed")  # they have to agree on a seed
+        commands.append(own)
+        more = ("--launcher", "pytorch", "--split", "trainval", "--eval_tag", "two")
+        commands.append(arguments(workplace, output, *more, *low))
+    ranks = run_ranks(tmp_path / "ranks", rank_work.train_and_test, commands, free_port())
+    assert [rank.code for rank in ranks] == [0, 0], ranks[0].text + ranks[1].text
+    assert not (tmp_path / "output1").exists()
+    (before0, after0), (before1, after1) = ranks[0].value, ranks[1].value
+    assert before0 == before1 and after0 == after1 and before0 != after0
+
+    one = ("--split", "trainval", "--eval_tag", "one")
+    test_command.main(arguments(workplace, tmp_path / "output0", *one, *low))
+    results = tmp_path / "output0" / "small" / "default" / "eval" / "epoch_1" / "trainval"
+    single, merged = (load_pickle(results / tag / "result.pkl") for tag in ("one", "two"))
+    assert [anno["sample_idx"] for anno in merged] == [anno["sample_idx"] for anno in single]
+    assert len(single) == 6 and sum(len(anno["name"]) for anno in single) > 0
+    for ours, theirs in zip(merged, single):
+        np.testing.assert_array_equal(ours["name"], theirs["name"])
+        np.testing.assert_allclose(ours["score"], theirs["score"], atol=1e-6)
+    reports = [(results / tag / "report.txt").read_text() for tag in ("one", "two")]
+    assert reports[0] == reports[1]
+
+
+def test_ap_of_two_ranks_is_that_of_one(workplace, tmp_path, monkeypatch):
+    """With detections that reach an AP."""
+    monkeypatch.setattr(test_command, "build_network", rank_work.Seer)
+    (tmp_path / "any.pth").touch()
+    common = ("--split", "trainval", "--ckpt", str(tmp_path / "any.pth"))
+    outputs = [tmp_path / name for name in ("one", "two", "rank1")]
+    commands = [
+        arguments(workplace, output, *common, "--launcher", "pytorch") for output in outputs[1:]
+    ]
+    ranks = run_ranks(tmp_path / "ranks", rank_work.ap_of_seer, commands)
+    assert [rank.code for rank in ranks] == [0, 0], ranks[0].text + ranks[1].text
+    test_command.main(arguments(workplace, outputs[0], *common))
+    reports = [
+        (output / "small/default/eval/epoch_no_number/trainval/default/report.txt").read_text()
+        for output in outputs[:2]
+    ]
+    assert reports[0] == reports[1]
+    records = [json.loads((o / "small/default/run.json").read_text()) for o in outputs[:2]]
+    one, two = (record["best"]["trainval"] for record in records)
+    assert one["results"] == two["results"] and one["value"] > 3
+    assert one["results"]["recall/rcnn_0.5"] == 0
+    assert not outputs[2].exists()
