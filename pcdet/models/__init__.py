@@ -60,10 +60,13 @@ def example_convert_to_torch(
         if name not in example:
             continue
         tensor = torch.as_tensor(np.asarray(example[name]))
+        if tensor.is_floating_point():
+            # Before it is pinned: a copy that also changes the type is made through memory that is
+            # not, and the host waits for it.
+            tensor = tensor.to(dtype)
         if device.type == "cuda":
             tensor = tensor.pin_memory()
-        kind = dtype if tensor.is_floating_point() else tensor.dtype
-        converted[name] = tensor.to(device=device, dtype=kind, non_blocking=True)
+        converted[name] = tensor.to(device, non_blocking=True)
     return converted
 
 

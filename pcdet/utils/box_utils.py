@@ -88,11 +88,13 @@ def boxes3d_to_corners3d_lidar(boxes3d, bottom_center: bool = True):
     Returns:
         (N, 8, 3) corners.
     """
-    signs = boxes3d.new_tensor([[1, -1], [-1, -1], [-1, 1], [1, 1]]) / 2
-    plane = signs.repeat(2, 1) * boxes3d[:, None, W : L + 1]  # (N, 8, 2)
-    levels = boxes3d.new_tensor([0, 1]) - (0 if bottom_center else 0.5)
-    height = levels.repeat_interleave(4) * boxes3d[:, None, H]  # (N, 8)
-    corners = torch.cat((plane, height.unsqueeze(-1)), dim=-1)
+    # Without a table of signs: on a GPU that would be a copy from the host each time.
+    half_w, half_l, height = boxes3d[:, W] / 2, boxes3d[:, L] / 2, boxes3d[:, H]
+    x = torch.stack((half_w, -half_w, -half_w, half_w) * 2, dim=-1)  # (N, 8)
+    y = torch.stack((-half_l, -half_l, half_l, half_l) * 2, dim=-1)
+    bottom = torch.zeros_like(height) if bottom_center else -height / 2
+    z = torch.stack((bottom,) * 4 + (bottom + height,) * 4, dim=-1)
+    corners = torch.stack((x, y, z), dim=-1)
     return rotate_points_along_z(corners, boxes3d[:, RZ]) + boxes3d[:, None, CENTER]
 
 

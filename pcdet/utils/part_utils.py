@@ -51,4 +51,6 @@ def _place_in_box(points: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     """(N, 3) points of the LiDAR frame as fractions of the w, l, h of their boxes (N, 7)."""
     shifted = (points - boxes[:, CENTER]).unsqueeze(1)
     turned = box_utils.rotate_points_along_z(shifted, -boxes[:, RZ]).squeeze(1)
-    return (turned / boxes[:, DIMS] + turned.new_tensor([0.5, 0.5, 0])).clamp(0, 1)
+    fractions = turned / boxes[:, DIMS]
+    fractions[:, :2] += 0.5  # z is counted from the bottom already
+    return fractions.clamp(0, 1)

@@ -72,6 +72,7 @@ def corner_loss(boxes: torch.Tensor, gt_boxes: torch.Tensor) -> torch.Tensor:
     """
     corners = box_utils.boxes3d_to_corners3d_lidar(boxes)
     wanted = box_utils.boxes3d_to_corners3d_lidar(gt_boxes)
-    turned = wanted[:, [2, 3, 0, 1, 6, 7, 4, 5]]  # the same corners after half a turn
+    # The same corners after half a turn: 2, 3, 0, 1 of each face.
+    turned = wanted.unflatten(1, (2, 4)).roll(2, dims=2).flatten(1, 2)
     distance = torch.minimum((corners - wanted).norm(dim=2), (corners - turned).norm(dim=2))
     return F.huber_loss(distance, torch.zeros_like(distance), reduction="none").mean(dim=1)

@@ -22,7 +22,8 @@ class TargetAssigner(nn.Module):
     thresholds.
 
     Anchors stand on a grid, so overlaps are products of overlaps along x and along y, and an
-    object overlaps a small window of the grid only: the work is done there.
+    object overlaps few anchors: only those pairs, Q of them, are looked at. A GPU's host waits for
+    their number, and for those of objects and of positive anchors, and for nothing else.
     """
 
     def __init__(
@@ -81,11 +82,15 @@ class TargetAssigner(nn.Module):
         boxes = gt_boxes.reshape(-1, gt_boxes.shape[-1]).to(anchors.dtype)
         gt, slot = torch.nonzero(boxes[:, LABEL, None] == self.anchor_label, as_tuple=True)
         if len(gt):
-            site, overlap = self._overlaps(boxes[gt], slot)  # (P, K) each
-            site += (gt // max_gt * num_anchors)[:, None]
-            positive, owner = self._match_(labels, site, overlap, gt, slot)
-            targets[positive] = self.box_coder.encode(
-                boxes[owner][:, BOX], anchors[positive % num_anchors]
+            pair, site, overlap = self._overlaps(boxes[gt], slot)
+            gt, slot = gt[pair], slot[pair]
+            site = site + gt // max_gt * num_anchors
+            best_of_gt = overlap.new_zeros(len(boxes)).scatter_reduce(0, gt, overlap, "amax")
+            forced = (overlap == best_of_gt[gt]) & (overlap > 0)
+            positive = self._label_(labels, site, slot, overlap, forced)
+            chosen, owner = _owners(labels, site, gt, positive)
+            targets[chosen] = self.box_coder.encode(
+                boxes[owner][:, BOX], anchors[chosen % num_anchors]
             )
         return {
             "box_cls_labels": labels.view(batch_size, num_anchors),
@@ -94,90 +99,89 @@ class TargetAssigner(nn.Module):
 
     def _overlaps(
         self, boxes: torch.Tensor, slot: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """IoU of P pairs of a ground truth and an anchor shape, in the window where it is not 0.
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Anchors that overlap P pairs of a ground truth and an anchor shape.
 
         Args:
             boxes: (P, 8) ground truth of each pair.
             slot: (P,) which of the A anchors of a cell.
 
         Returns:
-            Index (P, K) of the anchor within its frame, and IoU (P, K).
+            For Q overlaps which pair (Q,), index (Q,) of the anchor within its frame, IoU (Q,).
         """
         nearest = box_utils.boxes3d_to_nearest_bev_boxes(boxes[:, BOX])
-        x_start, x_overlap, x_size = _window(nearest[:, 0::2], self.x_edges[:, slot])
-        y_start, y_overlap, y_size = _window(nearest[:, 1::2], self.y_edges[:, slot])
-        intersection = y_overlap[:, :, None] * x_overlap[:, None, :]  # (P, Ky, Kx)
-        area = (nearest[:, 2:] - nearest[:, :2]).prod(dim=1)
-        anchor_area = y_size[:, :, None] * x_size[:, None, :]
-        union = (anchor_area + area[:, None, None] - intersection).clamp(min=1e-6)
-        row = y_start[:, None, None] + torch.arange(y_overlap.shape[1], device=slot.device)[:, None]
-        column = x_start[:, None, None] + torch.arange(x_overlap.shape[1], device=slot.device)
+        x_overlap, x_size = _along(nearest[:, 0::2], self.x_edges[:, slot])
+        y_overlap, y_size = _along(nearest[:, 1::2], self.y_edges[:, slot])
+        pair, row = torch.nonzero(y_overlap, as_tuple=True)
+        entry, column = torch.nonzero(x_overlap[pair], as_tuple=True)
+        pair, row = pair[entry], row[entry]
+        intersection = y_overlap[pair, row] * x_overlap[pair, column]
+        area = (nearest[:, 2:] - nearest[:, :2]).prod(dim=1)[pair]
+        anchor_area = y_size[pair, row] * x_size[pair, column]
+        union = (anchor_area + area - intersection).clamp(min=1e-6)
         cell = row * self.feature_map_size[1] + column
-        site = cell * len(self.anchor_label) + slot[:, None, None]
-        return site.flatten(1), (intersection / union).flatten(1)
+        return pair, cell * len(self.anchor_label) + slot[pair], intersection / union
 
-    def _match_(
+    def _label_(
         self,
         labels: torch.Tensor,
         site: torch.Tensor,
-        overlap: torch.Tensor,
-        gt: torch.Tensor,
         slot: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the labels of all anchors, and return the positive ones with their ground truth.
+        overlap: torch.Tensor,
+        forced: torch.Tensor,
+    ) -> torch.Tensor:
+        """Write the labels of all anchors.
 
         Args:
             labels: (B * N,) zeros, written to.
-            site: (P, K) index of the anchor in the batch.
-            overlap: (P, K) its IoU with the pair's ground truth.
-            gt: (P,) index of the ground truth in the batch, ascending.
-            slot: (P,) which of the A anchors of a cell.
+            site: (Q,) index of the anchor in the batch.
+            slot: (Q,) which of the A anchors of a cell.
+            overlap: (Q,) its IoU with a ground truth.
+            forced: (Q,) bool, no anchor overlaps that ground truth more.
+
+        Returns:
+            (Q,) bool: the overlap is that of a positive anchor with the box it should find.
         """
-        # Pairs of one ground truth follow each other.
-        present, pair_gt = gt.unique_consecutive(return_inverse=True)
-        best_of_gt = overlap.new_zeros(len(present))
-        best_of_gt = best_of_gt.scatter_reduce(0, pair_gt, overlap.amax(dim=1), "amax")
-        forced = overlap == best_of_gt[pair_gt].unsqueeze(1)
-        touched = overlap > 0
-        pair = torch.arange(len(gt), device=gt.device).unsqueeze(1).expand_as(site)[touched]
-        site, overlap, forced = site[touched], overlap[touched], forced[touched]
-
         best = overlap.new_zeros(len(labels)).scatter_reduce(0, site, overlap, "amax")[site]
-        slot = slot[pair]
-        is_best = overlap == best
-        is_forced = torch.zeros_like(labels, dtype=torch.bool).index_fill_(0, site[forced], True)
-        positive = (best >= self.matched[slot]) | is_forced[site]
+        is_forced = torch.zeros_like(labels, dtype=torch.uint8)
+        is_forced = is_forced.scatter_reduce(0, site, forced.byte(), "amax")[site] > 0
+        positive = (best >= self.matched[slot]) | is_forced
         ignored = (best >= self.unmatched[slot]) & ~positive
-        labels[site[ignored]] = -1
-        labels[site[positive]] = self.anchor_label[slot[positive]]
-
-        # Of several ground truths with the same overlap the first one owns the anchor.
-        chosen = positive & is_best
-        owner = torch.full_like(labels, torch.iinfo(labels.dtype).max)
-        owner = owner.scatter_reduce(0, site[chosen], gt[pair[chosen]], "amin")
-        index = torch.nonzero(labels > 0).squeeze(1)
-        return index, owner[index]
+        # Overlaps of one anchor all write the same.
+        labels.scatter_(0, site, torch.where(positive, self.anchor_label[slot], -ignored.long()))
+        return positive & (overlap == best)
 
 
-def _window(
-    edges: torch.Tensor, anchor_edges: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Overlaps along one axis, in the smallest common window that holds all that are not zero.
+def _owners(
+    labels: torch.Tensor, site: torch.Tensor, gt: torch.Tensor, wanted: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The positive anchors, and the ground truth that each should find.
+
+    Of several ground truths with the same overlap the first one owns the anchor.
+
+    Args:
+        labels: (B * N,) of all anchors.
+        site: (Q,) index of the anchor in the batch.
+        gt: (Q,) index of the ground truth in the batch.
+        wanted: (Q,) bool, the ground truth is one that its anchor may find.
+    """
+    nobody = torch.iinfo(labels.dtype).max
+    owner = torch.full_like(labels, nobody)
+    owner = owner.scatter_reduce(0, site, torch.where(wanted, gt, nobody), "amin")
+    index = torch.nonzero(labels > 0).squeeze(1)
+    return index, owner[index]
+
+
+def _along(edges: torch.Tensor, anchor_edges: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Overlaps of P boxes with the anchors along one axis of S cells.
 
     Args:
         edges: (P, 2) low and high end of the ground truth.
         anchor_edges: (2, P, S) low and high ends of the anchors along the axis.
 
     Returns:
-        First index (P,) of the window, overlaps (P, K), sizes of the anchors (P, K).
+        Overlaps (P, S), sizes of the anchors (P, S).
     """
     low = torch.maximum(anchor_edges[0], edges[:, :1])
     high = torch.minimum(anchor_edges[1], edges[:, 1:])
-    overlap = (high - low).clamp(min=0)
-    hit = overlap > 0
-    width = max(int(hit.sum(dim=1).max()), 1)
-    start = hit.int().argmax(dim=1).clamp(max=overlap.shape[1] - width)
-    index = start[:, None] + torch.arange(width, device=edges.device)
-    size = anchor_edges[1] - anchor_edges[0]
-    return start, overlap.gather(1, index), size.gather(1, index)
+    return (high - low).clamp(min=0), anchor_edges[1] - anchor_edges[0]

@@ -162,8 +162,9 @@ class RCNNHead(nn.Module):
             * ((entropy * cared).sum() / loss_utils.divisor(cared.sum()))
         }
         valid = targets["reg_valid_mask"]
-        residuals = predictions["rcnn_reg"][valid]
-        rois, gt_boxes = targets["rois"][valid], targets["gt_of_rois"][valid]
+        index = torch.nonzero(valid).squeeze(1)  # once: a GPU's host waits for its length
+        residuals = predictions["rcnn_reg"][index]
+        rois, gt_boxes = targets["rois"][index], targets["gt_of_rois"][index]
         count = loss_utils.divisor(valid.sum())
         wanted = self.box_coder.encode(
             roi_frame.boxes_to_roi_frame(gt_boxes, rois), roi_frame.anchors_of_rois(rois)

@@ -171,10 +171,11 @@ class UNetV2(BackBone8x):
             loss_utils.sigmoid_focal_loss(outputs.seg_preds, positive.to(outputs.seg_preds.dtype))
             / divisor
         )
-        seg_positive, seg_negative = focal[positive].sum(), focal[negative].sum()
-        logits = outputs.part_preds[positive]
+        index = torch.nonzero(positive).squeeze(1)  # once: a GPU's host waits for its length
+        seg_positive, seg_negative = focal[index].sum(), torch.where(negative, focal, 0).sum()
+        logits = outputs.part_preds[index]
         part = F.binary_cross_entropy_with_logits(
-            logits, targets["part_labels"][positive].to(logits.dtype), reduction="sum"
+            logits, targets["part_labels"][index].to(logits.dtype), reduction="sum"
         ) / (3 * divisor)
         seg = seg_positive + seg_negative
         loss = seg + part

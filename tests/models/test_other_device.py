@@ -1,0 +1,89 @@
+"""No tensor stays behind on the CPU: the detectors run on another device (away_device.py)."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import pcdet
+from pcdet.models import example_convert_to_torch
+
+TESTS = Path(__file__).resolve().parents[1]
+DETECTORS = ("second", "pointpillar", "PartA2", "PartA2_fc")
+backends = pytest.mark.skipif(
+    not hasattr(torch._C, "_acc")
+    or not hasattr(torch._C._acc, "register_python_privateuseone_device_guard"),
+    reason="needs a torch that takes devices written in Python",
+)
+
+
+@pytest.fixture(scope="module")
+def reports() -> dict:
+    """What run_away.py prints; a process of its own, for the device stays once it is there."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
+    command = [sys.executable, str(TESTS / "models/run_away.py"), *DETECTORS]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@backends
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_detector_gives_the_same_numbers_on_another_device(reports, name):
+    for what in ("training", "evaluation"):
+        assert reports[name][what]["values"] > 5
+        assert reports[name][what]["differing"] == []
+
+
+@backends
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_training_step_brings_nothing_to_the_host(reports, name):
+    """Neither `.item()` nor `.cpu()`; what it waits for are numbers of objects, a few."""
+    crossings = reports[name]["training"]["crossings"]
+    assert {kind for kind, _, _ in crossings} <= {"wait"}, crossings
+    waits = sum(times for _, _, times in crossings)
+    # Two stages choose proposals, RoIs and voxels for each of the two frames.
+    assert waits <= (24 if name.startswith("PartA2") else 5), crossings
+
+
+@backends
+def test_the_other_device_refuses_tensors_of_the_cpu(reports):
+    strays = reports["strays"]
+    assert strays["operand"] == "RuntimeError: add got a tensor (3,) of the CPU"
+    assert strays["index"] == "RuntimeError: index got a tensor (2,) of the CPU"
+    for name in ("new_tensor", "list of indices"):
+        assert strays[name].startswith("NotImplementedError"), strays[name]
+
+
+class Pinned(Exception):
+    pass
+
+
+def test_arrays_have_their_final_type_before_they_are_pinned(monkeypatch):
+    """Else the copy to the GPU converts through memory that is not, and the host waits."""
+
+    def pin(tensor):
+        raise Pinned(tensor.dtype)
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    with pytest.raises(Pinned, match=r"torch\.float32"):
+        example_convert_to_torch({"voxel_centers": np.zeros((3, 3))}, "cuda")
+
+
+def test_no_module_holds_a_tensor():
+    """A tensor made on import would stay on the CPU."""
+    for module in pkgutil.walk_packages(pcdet.__path__, "pcdet."):
+        if module.name.endswith(("_ext", "__main__")):
+            continue
+        names = vars(importlib.import_module(module.name))
+        held = [name for name, value in names.items() if isinstance(value, torch.Tensor)]
+        assert held == [], module.name
