@@ -7,6 +7,7 @@ indices are int32 and contiguous (otherwise results are wrong, silently) and fea
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 
 import torch
@@ -29,6 +30,8 @@ __all__ = [
     "SparseSequential",
     "SubMConv3d",
     "adapt_sparse_weight",
+    "algorithm_of",
+    "computes_in_half",
     "dense_bev",
     "dense_grid",
     "sparse_tensor",
@@ -38,24 +41,44 @@ __all__ = [
 logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
 
 
+def algorithm_of(device_type: str, kernel_volume: int) -> ConvAlgo:
+    """The algorithm of a sparse layer on a device: spconv's own choice on CUDA, else Native.
+
+    Args:
+        device_type: "cuda", "cpu", ...
+        kernel_volume: offsets of the kernel; on CUDA those of more than 32 have Native only.
+    """
+    if device_type == "cuda" and kernel_volume <= 32:
+        return ConvAlgo.MaskImplicitGemm
+    return ConvAlgo.Native
+
+
+def computes_in_half(device_type: str) -> bool:
+    """Whether sparse layers compute in float16 here: under autocast to float16 on CUDA.
+
+    spconv's kernels know float32 and float16, and not bfloat16; on the CPU autocast leaves them in
+    float32.
+    """
+    return (
+        device_type == "cuda"
+        and torch.is_autocast_enabled(device_type)
+        and torch.get_autocast_dtype(device_type) == torch.float16
+    )
+
+
 class _DeviceAlgorithm:
-    """Mixin for sparse layers: the algorithm that the device of the input has."""
+    """Mixin for sparse layers: the algorithm and the precision that the input's device has.
+
+    What comes out has the type that went in, whatever the layer computed in.
+    """
 
     def forward(self, input: SparseConvTensor, *args, **kwargs):
-        if input.features.device.type == "cpu":
-            self.algo = ConvAlgo.Native
-        else:
-            self.algo = self._cuda_algo
-        with torch.autocast(input.features.device.type, enabled=False):
-            return super().forward(input, *args, **kwargs)
-
-    @property
-    def _cuda_algo(self) -> ConvAlgo:
-        # spconv's own choice for kernels of up to 32 offsets; larger ones have Native only.
-        volume = 1
-        for size in self.kernel_size:
-            volume *= size
-        return ConvAlgo.MaskImplicitGemm if volume <= 32 else ConvAlgo.Native
+        device_type = input.features.device.type
+        self.algo = algorithm_of(device_type, math.prod(self.kernel_size))
+        half = computes_in_half(device_type)
+        with torch.autocast(device_type, enabled=half, dtype=torch.float16 if half else None):
+            output = super().forward(input, *args, **kwargs)
+        return output.replace_feature(output.features.to(input.features.dtype)) if half else output
 
 
 class SubMConv3d(_DeviceAlgorithm, _conv.SubMConv3d):

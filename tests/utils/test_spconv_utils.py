@@ -1,0 +1,74 @@
+"""Which algorithm and which precision sparse layers get."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from spconv.core import ConvAlgo
+from spconv.pytorch import conv
+from spconv.pytorch.cppcore import _TORCH_DTYPE_TO_TV
+
+from pcdet.utils import spconv_utils
+
+
+@pytest.fixture
+def half_on_cuda():
+    """Autocast to float16 on CUDA, as torch.autocast sets it where there is a GPU."""
+    before = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+    torch.set_autocast_enabled("cuda", True)
+    torch.set_autocast_dtype("cuda", torch.float16)
+    yield
+    torch.set_autocast_enabled("cuda", before[0])
+    torch.set_autocast_dtype("cuda", before[1])
+
+
+def voxels(dtype=torch.float32):
+    coordinates = torch.tensor([[0, z, y, x] for z in range(2) for y in range(3) for x in range(3)])
+    torch.manual_seed(0)
+    return spconv_utils.sparse_tensor(
+        torch.randn(len(coordinates), 4, dtype=dtype), coordinates, [4, 8, 8], 1
+    )
+
+
+def layer():
+    torch.manual_seed(1)
+    return spconv_utils.SubMConv3d(4, 8, 3, padding=1, bias=False, indice_key="a")
+
+
+def test_algorithms():
+    assert spconv_utils.algorithm_of("cpu", 27) == ConvAlgo.Native
+    assert spconv_utils.algorithm_of("cuda", 27) == ConvAlgo.MaskImplicitGemm
+    assert spconv_utils.algorithm_of("cuda", 125) == ConvAlgo.Native
+
+
+def test_what_spconv_can_compute_in():
+    """The reason for `computes_in_half`: should this fail, sparse layers can have bfloat16."""
+    assert torch.float16 in _TORCH_DTYPE_TO_TV
+    assert torch.bfloat16 not in _TORCH_DTYPE_TO_TV
+
+
+def test_half_precision_only_under_autocast_to_float16_on_cuda(half_on_cuda):
+    assert spconv_utils.computes_in_half("cuda")
+    assert not spconv_utils.computes_in_half("cpu")
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    assert not spconv_utils.computes_in_half("cuda")
+    torch.set_autocast_enabled("cuda", False)
+    assert not spconv_utils.computes_in_half("cuda")
+
+
+@pytest.mark.parametrize("amp", [torch.bfloat16, torch.float16])
+def test_autocast_on_the_cpu_leaves_sparse_layers_in_float32(amp):
+    expected = layer()(voxels()).features
+    with torch.autocast("cpu", dtype=amp):
+        found = layer()(voxels()).features
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
+def test_a_layer_that_computed_in_half_gives_the_type_that_went_in(monkeypatch):
+    def half_layer(self, input, *args, **kwargs):
+        return input.replace_feature(input.features.half())
+
+    monkeypatch.setattr(spconv_utils, "computes_in_half", lambda device_type: True)
+    monkeypatch.setattr(conv.SubMConv3d, "forward", half_layer, raising=False)
+    assert layer()(voxels()).features.dtype == torch.float32
