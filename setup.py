@@ -112,7 +112,8 @@ def make_extension(name: str, with_cuda: bool):
     flags = {"cxx": ["-O3", "-ffp-contract=off", "-fopenmp"]}
     if with_cuda:
         sources += sorted((ops / name / "src").glob("*.cu"))
-        flags["cxx"].append("-DWITH_CUDA")
+        architectures = ",".join(re.split("[; ]+", os.environ["TORCH_CUDA_ARCH_LIST"].strip()))
+        flags["cxx"] += ["-DWITH_CUDA", f"-DPCDET_CUDA_ARCHITECTURES={architectures}"]
         flags["nvcc"] = ["-O3", "-fmad=false"]
     # Linked without -fopenmp: the threads are then those of the OpenMP that torch has loaded, and
     # torch.set_num_threads holds here too.

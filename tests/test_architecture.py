@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pcdet"
+NATIVE_SUFFIXES = (".cpp", ".cu", ".h", ".cuh")
 
 # layer -> what of pcdet it must not import
 FORBIDDEN = {
@@ -17,6 +19,16 @@ FORBIDDEN = {
     "datasets": ("pcdet.models",),
     "models": ("pcdet.datasets",),
 }
+# Those that choose, describe or time the device of a process.
+MAY_NAME_CUDA = {
+    "pcdet/utils/common_utils.py",
+    "pcdet/doctor/software.py",
+    "tools/run_utils.py",
+    "tools/run_record.py",
+    "tools/train_utils/device_options.py",
+    "tools/benchmark_utils/networks.py",
+    "tools/benchmark_utils/second.py",
+}
 # The doors where the configuration may be read.
 CONFIG_READERS = {
     "pcdet/datasets/__init__.py",
@@ -24,6 +36,8 @@ CONFIG_READERS = {
     "pcdet/models/builder.py",
 }
 SOURCES = sorted(PACKAGE.rglob("*.py"))
+TOOLS = sorted((ROOT / "tools").rglob("*.py"))
+NATIVE = sorted(path for path in (PACKAGE / "ops").rglob("*.*") if path.suffix in NATIVE_SUFFIXES)
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -50,6 +64,7 @@ def test_layers(path):
                 continue
             belongs = module == forbidden or module.startswith(f"{forbidden}.")
             assert not belongs, f"{relative(path)} imports {module}"
+        assert layer == "doctor" or not module.startswith("pcdet.doctor"), relative(path)
         if module.split(".")[0] == "spconv":
             assert relative(path) == "pcdet/utils/spconv_utils.py"
         assert not module.endswith(".reference"), "reference implementations are for tests alone"
@@ -65,9 +80,19 @@ def test_every_folder_with_modules_is_a_package():
         assert (folder / "__init__.py").is_file(), f"{relative(folder)} would not be installed"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
+@pytest.mark.parametrize("path", [*SOURCES, *TOOLS], ids=relative)
 def test_no_tensor_is_tied_to_a_device(path):
     text = path.read_text(encoding="utf-8")
     assert ".cuda(" not in text
-    if relative(path) not in ("pcdet/utils/common_utils.py",):
+    if relative(path) not in MAY_NAME_CUDA:
         assert "torch.cuda." not in text, "ask the tensor for its device instead"
+
+
+@pytest.mark.parametrize("path", NATIVE, ids=relative)
+def test_native_code_leaves_memory_streams_and_errors_to_torch(path):
+    """Memory comes from torch's allocator, and nothing waits for the device."""
+    text = path.read_text(encoding="utf-8")
+    for name in ("cudaMalloc", "cudaFree", "cudaMemcpy", "DeviceSynchronize", "StreamSynchronize"):
+        assert name not in text
+    assert "<<<" not in text, "launch with cudaLaunchKernelEx, whose result is checked"
+    assert not re.search(r"\b(exit|abort)\(", text)

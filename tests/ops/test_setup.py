@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,16 @@ def test_force_builds_without_a_gpu(script, monkeypatch, capsys):
     assert script.prepare_cuda()
 
 
+def test_the_extension_is_told_its_architectures(script, monkeypatch):
+    made = []
+    monkeypatch.setattr(script, "CUDAExtension", lambda **options: made.append(options))
+    for given, told in (("7.5;8.0;12.0+PTX", "7.5,8.0,12.0+PTX"), ("8.6 9.0 ", "8.6,9.0")):
+        monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", given)
+        script.make_extension("iou3d_nms", with_cuda=True)
+        assert f"-DPCDET_CUDA_ARCHITECTURES={told}" in made[-1]["extra_compile_args"]["cxx"]
+    assert "pcdet/ops/iou3d_nms/src/iou3d_nms_cuda.cu" in made[-1]["sources"]
+
+
 def break_torch(script, monkeypatch, toolkit):
     monkeypatch.setattr(torch.version, "cuda", None)
 
@@ -105,6 +117,15 @@ def test_a_mismatch_is_one_sentence(script, monkeypatch, capsys, toolkit, fault,
     with pytest.raises(SystemExit, match="FORCE_CUDA=1, but ") as stopped:
         script.prepare_cuda()
     assert sentence in str(stopped.value)
+
+
+def test_the_compile_check_is_skipped_without_nvcc(tmp_path):
+    for tool in ("bash", "dirname"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    command = [tmp_path / "bash", ROOT / "tools/scripts/check_cuda_compile.sh"]
+    result = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "check_cuda_compile: skipped, nvcc is not on the PATH\n"
 
 
 def test_version_and_requirements(script):

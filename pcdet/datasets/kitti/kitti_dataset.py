@@ -34,6 +34,7 @@ from pcdet.datasets.kitti.kitti_infos import DONT_CARE, build_info, load_infos
 from pcdet.utils.calibration import Calibration
 from pcdet.utils.common_utils import create_logger
 from pcdet.utils.errors import DataError, PcdetError
+from pcdet.utils.info_record import write_record
 from pcdet.utils.io_utils import atomic_write, save_pickle
 
 _COMMAND = "python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
@@ -341,6 +342,7 @@ def create_kitti_infos(
 def _save_infos(infos: list[dict[str, Any]], save_path: Path, split: str) -> None:
     path = save_path / f"kitti_infos_{split}.pkl"
     save_pickle(infos, path)
+    write_record(path, len(infos))
     _LOGGER.info("Infos of %d frames of %s are saved to %s", len(infos), split, path)
 
 

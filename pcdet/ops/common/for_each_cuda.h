@@ -1,6 +1,7 @@
 // Runs a functor over work items on CUDA, on the current stream, from a .cpp file.
 #pragma once
 
+#include <ATen/Context.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime.h>
@@ -27,9 +28,11 @@ struct Cuda {
     C10_CUDA_CHECK(launch_for_each_pair(rows, columns, item, c10::cuda::getCurrentCUDAStream()));
   }
 
-  // add_shared is atomic on CUDA, so the items may run side by side.
+  // add_shared is atomic on CUDA, so the items may run side by side. The order of the additions is
+  // another each time, of which torch's deterministic mode has to be told.
   template <typename Item>
   static void for_each_pair_adding(int64_t rows, int64_t columns, const Item& item) {
+    at::globalContext().alertNotDeterministic("the gradient of RoI-aware pooling on CUDA");
     for_each_pair(rows, columns, item);
   }
 };

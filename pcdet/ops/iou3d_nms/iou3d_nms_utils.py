@@ -24,6 +24,14 @@ def built_for_cuda() -> bool:
     return _ops.built_for_cuda()
 
 
+def cuda_architectures() -> list[str]:
+    """GPU architectures that the kernels were compiled for, such as ["7.5", "8.6+PTX"].
+
+    One that ends in +PTX serves later GPUs, too. Empty in a build for the CPU.
+    """
+    return [name for name in _ops.cuda_architectures().split(",") if name]
+
+
 def boxes_overlap_bev(boxes_a: torch.Tensor, boxes_b: torch.Tensor) -> torch.Tensor:
     """Area shared by each pair of BEV boxes.
 

@@ -9,6 +9,7 @@ from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
 from pcdet.datasets.kitti import frame_pool
 from pcdet.datasets.kitti.kitti_dataset import BaseKittiDataset, create_kitti_infos
 from pcdet.datasets.kitti.kitti_infos import points_in_closed_box
+from pcdet.utils import info_record
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import load_pickle, save_pickle
 from tiny_kitti import DONT_CARE_FRAME, DONT_CARE_LINE, EMPTY_FRAME, make_tiny_kitti
@@ -121,6 +122,16 @@ def test_points_behind_the_camera_do_not_count(own_root):
 def test_split_without_labels(root):
     infos = BaseKittiDataset(root, "test").get_infos(has_label=False, count_inside_pts=False)
     assert [set(info) for info in infos] == [{"point_cloud", "image", "calib"}] * 2
+
+
+def test_each_file_of_infos_has_a_record(root, tmp_path):
+    create_kitti_infos(root, tmp_path)
+    for split, frames in {"train": 4, "val": 2, "trainval": 6, "test": 2}.items():
+        path = tmp_path / f"kitti_infos_{split}.pkl"
+        record = info_record.read_record(path)
+        assert (record["format"], record["frames"]) == (info_record.INFO_FORMAT, frames)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert info_record.read_record(path) is None
 
 
 def test_packed_points_are_the_small_files_in_the_order_of_the_dbinfos(root, tmp_path):

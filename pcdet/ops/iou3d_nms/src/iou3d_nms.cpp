@@ -5,6 +5,7 @@
 #include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
 
+#include <string>
 #include <vector>
 
 #include "../../common/cuda_missing.h"
@@ -159,6 +160,17 @@ bool built_for_cuda() {
 #endif
 }
 
+// Those that setup.py compiled the kernels for, such as 7.5,8.0,12.0+PTX; empty without CUDA.
+std::string cuda_architectures() {
+#define PCDET_TEXT(...) #__VA_ARGS__
+#define PCDET_TEXT_OF(...) PCDET_TEXT(__VA_ARGS__)
+#ifdef PCDET_CUDA_ARCHITECTURES
+  return PCDET_TEXT_OF(PCDET_CUDA_ARCHITECTURES);
+#else
+  return "";
+#endif
+}
+
 template <typename Device>
 void implement(torch::Library& library) {
   library.impl("overlap_bev", overlap_bev<Device>);
@@ -172,6 +184,7 @@ void implement(torch::Library& library) {
 
 TORCH_LIBRARY(pcdet_iou3d_nms, library) {
   library.def("built_for_cuda() -> bool", built_for_cuda);
+  library.def("cuda_architectures() -> str", cuda_architectures);
   library.def("overlap_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
   library.def("aligned_overlap_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
   library.def("iou_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");

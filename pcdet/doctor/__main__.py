@@ -1,0 +1,88 @@
+"""The state of an installation: what is there, what is amiss, and what to do about it.
+
+    python -m pcdet.doctor [--data_path data/kitti]
+
+Prints one line for each part, and at the end one line of advice for each thing amiss. The exit code
+is 1 if something is broken, so that nothing runs or the data cannot be used; 0 if all is well or
+could merely be better (a GPU that is not used, say). A data folder that is not there counts as
+broken only if it was named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from pcdet.doctor.data_folder import examine_data
+from pcdet.doctor.findings import Finding, ask
+from pcdet.doctor.software import (
+    examine_extensions,
+    examine_libraries,
+    examine_python,
+    examine_spconv,
+    examine_threads,
+    examine_toolkit,
+    examine_torch,
+)
+
+_PARTS = {
+    "python": examine_python,
+    "torch": examine_torch,
+    "CUDA toolkit": examine_toolkit,
+    "spconv": examine_spconv,
+    "operators": examine_extensions,
+    "libraries": examine_libraries,
+    "OpenMP": examine_threads,
+}
+
+
+def default_data_path() -> Path:
+    """data/kitti of the repository if the package runs from one, else of the working folder."""
+    repository = Path(__file__).resolve().parents[2]
+    root = repository if (repository / "setup.py").is_file() else Path.cwd()
+    return root / "data" / "kitti"
+
+
+def examine(data_path: Path | None) -> list[Finding]:
+    """All findings.
+
+    Args:
+        data_path: the data folder; None for the default one, which need not be there.
+    """
+    root = default_data_path() if data_path is None else data_path
+    parts = {**_PARTS, "data folder": partial(examine_data, root, data_path is not None)}
+    return [finding for name, part in parts.items() for finding in ask(name, part)]
+
+
+def report(findings: Sequence[Finding]) -> str:
+    """The text for a terminal; a line with an advice is marked by !."""
+    width = max(len(finding.name) for finding in findings) + 2
+    lines = [f"{'!' if f.advice else ' '} {f.name:{width}}{f.state}" for f in findings]
+    advice = [f"- {finding.advice}" for finding in findings if finding.advice]
+    lines += ["", "advice:", *advice] if advice else ["", "nothing is amiss"]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pcdet.doctor",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data_path",
+        type=Path,
+        help=f"the data folder; {default_data_path()} if not given",
+    )
+    args = parser.parse_args(argv)
+    findings = examine(args.data_path)
+    sys.stdout.write(f"{report(findings)}\n")
+    return int(any(finding.broken for finding in findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

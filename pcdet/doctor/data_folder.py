@@ -1,0 +1,139 @@
+"""The folder of the data set: lists of frames, their files, planes, infos and the database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pcdet.doctor.findings import Finding
+from pcdet.utils import info_record
+
+CREATE = "python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
+_SPLITS = {"train": "training", "val": "training", "test": "testing"}
+# Folder and suffix of the files that each frame must have.
+_FILES = {"velodyne": ".bin", "image_2": ".png", "calib": ".txt", "label_2": ".txt"}
+
+
+def examine_data(root: Path, given: bool) -> list[Finding]:
+    """The data folder.
+
+    Args:
+        root: the folder.
+        given: the user named it, so that it has to be there.
+    """
+    if not root.is_dir():
+        advice = (
+            f"{root} is not there: put KITTI (or a link to it) there, or name its folder by "
+            "--data_path; README.md shows the layout"
+        )
+        return [Finding("data folder", f"{root}, missing", advice, broken=given)]
+    findings = [Finding("data folder", str(root))]
+    frames = {split: _listed(root, split) for split in _SPLITS}
+    for split, names in frames.items():
+        findings.append(_split(root, split, names))
+    for folder in ("training", "testing"):
+        if (root / folder).is_dir():
+            wanted = [n for split, n in frames.items() if _SPLITS[split] == folder and n]
+            findings.append(
+                _frame_files(root / folder, {name for names in wanted for name in names})
+            )
+    if (root / "training").is_dir():
+        findings.append(_planes(root / "training"))
+    findings += [_infos(root, split, names) for split, names in frames.items() if names]
+    findings.append(_database(root))
+    return findings
+
+
+def _listed(root: Path, split: str) -> list[str] | None:
+    """Frames of a split, None if ImageSets does not have it."""
+    try:
+        text = (root / "ImageSets" / f"{split}.txt").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text.split()
+
+
+def _split(root: Path, split: str, names: list[str] | None) -> Finding:
+    name = f"ImageSets/{split}.txt"
+    if names:
+        return Finding(name, f"{len(names)} frames")
+    state = "missing" if names is None else "empty"
+    if split == "test":
+        return Finding(name, f"{state} (needed only for testing/)")
+    advice = (
+        f"{root / name} is {state}: take the list of the standard split, or draw one by "
+        f"`{CREATE} --make_random_split SEED`"
+    )
+    return Finding(name, state, advice, broken=True)
+
+
+def _stems(folder: Path, suffix: str) -> set[str]:
+    """Names of the files of a folder, without their suffix; none if it is not there."""
+    return {path.stem for path in folder.glob(f"*{suffix}")}
+
+
+def _frame_files(folder: Path, wanted: set[str]) -> Finding:
+    """Counts of files, and which of the listed frames lack one."""
+    counts, gaps = [], []
+    for kind, suffix in _FILES.items():
+        if kind == "label_2" and folder.name == "testing":
+            continue
+        there = _stems(folder / kind, suffix)
+        counts.append(f"{kind} {len(there)}")
+        missing = sorted(wanted - there)
+        if missing:
+            gaps.append(f"{len(missing)} in {kind}, such as {missing[0]}{suffix}")
+    finding = Finding(f"{folder.name}/", ", ".join(counts))
+    if gaps:
+        finding.advice = (
+            f"{folder}: files of listed frames are missing ({'; '.join(gaps)}): unpack the archive "
+            "again, or take the frames out of ImageSets"
+        )
+        finding.broken = True
+    return finding
+
+
+def _planes(folder: Path) -> Finding:
+    count = len(_stems(folder / "planes", ".txt"))
+    state = f"{count} files" if count else "none: estimated from the points"
+    return Finding("training/planes", state)
+
+
+def _infos(root: Path, split: str, names: list[str]) -> Finding:
+    """The infos of a split: there, of the present format, and of as many frames as it lists."""
+    path = root / f"kitti_infos_{split}.pkl"
+    finding = Finding(path.name, "missing")
+    remedy = f"run `{CREATE} --data_path {root}`"
+    if not path.is_file():
+        finding.advice = f"{path} is missing: {remedy}"
+        finding.broken = split != "test"
+        return finding
+    record = info_record.read_record(path)
+    if record is None:
+        finding.state = "there, without a record of its format"
+        finding.advice = (
+            f"{path} was not made by this version (or was changed since): to be sure that it is "
+            f"up to date, {remedy}"
+        )
+        return finding
+    finding.state = f"{record['frames']} frames, format {record['format']}"
+    reasons = []
+    if record["format"] != info_record.INFO_FORMAT:
+        reasons.append(
+            f"has format {record['format']} and this version writes {info_record.INFO_FORMAT}"
+        )
+    if record["frames"] != len(names):
+        reasons.append(f"holds {record['frames']} frames and ImageSets/{split}.txt {len(names)}")
+    if reasons:
+        finding.advice = f"{path} {' and '.join(reasons)}: {remedy}"
+        finding.broken = True
+    return finding
+
+
+def _database(root: Path) -> Finding:
+    """The ground-truth database, which training samples objects from."""
+    path = root / "kitti_dbinfos_train.pkl"
+    objects = len(_stems(root / "gt_database", ".bin"))
+    if path.is_file():
+        return Finding(path.name, f"there; gt_database holds {objects} objects")
+    advice = f"{path} is missing: run `{CREATE} --data_path {root}`"
+    return Finding(path.name, "missing", advice)

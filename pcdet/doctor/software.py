@@ -1,0 +1,244 @@
+"""Python, torch, CUDA, spconv, the compiled operators, numba and threads."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pcdet.doctor.findings import Finding
+
+_OLDEST_TORCH = (2, 1)
+_REBUILD = "run `pip install --no-build-isolation -e .` in the repository"
+_SPCONV = "spconv-cu120" if sys.version_info < (3, 12) else "spconv-cu126"
+_EXTENSIONS = ("iou3d_nms", "roiaware_pool3d")
+_SECONDS = 30  # for a command to answer
+
+
+def run_quietly(*command: str) -> str | None:
+    """What a command prints, or None if it is not there or fails."""
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, timeout=_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout
+
+
+def import_torch() -> Any | None:
+    """The module, or None if it cannot be imported; `examine_torch` says why."""
+    try:
+        return importlib.import_module("torch")
+    except Exception:
+        return None
+
+
+def examine_python() -> list[Finding]:
+    """The interpreter, and the version of this package."""
+    from pcdet import __version__
+
+    return [
+        Finding("pcdet", f"{__version__} in {Path(__file__).resolve().parents[1]}"),
+        Finding("python", f"{platform.python_version()}, {sys.executable}"),
+    ]
+
+
+def gpus_of_driver() -> list[tuple[str, str, str]]:
+    """Name, driver version and compute capability of each GPU that nvidia-smi lists."""
+    query = "--query-gpu=name,driver_version,compute_cap"
+    text = run_quietly("nvidia-smi", query, "--format=csv,noheader") or ""
+    rows = [[part.strip() for part in line.split(",")] for line in text.splitlines()]
+    return [tuple(row) for row in rows if len(row) == 3]
+
+
+def examine_torch() -> list[Finding]:
+    """torch, its CUDA, and the GPUs that it and the driver see."""
+    try:
+        torch = importlib.import_module("torch")
+    except Exception as error:  # a broken torch raises OSError, too
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        advice = f"torch cannot be imported ({reason}): install it, https://pytorch.org says how"
+        return [Finding("torch", "cannot be imported", advice, broken=True)]
+    cuda, gpus = torch.version.cuda, gpus_of_driver()
+    version = Finding("torch", f"{torch.__version__}, {f'CUDA {cuda}' if cuda else 'CPU build'}")
+    if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < _OLDEST_TORCH:
+        oldest = ".".join(map(str, _OLDEST_TORCH))
+        version.advice, version.broken = f"torch {oldest} or later is needed: upgrade it", True
+    elif gpus and not cuda:
+        version.advice = "this torch cannot use the GPU: install a CUDA build of it"
+    findings = [version, _driver(gpus)]
+    usable = torch.cuda.is_available()
+    for k in range(torch.cuda.device_count() if usable else 0):
+        properties = torch.cuda.get_device_properties(k)
+        memory = properties.total_memory / 2**30
+        capability = f"{properties.major}.{properties.minor}"
+        text = f"{properties.name}, capability {capability}, {memory:.0f} GiB"
+        findings.append(Finding(f"GPU {k}", text))
+    if not usable:
+        gpu = Finding("GPUs", "none that torch can use")
+        if cuda and gpus:
+            gpu.advice = (
+                f"the driver has a GPU but torch cannot use it: its driver {gpus[0][1]} may be too "
+                f"old for CUDA {cuda}; update it, or install a torch for an earlier CUDA"
+            )
+        findings.append(gpu)
+    return findings
+
+
+def _driver(gpus: list[tuple[str, str, str]]) -> Finding:
+    if gpus:
+        names = ", ".join(f"{name} ({capability})" for name, _, capability in gpus)
+        return Finding("NVIDIA driver", f"{gpus[0][1]}: {names}")
+    there = shutil.which("nvidia-smi") is not None
+    state = "nvidia-smi is there and lists no GPU" if there else "none (no nvidia-smi)"
+    return Finding("NVIDIA driver", state)
+
+
+def toolkit_release() -> tuple[str, str] | None:
+    """Folder and release of the CUDA toolkit that a build would use, if there is one."""
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    nvcc = str(Path(home) / "bin" / "nvcc") if home else shutil.which("nvcc")
+    if nvcc is None and Path("/usr/local/cuda/bin/nvcc").is_file():
+        nvcc = "/usr/local/cuda/bin/nvcc"
+    text = run_quietly(nvcc, "--version") if nvcc else None
+    release = re.search(r"release ([\d.]+)", text or "")
+    return (nvcc, release.group(1)) if release else None
+
+
+def examine_toolkit() -> list[Finding]:
+    """The CUDA toolkit, which is needed only to build the operators for CUDA."""
+    found = toolkit_release()
+    if found is None:
+        return [Finding("CUDA toolkit", "none (needed only to build for CUDA)")]
+    nvcc, release = found
+    finding = Finding("CUDA toolkit", f"{release}, {nvcc}")
+    torch = import_torch()
+    cuda = torch.version.cuda if torch else None
+    if cuda and release.split(".")[0] != cuda.split(".")[0]:
+        finding.advice = (
+            f"the toolkit is CUDA {release} and torch is built for CUDA {cuda}: to build the "
+            "operators for CUDA install the toolkit of torch's CUDA, or a torch for the toolkit's"
+        )
+    return [finding]
+
+
+def examine_spconv() -> list[Finding]:
+    """spconv, and which of its algorithms the sparse layers will use."""
+    versions = [f"{name} {version}" for name, version in installed("spconv").items()]
+    if import_torch() is None:
+        return [Finding("spconv", f"{', '.join(versions)}, not examined: it needs torch")]
+    try:
+        utils = importlib.import_module("pcdet.utils.spconv_utils")
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        advice = f"spconv cannot be imported ({reason}): run `pip install {_SPCONV}`"
+        state = ", ".join(versions) or "not installed"
+        return [Finding("spconv", f"{state}, cannot be imported", advice, broken=True)]
+    device = "cuda" if import_torch().cuda.is_available() else "cpu"
+    algorithm = utils.algorithm_of(device, kernel_volume=27).name
+    where = "CUDA" if device == "cuda" else "the CPU"
+    finding = Finding("spconv", f"{', '.join(versions)}; algorithm {algorithm} on {where}")
+    if len(versions) > 1:
+        finding.advice = f"more than one spconv is installed ({', '.join(versions)}): keep one"
+    return [finding]
+
+
+def installed(prefix: str) -> dict[str, str]:
+    """Name and version of the installed distributions whose names begin with `prefix`."""
+    found = {}
+    for distribution in metadata.distributions():
+        name = distribution.metadata["Name"] or ""
+        if name.lower().startswith(prefix):
+            found[name] = distribution.version
+    return found
+
+
+def examine_extensions() -> list[Finding]:
+    """The compiled operators: whether they load, and what they were compiled for."""
+    if import_torch() is None:
+        return [Finding("operators", "not examined: they need torch")]
+    modules = {}
+    for name in _EXTENSIONS:
+        try:
+            modules[name] = importlib.import_module(f"pcdet.ops.{name}.{name}_utils")
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return [Finding("operators", f"{name} does not load", f"{reason}", broken=True)]
+    return [_what_for(modules["iou3d_nms"])]
+
+
+def _what_for(iou3d_nms_utils: Any) -> Finding:
+    torch = import_torch()
+    gpus = [torch.cuda.get_device_capability(k) for k in range(torch.cuda.device_count())]
+    if not iou3d_nms_utils.built_for_cuda():
+        finding = Finding("operators", "compiled for the CPU alone")
+        if gpus:
+            finding.advice = (
+                f"the operators cannot use the GPU: {_REBUILD}; its output says what is missing, "
+                "should it build for the CPU again"
+            )
+        return finding
+    names = iou3d_nms_utils.cuda_architectures()
+    finding = Finding("operators", f"compiled for the CPU and CUDA: {', '.join(names)}")
+    for capability in gpus:
+        if not runs_on(capability, names):
+            wanted = ".".join(map(str, capability))
+            finding.advice = (
+                f"the operators lack the GPU's architecture {wanted}: with "
+                f'TORCH_CUDA_ARCH_LIST="{wanted}" set, {_REBUILD}'
+            )
+    return finding
+
+
+def runs_on(capability: tuple[int, int], architectures: list[str]) -> bool:
+    """Whether a GPU can run kernels compiled for the architectures, in torch's notation.
+
+    Binary code runs on later minor versions of its major version; PTX on all later ones.
+    """
+    for name in architectures:
+        number = re.match(r"(\d+)\.(\d+)", name)
+        if number is None:
+            return True  # a name such as Hopper: torch knows what it means
+        built = (int(number.group(1)), int(number.group(2)))
+        same_major = built[0] == capability[0] and built <= capability
+        if same_major or (name.endswith("+PTX") and built <= capability):
+            return True
+    return False
+
+
+def examine_libraries() -> list[Finding]:
+    """NumPy and numba, which the data side needs."""
+    findings = []
+    for name in ("numpy", "numba"):
+        try:
+            version = importlib.import_module(name).__version__
+            findings.append(Finding(name, version))
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            advice = f"{name} cannot be imported ({reason}): run `pip install -r requirements.txt`"
+            findings.append(Finding(name, "cannot be imported", advice, broken=True))
+    return findings
+
+
+def examine_threads() -> list[Finding]:
+    """Threads that a process computes with, and the cores that there are."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    wanted = os.environ.get("OMP_NUM_THREADS")
+    torch = import_torch()
+    threads = torch.get_num_threads() if torch is not None else None
+    setting = f"OMP_NUM_THREADS={wanted}" if wanted else "OMP_NUM_THREADS is not set"
+    finding = Finding("OpenMP", f"{threads or '?'} threads on {cores} cores; {setting}")
+    if threads is not None and threads > cores:
+        finding.advice = (
+            f"{threads} OpenMP threads on {cores} cores slow each other down: set "
+            f"OMP_NUM_THREADS={cores}"
+        )
+    return [finding]

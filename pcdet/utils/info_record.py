@@ -1,0 +1,39 @@
+"""A record beside each file of infos: which format its infos have, and of how many frames.
+
+The infos themselves keep PCDet's layout, which has no place for it. The record is for
+`python -m pcdet.doctor`; without one, the infos can be read all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pcdet.utils.io_utils import atomic_write
+
+# To be raised by one whenever infos get another content than an earlier version gave them.
+INFO_FORMAT = 1
+
+
+def record_path(path: str | os.PathLike) -> Path:
+    """The record of a file of infos: kitti_infos_train.json of kitti_infos_train.pkl."""
+    return Path(path).with_suffix(".json")
+
+
+def write_record(path: str | os.PathLike, num_frames: int) -> None:
+    """Write the record of a file of infos that has just been written."""
+    record = {"format": INFO_FORMAT, "frames": num_frames, "bytes": Path(path).stat().st_size}
+    with atomic_write(record_path(path)) as file:
+        file.write(f"{json.dumps(record)}\n".encode())
+
+
+def read_record(path: str | os.PathLike) -> dict[str, Any] | None:
+    """The record of a file of infos: format, frames, bytes; None if it has none that fits it."""
+    try:
+        record = json.loads(record_path(path).read_text(encoding="utf-8"))
+        fits = record["bytes"] == Path(path).stat().st_size
+        return record if fits and {"format", "frames"} <= record.keys() else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,249 @@
+"""What the doctor says of an installation and of a data folder, whole or broken."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from pcdet.doctor import software
+from pcdet.doctor.__main__ import examine, main, report
+from pcdet.doctor.data_folder import examine_data
+from pcdet.doctor.findings import Finding
+from pcdet.ops.iou3d_nms import iou3d_nms_utils
+from pcdet.utils import info_record, spconv_utils
+from tiny_kitti import SPLITS, make_tiny_kitti
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """A data folder in which all is well, its infos and database stand-ins of a few bytes."""
+    root = make_tiny_kitti(tmp_path)
+    for split, frames in SPLITS.items():
+        path = root / f"kitti_infos_{split}.pkl"
+        path.write_bytes(b"infos")
+        info_record.write_record(path, len(frames))
+    (root / "kitti_dbinfos_train.pkl").write_bytes(b"database")
+    return root
+
+
+def states(findings: list[Finding]) -> dict[str, str]:
+    return {finding.name: finding.state for finding in findings}
+
+
+def advice(findings: list[Finding]) -> dict[str, str]:
+    return {finding.name: finding.advice for finding in findings if finding.advice}
+
+
+def test_a_whole_data_folder(data):
+    findings = examine_data(data, given=True)
+    assert advice(findings) == {}
+    found = states(findings)
+    assert found["ImageSets/train.txt"] == "4 frames"
+    assert found["training/"] == "velodyne 6, image_2 6, calib 6, label_2 6"
+    assert found["testing/"] == "velodyne 2, image_2 2, calib 2"
+    assert found["training/planes"] == "6 files"
+    assert found["kitti_infos_val.pkl"] == f"2 frames, format {info_record.INFO_FORMAT}"
+    assert found["kitti_dbinfos_train.pkl"] == "there; gt_database holds 0 objects"
+
+
+def change_format(root: Path, monkeypatch) -> None:
+    monkeypatch.setattr(info_record, "INFO_FORMAT", info_record.INFO_FORMAT + 1)
+
+
+def add_frame(root: Path, monkeypatch) -> None:
+    with (root / "ImageSets/val.txt").open("a") as file:
+        file.write("000000\n")
+
+
+def change_infos(root: Path, monkeypatch) -> None:
+    (root / "kitti_infos_train.pkl").write_bytes(b"other infos")
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "sentence", "broken"),
+    [
+        (change_format, "kitti_infos_train.pkl", "has format 1 and this version writes 2", True),
+        (add_frame, "kitti_infos_val.pkl", "holds 2 frames and ImageSets/val.txt 3", True),
+        (change_infos, "kitti_infos_train.pkl", "not made by this version (or was changed", False),
+        (
+            lambda root, _: (root / "kitti_infos_train.pkl").unlink(),
+            "kitti_infos_train.pkl",
+            "is missing: run `python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos",
+            True,
+        ),
+        (
+            lambda root, _: (root / "training/velodyne/000003.bin").unlink(),
+            "training/",
+            "files of listed frames are missing (1 in velodyne, such as 000003.bin)",
+            True,
+        ),
+        (
+            lambda root, _: (root / "ImageSets/train.txt").unlink(),
+            "ImageSets/train.txt",
+            "is missing: take the list of the standard split, or draw one",
+            True,
+        ),
+        (
+            lambda root, _: (root / "kitti_dbinfos_train.pkl").unlink(),
+            "kitti_dbinfos_train.pkl",
+            "is missing: run `python -m",
+            False,
+        ),
+    ],
+)
+def test_what_is_amiss_in_the_data_is_one_line(data, monkeypatch, change, name, sentence, broken):
+    change(data, monkeypatch)
+    findings = examine_data(data, given=True)
+    assert sentence in advice(findings)[name]
+    assert all("\n" not in line for line in advice(findings).values())
+    assert any(finding.broken for finding in findings) == broken
+
+
+def test_a_missing_data_folder_is_a_fault_only_if_it_was_named(tmp_path):
+    for given in (True, False):
+        (finding,) = examine_data(tmp_path / "nowhere", given)
+        assert finding.state.endswith("missing")
+        assert "--data_path" in finding.advice
+        assert finding.broken == given
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A machine with a GPU of capability 8.6 and a CUDA 12.8 torch."""
+    listing = "NVIDIA RTX A5000, 550.54, 8.6\n"
+    monkeypatch.setattr(software, "run_quietly", lambda *command: listing)
+    properties = SimpleNamespace(name="RTX A5000", major=8, minor=6, total_memory=24 * 2**30)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    for name, value in {
+        "is_available": True,
+        "device_count": 1,
+        "get_device_properties": properties,
+        "get_device_capability": (8, 6),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *args, value=value: value)
+
+
+def test_a_gpu_that_all_can_use(gpu, monkeypatch):
+    monkeypatch.setattr(iou3d_nms_utils, "built_for_cuda", lambda: True)
+    monkeypatch.setattr(iou3d_nms_utils, "cuda_architectures", lambda: ["8.0", "12.0+PTX"])
+    findings = [*software.examine_torch(), *software.examine_extensions()]
+    findings += software.examine_spconv()
+    assert advice(findings) == {}
+    found = states(findings)
+    assert found["torch"].endswith("CUDA 12.8")
+    assert found["NVIDIA driver"] == "550.54: NVIDIA RTX A5000 (8.6)"
+    assert found["GPU 0"] == "RTX A5000, capability 8.6, 24 GiB"
+    assert found["operators"] == "compiled for the CPU and CUDA: 8.0, 12.0+PTX"
+    assert found["spconv"].endswith("algorithm MaskImplicitGemm on CUDA")
+
+
+def test_operators_that_cannot_use_the_gpu(gpu, monkeypatch):
+    monkeypatch.setattr(iou3d_nms_utils, "built_for_cuda", lambda: False)
+    assert "cannot use the GPU" in advice(software.examine_extensions())["operators"]
+    monkeypatch.setattr(iou3d_nms_utils, "built_for_cuda", lambda: True)
+    monkeypatch.setattr(iou3d_nms_utils, "cuda_architectures", lambda: ["7.5", "9.0+PTX"])
+    assert 'TORCH_CUDA_ARCH_LIST="8.6"' in advice(software.examine_extensions())["operators"]
+
+
+def test_a_torch_that_cannot_use_the_gpu(gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "may be too old for CUDA 12.8" in advice(software.examine_torch())["GPUs"]
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "install a CUDA build" in advice(software.examine_torch())["torch"]
+
+
+def test_a_toolkit_of_another_cuda(gpu, monkeypatch):
+    monkeypatch.setenv("CUDA_HOME", "/opt/cuda")
+    for release, amiss in (("12.4", False), ("13.0", True)):
+        text = f"Cuda compilation tools, release {release}, V0"
+        monkeypatch.setattr(software, "run_quietly", lambda *command, text=text: text)
+        findings = software.examine_toolkit()
+        assert findings[0].state == f"{release}, /opt/cuda/bin/nvcc"
+        assert bool(advice(findings)) == amiss
+
+
+@pytest.mark.parametrize(
+    ("architectures", "runs"),
+    [
+        (["8.6"], True),
+        (["8.0"], True),
+        (["8.9"], False),
+        (["7.5"], False),
+        (["7.5+PTX"], True),
+        (["9.0+PTX"], False),
+        (["Ampere"], True),
+        ([], False),
+    ],
+)
+def test_which_architectures_a_gpu_runs(architectures, runs):
+    assert software.runs_on((8, 6), architectures) == runs
+
+
+def test_more_threads_than_cores(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4096)
+    assert "slow each other down" in advice(software.examine_threads())["OpenMP"]
+
+
+def test_a_part_that_fails_is_reported(monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("no such thing\nand a second line")
+
+    monkeypatch.setattr(spconv_utils, "algorithm_of", fail)
+    findings = examine(ROOT / "data" / "kitti")
+    (spconv,) = [finding for finding in findings if finding.name == "spconv"]
+    assert spconv.broken
+    assert spconv.advice == "spconv: RuntimeError: no such thing"
+
+
+def test_without_spconv(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pcdet.utils.spconv_utils", None)
+    (finding,) = software.examine_spconv()
+    assert finding.broken
+    assert "run `pip install spconv-cu1" in finding.advice
+
+
+def test_without_a_compiled_extension(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pcdet.ops.roiaware_pool3d.roiaware_pool3d_utils", None)
+    (finding,) = software.examine_extensions()
+    assert finding.broken
+    assert finding.state == "roiaware_pool3d does not load"
+
+
+def test_the_report_and_the_exit_code(data, capsys):
+    assert main(["--data_path", str(data)]) == 0
+    text = capsys.readouterr().out
+    assert text.splitlines()[0].startswith("  pcdet ")
+    (data / "ImageSets/val.txt").unlink()
+    assert main(["--data_path", str(data)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("! ImageSets/val.txt") for line in lines)
+    assert lines[lines.index("advice:") + 1].startswith(
+        f"- {data / 'ImageSets/val.txt'} is missing"
+    )
+    assert report([Finding("all", "well")]) == "  all  well\n\nnothing is amiss"
+
+
+def test_it_survives_a_broken_installation(tmp_path):
+    """Without torch, spconv, numba: each is a line, and the data folder is looked at too."""
+    for name in ("torch", "spconv", "numba"):
+        (tmp_path / f"{name}.py").write_text("raise OSError('libnothing.so: cannot open')\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [sys.executable, "-m", "pcdet.doctor", "--data_path", str(tmp_path / "data")]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == ""
+    for line in (
+        "- torch cannot be imported (libnothing.so: cannot open): install it",
+        "not examined: it needs torch",
+        "- numba cannot be imported (libnothing.so: cannot open)",
+        "data is not there: put KITTI",
+    ):
+        assert line in result.stdout
