@@ -69,7 +69,7 @@ def libraries(tmp_path_factory) -> list[str]:
     return targets
 
 
-def run_checked(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_checked(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run compare_devices.py with the sanitizer's library in front.
 
     The C++ library comes with it, or the sanitizer does not find how exceptions are thrown.
@@ -81,6 +81,7 @@ def run_checked(*arguments: str) -> subprocess.CompletedProcess[str]:
         "LD_PRELOAD": " ".join(paths),
         "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter leaves some
         "PYTHONPATH": str(HERE),
+        **variables,
     }
     command = [sys.executable, str(SHIM / "compare_devices.py"), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -101,3 +102,12 @@ def test_sanitizer_is_at_work(libraries):
     result = run_checked("--broken", *libraries)
     assert result.returncode != 0
     assert "AddressSanitizer: heap-buffer-overflow" in result.stderr
+
+
+def test_a_launch_that_fails_is_told(libraries):
+    """An error of CUDA's becomes one of torch's, for each kind of launch."""
+    result = run_checked("--failing", *libraries, LAUNCHES_FAIL="1")
+    assert result.returncode == 0, result.stderr
+    errors = json.loads(result.stdout)
+    assert len(errors) == 3
+    assert all("a launch failed" in error for error in errors.values()), errors

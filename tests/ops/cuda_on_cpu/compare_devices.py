@@ -6,6 +6,7 @@ object of case -> largest difference (0 where all numbers and NaN are the same).
 
     compare_devices.py LIBRARY...           compare
     compare_devices.py --broken LIBRARY...  hand a kernel an index out of range
+    compare_devices.py --failing LIBRARY... report the errors of launches that all fail
 """
 
 from __future__ import annotations
@@ -117,12 +118,34 @@ def read_out_of_range() -> None:
     pool.redispatch(CUDA, torch.ones(1, 1), points, cells, kept, filled)
 
 
+def errors_of_launches() -> dict[str, str]:
+    """What an operator of each kind raises: over items, over pairs, and one that takes both."""
+    boxes, scores = torch.ones(2, 5), torch.ones(2)
+    bev, pool = torch.ops.pcdet_iou3d_nms, torch.ops.pcdet_roiaware_pool3d
+    calls = {
+        "overlap_bev": (bev.overlap_bev, (boxes, boxes)),
+        "nms": (bev.nms, (boxes, scores, 0.5, True)),
+        "points_in_boxes": (pool.points_in_boxes, (torch.ones(4, 3), torch.ones(2, 7))),
+    }
+    errors = {}
+    for name, (operator, call) in calls.items():
+        try:
+            operator.default.redispatch(CUDA, *call)
+            errors[name] = "none"
+        except RuntimeError as error:
+            errors[name] = str(error)
+    return errors
+
+
 def main(arguments: list[str]) -> None:
     for library in arguments:
-        if library != "--broken":
+        if not library.startswith("--"):
             torch.ops.load_library(library)
     if "--broken" in arguments:
         return read_out_of_range()
+    if "--failing" in arguments:
+        sys.stdout.write(json.dumps(errors_of_launches()))
+        return None
     rng = np.random.default_rng(0)
     for name, dtype in DTYPES.items():
         for family in (compare_overlaps, compare_nms, compare_points, compare_pooling):

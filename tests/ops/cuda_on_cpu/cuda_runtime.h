@@ -3,12 +3,13 @@
 // To be included before all else (-include), as nvcc does with its own. A launch runs at once, one
 // thread after another, the last first: a kernel that relies on an order of its threads gives
 // another answer here. It gets at most kMostBlocks blocks: a kernel that does not stride through
-// its work leaves some of it undone.
+// its work leaves some of it undone. With LAUNCHES_FAIL in the environment every launch fails.
 #pragma once
 
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <utility>
 
 #define __CUDACC__
@@ -20,8 +21,15 @@
 
 constexpr unsigned kMostBlocks = 5;
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidConfiguration = 9,
+  cudaErrorInvalidResourceHandle = 400
+};
 using cudaStream_t = struct CUstream_st*;
+
+// What torch says is the current stream; a launch on any other fails.
+inline cudaStream_t current_stream() { return reinterpret_cast<cudaStream_t>(0x51); }
 
 struct dim3 {
   unsigned x, y, z;
@@ -43,6 +51,9 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   const bool one_dimensional = grid.y * grid.z * block.y * block.z == 1;
   if (grid.x == 0 || block.x == 0 || block.x > 1024 || !one_dimensional) {
     return cudaErrorInvalidConfiguration;
+  }
+  if (config->stream != current_stream() || std::getenv("LAUNCHES_FAIL")) {
+    return cudaErrorInvalidResourceHandle;
   }
   gridDim = dim3(grid.x < kMostBlocks ? grid.x : kMostBlocks);
   blockDim = block;

@@ -4,5 +4,5 @@
 #include <cuda_runtime.h>
 
 namespace c10::cuda {
-inline cudaStream_t getCurrentCUDAStream() { return nullptr; }
+inline cudaStream_t getCurrentCUDAStream() { return current_stream(); }
 }  // namespace c10::cuda
