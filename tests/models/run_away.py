@@ -47,14 +47,17 @@ def evaluate(model: torch.nn.Module, batch: dict, device: torch.device) -> dict[
 
 def compare(name: str) -> dict[str, list]:
     """One detector on both devices, with the same weights and batch."""
-    on_cpu, away, batch = small_model(name), small_model(name).to(AWAY), random_batch(name=name)
+    on_cpu, away, batch = small_model(name), small_model(name), random_batch(name=name)
+    with AwayMode():
+        away.to(AWAY)
     for model in (on_cpu, away):
         model.post_processor.score_thresh = 0.0
     report = {}
     for what, function, arguments in (("training", train, ()), ("evaluation", evaluate, (AWAY,))):
         expected = function(on_cpu, batch, *(torch.device("cpu") for _ in arguments))
         crossings.clear()
-        found = function(away, batch, *arguments)
+        with AwayMode():
+            found = function(away, batch, *arguments)
         report[what] = {
             "values": len(found),
             "differing": differing(expected, found),
@@ -76,7 +79,8 @@ def meet_strays() -> dict[str, str]:
     errors = {}
     for name, operation in STRAYS.items():
         try:
-            operation(torch.ones(3, device=AWAY))
+            with AwayMode():
+                operation(torch.ones(3, device=AWAY))
             errors[name] = "none"
         except (RuntimeError, NotImplementedError) as error:
             errors[name] = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -84,8 +88,7 @@ def meet_strays() -> dict[str, str]:
 
 
 def main(names: list[str]) -> None:
-    with AwayMode():
-        reports = {"strays": meet_strays(), **{name: compare(name) for name in names}}
+    reports = {"strays": meet_strays(), **{name: compare(name) for name in names}}
     sys.stdout.write(json.dumps(reports))
 
 
