@@ -253,7 +253,7 @@ def train(run: Run, record: RunRecord) -> None:
     )
     model = build_model(run, train_set, seed)
     optimizer = build_optimizer(model, cfg.MODEL.TRAIN.OPTIMIZATION)
-    stop = StopRequest()
+    stop = StopRequest(grace=10.0 if run.distributed else 0.0)
     options = train_options(run, seed, amp, len(train_loader), stop)
     begin = load_state(run, model, optimizer, found, options)
     del found  # a second copy of weights and optimiser

@@ -111,6 +111,13 @@ def test_a_second_signal_leaves_at_once():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_signal_that_a_launcher_repeats_counts_once():
+    with StopRequest(grace=60) as stop:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.number == signal.SIGINT
+
+
 @pytest.mark.slow
 def test_kills_leave_no_trace():
     """Also as a process of its own: forks need one that has no threads."""

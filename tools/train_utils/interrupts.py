@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -23,8 +24,16 @@ class StopRequest:
         number: of the signal that came, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float = 0.0) -> None:
+        """Wait to be entered.
+
+        Args:
+            grace: seconds after the first signal in which others count as the same one. torchrun
+                passes on a Ctrl-C that the terminal has sent to its processes already.
+        """
         self.number: int | None = None
+        self._grace = grace
+        self._since = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -61,7 +70,9 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
+            if time.monotonic() - self._since < self._grace:
+                return
             raise SystemExit(128 + number)
-        self.number = number
+        self.number, self._since = number, time.monotonic()
         # Not the logger: the signal may have come while it holds its stream.
         os.write(2, _NOTICE.format(signal.Signals(number).name).encode())

@@ -192,6 +192,9 @@ class _Loop:
             saved = self.checkpoints.save_latest(self._state(self.epoch, it, batches_done))
             if stopping and saved:
                 _LOGGER.info("saved iteration %d in %s", it, self.checkpoints.folder)
+        if stopping and self.distributed:
+            # A launcher ends the other processes when the first one leaves.
+            torch.distributed.barrier()
         if stopping:
             raise SystemExit(stop.exit_code)
 
