@@ -61,7 +61,7 @@ def _matrix(path: Path, name: str, values: list[str] | None, shape: tuple) -> np
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
-    """Inverse of a (4, 4) motion of space, or a ValueError if it is none."""
+    """Inverse of a (4, 4) motion of space, or of its transpose; a ValueError if it is none."""
     with np.errstate(all="ignore"):
         volume = np.linalg.det(matrix[:3, :3].astype(np.float64))
     if not _LEAST_VOLUME < abs(volume) < 1 / _LEAST_VOLUME:
@@ -97,7 +97,7 @@ class Calibration:
         r0, v2c = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)
         r0[:3, :3], v2c[:3] = self.R0, self.V2C
         try:
-            self._rect_to_lidar_matrix = _inverse(r0 @ v2c).T  # (4, 4)
+            self._rect_to_lidar_matrix = _inverse((r0 @ v2c).T)  # (4, 4)
         except ValueError as error:
             where = "calibration" if isinstance(calib_file, Mapping) else calib_file
             raise DataError(f"{where}: R0_rect and Tr_velo_to_cam: {error}") from error

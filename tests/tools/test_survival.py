@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -195,6 +196,7 @@ def test_points_after_a_checkpoint_are_taken_back(tmp_path):
         for step in range(first, last + 1):
             writer.add_scalar("loss", float(step * first), step)
         writer.close()
+        time.sleep(1.1)  # files are read in the order of their names, which hold whole seconds
     assert kill_and_resume.curves_in(tmp_path)["loss"] == [
         (1, 1.0), (2, 2.0), (3, 3.0), (4, 16.0), (5, 20.0), (6, 24.0)
     ]  # fmt: skip

@@ -167,7 +167,11 @@ def test_command_makes_all_files(tmp_path, capfd):
     root = make_tiny_kitti(tmp_path / "kitti")
     assert run("--data_path", root, "--save_path", tmp_path / "out", "--workers", 1) == 0
     made = {p.name for p in (tmp_path / "out").iterdir()}
-    infos = {f"kitti_infos_{split}.pkl" for split in ("train", "val", "trainval", "test")}
+    infos = {
+        f"kitti_infos_{split}.{kind}"
+        for split in ("train", "val", "trainval", "test")
+        for kind in ("pkl", "json")
+    }
     others = {"kitti_dbinfos_train.pkl", "kitti_gt_points_train.npy", "gt_database"}
     assert made == infos | others
     assert "infos of train" in capfd.readouterr().err
