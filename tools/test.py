@@ -14,8 +14,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from tensorboardX import SummaryWriter
 from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
 
 from eval_utils.eval_utils import eval_one_epoch
 from eval_utils.watch import CheckpointWatch, NewCheckpoint, TestedList, Watch

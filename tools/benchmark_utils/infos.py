@@ -9,8 +9,8 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy.spatial import Delaunay
-from skimage import io
 
 from benchmark_utils.common import Row, median_ms
 from pcdet.datasets.kitti.ground_plane import estimate_road_plane
@@ -66,7 +66,7 @@ def _stages(dataset: BaseKittiDataset, frames: list[str], folder: Path) -> Itera
 
 def _plain_count(dataset: BaseKittiDataset, frame: str) -> list[int]:
     """The costly part of an info in the plain way: the image decoded, each box as a hull."""
-    image = io.imread(dataset.root_split_path / "image_2" / f"{frame}.png")
+    image = np.asarray(Image.open(dataset.root_split_path / "image_2" / f"{frame}.png"))
     calib, points = dataset.get_calib(frame), dataset.get_lidar(frame)[:, :3]
     seen = points[dataset.get_fov_flag(calib.lidar_to_rect(points), image.shape[:2], calib)]
     infos = dataset.get_infos(sample_id_list=[frame], count_inside_pts=False)
