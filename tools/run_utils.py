@@ -264,7 +264,7 @@ def run_command(main: Callable[[list[str] | None], Any]) -> None:
     except BaseException:
         if not dist.is_initialized():
             raise
-        _leave(f"error{_rank_tag()}: {traceback.format_exc()}")
+        _leave(f"error{_rank_tag()}: {_traceback()}")
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -277,14 +277,28 @@ def _leave(code: int | str | None) -> NoReturn:
     """
     if not dist.is_initialized():
         sys.exit(code)
-    if isinstance(code, str):
-        sys.stderr.write(f"{code}\n")
-    logging.shutdown()
-    for loader_process in multiprocessing.active_children():
-        loader_process.terminate()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))
+    try:
+        if isinstance(code, str):
+            sys.stderr.write(f"{code}\n")
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for loader_process in multiprocessing.active_children():
+            loader_process.terminate()
+    finally:  # the end of a loader's process may raise here, see _traceback
+        os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def _traceback() -> str:
+    """That of the exception being handled.
+
+    torch raises an error when the signal comes that a loader's process was killed, wherever the
+    program is; also here, when its broken connection has been an error before.
+    """
+    try:
+        return traceback.format_exc()
+    except RuntimeError:
+        return traceback.format_exc()
 
 
 def _rank_tag() -> str:

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 _ROOT = Path(__file__).resolve().parents[2]
-# Imported once, by the process that all ranks are forked from.
-_PRELOADED = ["rank_work", "train", "test"]
+# Imported once, by the process that all ranks are forked from; torch imports its compiler when the
+# first optimiser or DistributedDataParallel is made.
+_PRELOADED = ["rank_work", "train", "test", "torch._dynamo"]
 # Far above what any of them takes, below the timeouts of waiting ranks where it is not the point.
 _TIMEOUT = 250.0
 _server: list[Any] = []
@@ -109,6 +110,10 @@ def _context() -> Any:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_PRELOADED)
         _server.append(context)
+        # Its imports are no part of what a rank takes.
+        first = context.Process(target=int)
+        first.start()
+        first.join()
     return _server[0]
 
 
