@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,31 @@ def train_and_test(commands: list[list[str]], port: int) -> dict[str, list[float
     os.environ["MASTER_PORT"] = str(port)
     test_command.main(commands[2 * rank + 1])
     return sums
+
+
+def train_command(options: list[str], stop_at: int | None = None) -> None:
+    """train.py; in the middle of step `stop_at`, SIGTERM comes to rank 1 alone."""
+    if stop_at is not None:
+        _on_rank_1(stop_at, lambda: signal.raise_signal(signal.SIGTERM))
+    run_command(lambda _: train.main(options))
+
+
+def _on_rank_1(step: int, action: Callable[[], None]) -> None:
+    """Let rank 1 do something in the middle of a step of train.py."""
+    original, steps = train.model_fn_decorator, []
+
+    def decorator(amp: torch.dtype | None) -> Callable:
+        model_func = original(amp)
+
+        def acting_func(model: nn.Module, batch: dict[str, Any]) -> Any:
+            steps.append(1)
+            if len(steps) == step and os.environ["RANK"] == "1":
+                action()
+            return model_func(model, batch)
+
+        return acting_func
+
+    train.model_fn_decorator = decorator
 
 
 class Seer(nn.Module):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 
+import kill_and_resume
 import numpy as np
+import pytest
 import rank_work
 import torch
 from command_line import arguments, train_arguments
@@ -85,3 +88,22 @@ def test_ap_of_two_ranks_is_that_of_one(workplace, tmp_path, monkeypatch):
     assert one["results"] == two["results"] and one["value"] > 3
     assert one["results"]["recall/rcnn_0.5"] == 0
     assert not outputs[2].exists()
+
+
+@pytest.mark.slow
+def test_two_ranks_that_were_stopped_within_an_epoch_go_on_exactly(workplace, tmp_path):
+    """The signal comes to one of them; both stop at the same step."""
+    runs = {}
+    for name, stops in (("straight", [None]), ("stopped", [3, None])):
+        options = ("--epochs", "2", "--launcher", "pytorch")
+        command = train_arguments(workplace, tmp_path / name, *options)
+        runs[name] = tmp_path / name / "small" / "default"
+        for stop_at in stops:
+            ranks = run_ranks(tmp_path / "ranks", rank_work.train_command, command, stop_at)
+            code = 0 if stop_at is None else 128 + signal.SIGTERM
+            assert [rank.code for rank in ranks] == [code, code], ranks[0].text + ranks[1].text
+            if stop_at is not None:
+                state = torch.load(runs[name] / "ckpt" / "latest_model.pth", weights_only=True)
+                assert (state["epoch"], state["it"], state["epoch_it"]) == (1, 3, 1)
+    assert f"going on from {runs['stopped'] / 'ckpt' / 'latest_model.pth'}" in ranks[0].text
+    assert kill_and_resume.differences(runs["straight"], runs["stopped"]) == []
