@@ -131,7 +131,7 @@ def test_the_compile_check_is_skipped_without_nvcc(tmp_path):
 def test_version_and_requirements(script):
     assert script.read_version() == pcdet.__version__
     requirements = script.read_requirements()
-    assert "torch>=2.1" in requirements
+    assert "torch>=2.4" in requirements
     assert not any(line.startswith("#") for line in requirements)
 
 
