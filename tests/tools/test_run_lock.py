@@ -53,15 +53,19 @@ def test_a_second_training_is_refused_by_name(tmp_path):
         pass
 
 
+def assert_held_by(pid, folder):
+    assert is_locked(folder)
+    with (
+        pytest.raises(ConfigError, match=f"process {pid} on"),
+        training_lock(folder, LOGGER),
+    ):
+        pass
+
+
 def test_a_killed_process_holds_nothing_even_if_its_child_lives(tmp_path):
     pid, worker = holder_in_a_process(tmp_path)
     try:
-        assert is_locked(tmp_path)
-        with (
-            pytest.raises(ConfigError, match=f"process {pid} on"),
-            training_lock(tmp_path, LOGGER),
-        ):
-            pass
+        assert_held_by(pid, tmp_path)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         os.kill(worker, 0)  # it is alive
@@ -103,12 +107,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(fcntl, "flock", no_locks)
     monkeypatch.setattr(LOGGER, "propagate", True)
     try:
-        assert is_locked(tmp_path)
-        with (
-            pytest.raises(ConfigError, match=f"process {pid} on"),
-            training_lock(tmp_path, LOGGER),
-        ):
-            pass
+        assert_held_by(pid, tmp_path)
     finally:
         for process in (pid, worker):
             os.kill(process, signal.SIGKILL)
