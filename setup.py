@@ -27,7 +27,7 @@ except ImportError:
     )
 
 ROOT = Path(__file__).resolve().parent
-EXTENSIONS = ("iou3d_nms", "roiaware_pool3d")
+EXTENSIONS = ("iou3d_nms", "roiaware_pool3d", "sparse_conv")
 # From Turing on, as far as the toolkit goes; the last entry carries PTX for later GPUs.
 CUDA_ARCHITECTURES = ("7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
 
@@ -108,10 +108,14 @@ def make_extension(name: str, with_cuda: bool):
     ops = Path("pcdet") / "ops"
     sources = sorted((ops / name / "src").glob("*.cpp"))
     headers = [*(ops / "common").glob("*.*h"), *(ops / name / "src").glob("*.h")]
-    # The devices must round alike, so neither may fuse a multiplication with an addition.
-    flags = {"cxx": ["-O3", "-ffp-contract=off", "-fopenmp"]}
+    kernels = sorted((ops / name / "src").glob("*.cu"))
+    flags = {"cxx": ["-O3", "-fopenmp"]}
+    if kernels:
+        # The devices must round alike, so neither may fuse a multiplication with an addition.
+        flags["cxx"].append("-ffp-contract=off")
+    with_cuda = with_cuda and bool(kernels)
     if with_cuda:
-        sources += sorted((ops / name / "src").glob("*.cu"))
+        sources += kernels
         architectures = ",".join(re.split("[; ]+", os.environ["TORCH_CUDA_ARCH_LIST"].strip()))
         flags["cxx"] += ["-DWITH_CUDA", f"-DPCDET_CUDA_ARCHITECTURES={architectures}"]
         flags["nvcc"] = ["-O3", "-fmad=false"]

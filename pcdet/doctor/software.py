@@ -18,7 +18,7 @@ from pcdet.doctor.findings import Finding
 _OLDEST_TORCH = (2, 1)
 _REBUILD = "run `pip install --no-build-isolation -e .` in the repository"
 _SPCONV = "spconv-cu120" if sys.version_info < (3, 12) else "spconv-cu126"
-_EXTENSIONS = ("iou3d_nms", "roiaware_pool3d")
+_EXTENSIONS = ("iou3d_nms", "roiaware_pool3d", "sparse_conv")
 _SECONDS = 30  # for a command to answer
 
 

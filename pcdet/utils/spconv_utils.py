@@ -1,7 +1,8 @@
-"""The one place that knows spconv: its import, its CPU algorithm, and its weight layouts.
+"""The one place that knows spconv: its import, its algorithms, and its weight layouts.
 
-spconv's default algorithm is CUDA only. On the CPU its `Native` algorithm is right and quick, if
-indices are int32 and contiguous (otherwise results are wrong, silently) and features contiguous.
+spconv's default algorithm is CUDA only. Convolutions of CPU tensors are computed by
+`ops.sparse_conv`. Its `Native` algorithm, on the CPU that of pooling, needs indices that are int32
+and contiguous (otherwise results are wrong, silently) and contiguous features.
 """
 
 from __future__ import annotations
@@ -17,9 +18,16 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     from spconv.core import ConvAlgo
     from spconv.pytorch import conv as _conv
+    from spconv.pytorch import ops as _spconv_ops
     from spconv.pytorch import pool as _pool
-    from spconv.pytorch.core import SparseConvTensor
+    from spconv.pytorch.core import IndiceData, SparseConvTensor
     from spconv.pytorch.modules import SparseModule, SparseSequential
+
+from pcdet.ops.sparse_conv.sparse_conv_utils import (
+    indice_conv,
+    strided_pairs,
+    submanifold_pairs,
+)
 
 __all__ = [
     "SparseConv3d",
@@ -81,15 +89,78 @@ class _DeviceAlgorithm:
         return output.replace_feature(output.features.to(input.features.dtype)) if half else output
 
 
-class SubMConv3d(_DeviceAlgorithm, _conv.SubMConv3d):
+class _SparseConvolution(_DeviceAlgorithm):
+    """Mixin for convolutions: computed by `ops.sparse_conv` on the CPU, else by spconv."""
+
+    def forward(self, input: SparseConvTensor, *args, **kwargs):
+        if input.features.device.type != "cpu":
+            return self.forward_by_spconv(input, *args, **kwargs)
+        data = self._indice_data(input)
+        pairs, sites, shape = data.indice_pairs, data.out_indices, data.out_spatial_shape
+        if self.inverse:
+            pairs, sites, shape = pairs.flip(0), data.indices, data.spatial_shape
+        matrices = self.weight.flatten(1, 3).permute(1, 2, 0)  # (K, Cin, Cout)
+        with torch.autocast("cpu", enabled=False):
+            features = indice_conv(input.features, matrices, pairs, len(sites))
+        if self.bias is not None:
+            features = features + self.bias
+        output = input.replace_feature(features)
+        output.indices, output.spatial_shape = sites, shape
+        if self.indice_key is not None:
+            output.indice_dict = {**input.indice_dict, self.indice_key: data}
+        return output
+
+    def forward_by_spconv(self, input: SparseConvTensor, *args, **kwargs):
+        """The same by spconv alone, which is slower on the CPU."""
+        return super().forward(input, *args, **kwargs)
+
+    def _indice_data(self, input: SparseConvTensor) -> IndiceData:
+        """The pairs of each offset: those of the `indice_key` if an earlier layer left some."""
+        shape, data = input.spatial_shape, input.find_indice_pair(self.indice_key)
+        if self.inverse:
+            if data is None:
+                raise KeyError(
+                    f"no layer before this one has the indice_key {self.indice_key!r}; those there "
+                    f"are: {sorted(input.indice_dict)}"
+                )
+            self._check_inverse_reuse_valid(input, shape, data)
+            return data
+        if data is not None:
+            self._check_subm_reuse_valid(input, shape, data)
+            return data
+        arguments = (input.indices, shape)
+        sizes = (self.kernel_size, self.stride, self.padding, self.dilation)
+        if self.subm:
+            sites, out_shape = input.indices, shape
+            pairs, counts = submanifold_pairs(*arguments, self.kernel_size, self.dilation)
+        else:
+            out_shape = _spconv_ops.get_conv_output_size(shape, *sizes)
+            sites, pairs, counts = strided_pairs(*arguments, out_shape, *sizes)
+        return IndiceData(
+            sites,
+            input.indices,
+            pairs,
+            counts,
+            shape,
+            out_shape,
+            is_subm=self.subm,
+            algo=ConvAlgo.Native,
+            ksize=self.kernel_size,
+            stride=self.stride,
+            dilation=self.dilation,
+            padding=self.padding,
+        )
+
+
+class SubMConv3d(_SparseConvolution, _conv.SubMConv3d):
     """Submanifold sparse convolution: outputs only where there are inputs."""
 
 
-class SparseConv3d(_DeviceAlgorithm, _conv.SparseConv3d):
+class SparseConv3d(_SparseConvolution, _conv.SparseConv3d):
     """Sparse convolution: outputs wherever the kernel touches an input."""
 
 
-class SparseInverseConv3d(_DeviceAlgorithm, _conv.SparseInverseConv3d):
+class SparseInverseConv3d(_SparseConvolution, _conv.SparseInverseConv3d):
     """Sparse convolution back onto the inputs of the convolution with the same `indice_key`."""
 
 

@@ -1,4 +1,4 @@
-"""Which algorithm and which precision sparse layers get."""
+"""Which algorithm and which precision sparse layers get, and what they compute on the CPU."""
 
 from __future__ import annotations
 
@@ -72,3 +72,49 @@ def test_a_layer_that_computed_in_half_gives_the_type_that_went_in(monkeypatch):
     monkeypatch.setattr(spconv_utils, "computes_in_half", lambda device_type: True)
     monkeypatch.setattr(conv.SubMConv3d, "forward", half_layer, raising=False)
     assert layer()(voxels()).features.dtype == torch.float32
+
+
+def run_layers(layers, features, coordinates, forward):
+    """Features and sites after the layers, and the gradients of features and weights."""
+    features = features.clone().requires_grad_()
+    x = spconv_utils.sparse_tensor(features, coordinates, [6, 9, 10], 2)
+    for each in layers:
+        x = forward(each, x)
+    wanted = [features, *(each.weight for each in layers)]
+    weights = torch.arange(x.features.numel(), dtype=torch.float32).cos()
+    gradients = torch.autograd.grad((x.features.flatten() * weights).sum(), wanted)
+    return [x.features.detach(), x.indices, torch.tensor(x.spatial_shape), *gradients]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_layers_equal_those_of_spconv(bias):
+    """Down, across and up again, in a batch whose second frame has a single voxel."""
+    torch.manual_seed(0)
+    sites = (torch.rand(6, 9, 10) < 0.2).nonzero()
+    coordinates = torch.cat((torch.zeros(len(sites), 1, dtype=torch.long), sites), dim=1)
+    coordinates = torch.cat((coordinates, torch.tensor([[1, 2, 3, 4]])))
+    coordinates = coordinates[torch.randperm(len(coordinates))]
+    layers = [
+        spconv_utils.SubMConv3d(5, 16, 3, padding=1, bias=bias, indice_key="a"),
+        spconv_utils.SubMConv3d(16, 7, 3, padding=1, bias=bias, indice_key="a"),
+        spconv_utils.SparseConv3d(
+            7, 12, (3, 1, 3), stride=(2, 1, 2), padding=(1, 0, 0), bias=bias, indice_key="b"
+        ),
+        spconv_utils.SubMConv3d(12, 12, 3, padding=1, bias=bias),
+        spconv_utils.SparseInverseConv3d(12, 4, (3, 1, 3), bias=bias, indice_key="b"),
+        spconv_utils.SubMConv3d(4, 4, 3, padding=1, bias=bias, indice_key="a"),
+    ]
+    features = torch.randn(len(coordinates), 5)
+    found = run_layers(layers, features, coordinates, lambda each, x: each(x))
+    expected = run_layers(layers, features, coordinates, lambda each, x: each.forward_by_spconv(x))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_layers_that_do_not_fit_each_other_are_refused():
+    up = spconv_utils.SparseInverseConv3d(4, 4, 3, indice_key="b")
+    across = layer()(voxels())
+    with pytest.raises(KeyError, match=r"no layer .* has the indice_key 'b'; .*: \['a'\]"):
+        up(spconv_utils.SubMConv3d(8, 4, 3, padding=1, indice_key="a")(across))
+    other = spconv_utils.SubMConv3d(8, 4, 5, padding=2, indice_key="a")
+    with pytest.raises(ValueError, match="same kernel size"):
+        other(across)

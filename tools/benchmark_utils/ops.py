@@ -12,13 +12,14 @@ from pcdet.ops.iou3d_nms import iou3d_nms_utils
 from pcdet.ops.iou3d_nms import reference as plain_iou3d
 from pcdet.ops.roiaware_pool3d import reference as plain_pooling
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
+from pcdet.utils import spconv_utils
 
 _SCENE = torch.tensor([70.0, 80.0, 3.0])  # metres
 _CAR = torch.tensor([1.6, 3.9, 1.56])  # w, l, h
 
 
 def stages(data_dir: Path | None) -> Iterator[Row]:
-    """Measure overlaps, suppression, points in boxes and RoI pooling.
+    """Measure overlaps, suppression, points in boxes, RoI pooling and sparse convolutions.
 
     Args:
         data_dir: not used; these stages need no frames.
@@ -27,6 +28,7 @@ def stages(data_dir: Path | None) -> Iterator[Row]:
     yield from _nms_stages()
     yield _points_stage()
     yield from _pooling_stages()
+    yield from _sparse_conv_stages()
 
 
 def _cars(count: int, seed: int, places: int | None = None) -> torch.Tensor:
@@ -130,4 +132,33 @@ def _pooling_stages() -> Iterator[Row]:
                 lambda plain=plain, method=method: step(plain, method), repeat=1, warmup=0
             ),
             note="128 RoIs, 16,000 points, 16 channels, 14^3",
+        )
+
+
+def _sparse_conv_stages() -> Iterator[Row]:
+    """A layer on some 25,000 voxels of a surface, each with 9 neighbours or so."""
+    generator = torch.Generator().manual_seed(8)
+    y, x = torch.meshgrid(torch.arange(160), torch.arange(160), indexing="ij")
+    z = 10 + 4 * torch.sin(x / 12) + 3 * torch.cos(y / 9)
+    sites = torch.stack((torch.zeros_like(x), z.round().long(), y, x), dim=2).flatten(0, 1)
+    sites = sites[torch.randperm(len(sites), generator=generator)]
+    for channels in (16, 32, 64):
+        features = torch.randn((len(sites), channels), generator=generator).requires_grad_()
+        layer = spconv_utils.SubMConv3d(
+            channels, channels, 3, padding=1, bias=False, indice_key="a"
+        )
+        x = spconv_utils.sparse_tensor(features, sites, [21, 160, 160], 1)
+        x.indice_dict = layer(x).indice_dict  # the pairs of voxels, listed once for all layers
+
+        def step(forward: Callable[..., object], x=x) -> None:
+            forward(x).features.sum().backward()
+
+        yield Row(
+            stage=f"sparse convolution, {channels} channels, forward and backward",
+            milliseconds=median_ms(lambda step=step, layer=layer: step(layer)),
+            baseline="spconv",
+            baseline_milliseconds=median_ms(
+                lambda step=step, layer=layer: step(layer.forward_by_spconv)
+            ),
+            note=f"{len(sites)} voxels, pairs of voxels given",
         )

@@ -1,0 +1,119 @@
+"""Sparse convolution of CPU tensors: which voxels the kernel brings together, and the products.
+
+On CUDA spconv has kernels of its own, so these operators are for the CPU alone. A voxel is a row
+`[batch index, z, y, x]`; sizes are in the order z, y, x. The offsets of a kernel are numbered with
+x running fastest. Arguments that do not fit raise a RuntimeError that names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from pcdet.ops.common import load_extension
+
+load_extension("pcdet.ops.sparse_conv.sparse_conv_ext")
+_ops = torch.ops.pcdet_sparse_conv
+
+
+def submanifold_pairs(
+    indices: torch.Tensor,
+    spatial_shape: Sequence[int],
+    kernel_size: Sequence[int],
+    dilation: Sequence[int],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pairs of a submanifold convolution, whose outputs are the voxels themselves.
+
+    Args:
+        indices: (V, 4) int32 voxels.
+        spatial_shape: of the grid.
+        kernel_size: odd sizes; its centre lies on the output.
+        dilation: voxels from one offset to the next.
+
+    Returns:
+        (2, K, V) int32 and (K,) int32: `indice_pairs` as `indice_conv` takes them, and how many
+        there are in each list.
+
+    Raises:
+        IndexError: a voxel lies outside the grid.
+        ValueError: a voxel is there twice.
+    """
+    return _ops.submanifold_pairs(indices, spatial_shape, kernel_size, dilation)
+
+
+def strided_pairs(
+    indices: torch.Tensor,
+    spatial_shape: Sequence[int],
+    out_shape: Sequence[int],
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pairs of a convolution that has outputs wherever its kernel touches a voxel.
+
+    Offset k of output o reaches the input at `o * stride - padding + k * dilation` along each axis.
+
+    Args:
+        indices: (V, 4) int32 voxels, none twice.
+        spatial_shape: of the grid of inputs.
+        out_shape: of the grid of outputs.
+        kernel_size: of the kernel.
+        stride: inputs from one output to the next.
+        padding: inputs beyond the grid that the first output reaches.
+        dilation: inputs from one offset to the next.
+
+    Returns:
+        (M, 4) int32 voxels of the output, in the order of their first pair; and pairs and counts as
+        those of `submanifold_pairs`.
+
+    Raises:
+        IndexError: a voxel lies outside the grid.
+    """
+    return _ops.strided_pairs(
+        indices, spatial_shape, out_shape, kernel_size, stride, padding, dilation
+    )
+
+
+def indice_conv(
+    features: torch.Tensor, weight: torch.Tensor, indice_pairs: torch.Tensor, num_out: int
+) -> torch.Tensor:
+    """Sum over the offsets of the kernel: features of the paired voxel times the offset's weight.
+
+    Args:
+        features: (N, Cin) float32 or float64, on the CPU.
+        weight: (K, Cin, Cout) of the same dtype, one matrix for each offset.
+        indice_pairs: (2, K, P) int32. Row k lists the pairs of offset k from its front, features'
+            rows in [0] and outputs' rows in [1], no row twice in a list; -1 after the last pair.
+        num_out: M rows of the output.
+
+    Returns:
+        (M, Cout), zero in rows that no pair names. The gradient reaches `features` and `weight`.
+
+    Raises:
+        IndexError: a pair names a row that is not there.
+        RuntimeError: shapes or dtypes do not fit.
+    """
+    return _IndiceConv.apply(features, weight, *indice_pairs.unbind(0), num_out)
+
+
+class _IndiceConv(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, features, weight, sources, targets, num_out: int) -> torch.Tensor:
+        ctx.save_for_backward(features, weight, sources, targets)
+        return _ops.convolve(features, weight, sources, targets, num_out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        features, weight, sources, targets = ctx.saved_tensors
+        grad = grad.contiguous()
+        features_grad = weight_grad = None
+        if ctx.needs_input_grad[0]:
+            transposed = weight.transpose(1, 2)
+            features_grad = _ops.convolve(grad, transposed, targets, sources, len(features))
+        if ctx.needs_input_grad[1]:
+            weight_grad = _ops.convolve_weight_grad(features, grad, sources, targets)
+        return features_grad, weight_grad, None, None, None
