@@ -218,10 +218,13 @@ def test_out_is_a_file(tmp_path, capsys):
 
 def test_the_command_writes_a_frame(tmp_path):
     out = tmp_path / "out"
+    (out / "ImageSets").mkdir(parents=True)
+    (out / "ImageSets" / "test.txt").write_text("000000\n")  # of a larger set that was here before
     options = ["--train", "1", "--val", "0", "--test", "0", "--seed", "3", "--workers", "1"]
     assert main(["--out", str(out), *options]) == 0
     assert (out / "training" / "label_2" / "000000.txt").exists()
-    assert (out / "ImageSets" / "val.txt").read_text() == ""
+    listed = {path.name: path.read_text() for path in (out / "ImageSets").iterdir()}
+    assert listed == {"train.txt": "000000\n", "trainval.txt": "000000\n"}
 
 
 def test_comparing_draws_a_picture(dataset, tmp_path):

@@ -116,7 +116,11 @@ def write_dataset(
         "test": range(test),
     }
     for split, numbers in splits.items():
-        with atomic_write(root / "ImageSets" / f"{split}.txt") as file:
+        path = root / "ImageSets" / f"{split}.txt"
+        if not numbers:  # a split without frames is not listed
+            path.unlink(missing_ok=True)
+            continue
+        with atomic_write(path) as file:
             file.write("".join(f"{number:06d}\n" for number in numbers).encode())
 
 
