@@ -47,7 +47,8 @@ def map_frames(
         description: what the progress bar says.
 
     Raises:
-        DataError: of `function`, with the frame's name before the message.
+        DataError: for a DataError or an OSError of `function`, with the frame's name before the
+            message.
     """
     workers = min(num_workers, available_cores())
     calls = list(zip(names, items))
@@ -94,7 +95,7 @@ class _NamedErrors:
         name, item = call
         try:
             return self.function(item)
-        except DataError as error:
+        except (DataError, OSError) as error:  # OSError: no room, or no right to write
             raise DataError(f"frame {name}: {error}") from error
         except Exception as error:
             raise RuntimeError(f"frame {name}: {type(error).__name__}: {error}") from error

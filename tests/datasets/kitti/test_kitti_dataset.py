@@ -191,6 +191,10 @@ def test_command_names_a_folder_that_cannot_be_written(tmp_path, capsys):
     root = make_tiny_kitti(tmp_path)
     assert run("--data_path", root, "--save_path", root / "ImageSets" / "val.txt") == 1
     assert "error: " in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "gt_database").write_text("in the place of the folder")
+    assert run("--data_path", root, "--save_path", tmp_path / "out") == 1
+    assert "error: frame 000000: [Errno" in capsys.readouterr().err
 
 
 def test_random_split(tmp_path, capfd):
