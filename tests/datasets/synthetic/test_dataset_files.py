@@ -12,11 +12,13 @@ from synthetic_sizes import TEST, TRAIN, VAL
 
 from pcdet.datasets.kitti.synthetic.__main__ import main
 from pcdet.datasets.kitti.synthetic.compare import main as compare
-from pcdet.datasets.kitti.synthetic.compare import points_on, read_points, rings_of
+from pcdet.datasets.kitti.synthetic.compare import rings_of
 from pcdet.datasets.kitti.synthetic.recording import IMAGE_SHAPE, draw_recording
 from pcdet.datasets.kitti.synthetic.writer import FrameJob, write_dataset, write_frame
 from pcdet.utils.calibration import Calibration
-from pcdet.utils.object3d_utils import get_objects_from_label
+from pcdet.utils.io_utils import read_points
+from pcdet.utils.object3d_utils import Object3d, get_objects_from_label
+from tiny_kitti import make_tiny_kitti
 
 FRAMES = [f"{number:06d}" for number in range(TRAIN + VAL)]
 FOLDERS = {"velodyne": "bin", "image_2": "png", "calib": "txt", "label_2": "txt", "planes": "txt"}
@@ -71,7 +73,7 @@ def test_testing_frames_differ_from_training_frames(dataset):
 
 @pytest.mark.parametrize("frame", FRAMES)
 def test_points_are_as_kitti_stores_them(dataset, frame):
-    points = read_points(dataset / "training" / "velodyne" / f"{frame}.bin")
+    points = read_points(dataset / "training" / "velodyne" / f"{frame}.bin", 4)
     assert 95_000 < len(points) < 130_000
     assert np.isfinite(points).all()
     distance = np.linalg.norm(points[:, :3], axis=1)
@@ -102,7 +104,7 @@ def test_planes_lie_under_the_points_of_the_road(dataset, frame):
     assert plane[1] < 0
     assert np.linalg.norm(plane[:3]) == pytest.approx(1.0, abs=1e-6)
     calib = Calibration(dataset / "training" / "calib" / f"{frame}.txt")
-    points = read_points(dataset / "training" / "velodyne" / f"{frame}.bin")[:, :3]
+    points = read_points(dataset / "training" / "velodyne" / f"{frame}.bin", 4)[:, :3]
     lane = points[(np.abs(points[:, 1]) < 1.0) & (points[:, 0] > 5) & (points[:, 0] < 12)]
     height = calib.lidar_to_rect(lane) @ plane[:3] + plane[3]
     assert np.abs(np.median(height)) < 0.2
@@ -135,10 +137,19 @@ def labelled(dataset):
     for frame in FRAMES:
         part = dataset / "training"
         calib = Calibration(part / "calib" / f"{frame}.txt")
-        points = read_points(part / "velodyne" / f"{frame}.bin")[:, :3]
+        points = read_points(part / "velodyne" / f"{frame}.bin", 4)[:, :3]
         rect = calib.lidar_to_rect(points)
         for label in get_objects_from_label(part / "label_2" / f"{frame}.txt"):
             yield label, rect, calib
+
+
+def points_on(label: Object3d, points_rect: np.ndarray) -> np.ndarray:
+    """Which points (N, 3) of the rectified camera frame lie in a label's box, (N,) bool."""
+    offset = points_rect - label.loc
+    c, s = np.cos(label.ry), np.sin(label.ry)
+    along, across = offset[:, 0] * c - offset[:, 2] * s, offset[:, 0] * s + offset[:, 2] * c
+    inside = (np.abs(along) <= label.l / 2) & (np.abs(across) <= label.w / 2)
+    return inside & (offset[:, 1] <= 0) & (offset[:, 1] >= -label.h)
 
 
 def test_labels_are_filled_with_points(dataset):
@@ -246,3 +257,17 @@ def test_comparing_with_bad_options(dataset, tmp_path, capsys, monkeypatch, chan
     options = {"--real": str(dataset), "--synthetic": str(dataset), "--out": "figure.png", **change}
     assert compare([word for pair in options.items() for word in pair]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_comparing_what_is_no_file_of_points(tmp_path, capsys):
+    root, out = make_tiny_kitti(tmp_path / "kitti"), tmp_path / "figure.png"
+    scan = root / "training" / "velodyne" / "000000.bin"
+    options = ["--real", str(root), "--synthetic", str(root), "--out", str(out)]
+    scan.unlink()
+    scan.symlink_to("/dev/null")
+    assert compare(options) == 1
+    assert "000000.bin: points cannot be read: not a regular file" in capsys.readouterr().err
+    scan.unlink()
+    scan.write_bytes(b"")
+    assert compare(options) == 1
+    assert "000000.bin: expected points, got an empty file" in capsys.readouterr().err

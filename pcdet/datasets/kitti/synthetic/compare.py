@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from pcdet.datasets.kitti.kitti_files import NUM_POINT_FEATURES
 from pcdet.datasets.kitti.synthetic.sensor import RINGS
 from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import ConfigError, DataError, PcdetError
-from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.io_utils import atomic_write, read_points
 from pcdet.utils.object3d_utils import Object3d, get_objects_from_label
 
 logger = logging.getLogger(__name__)
@@ -93,30 +94,6 @@ def frame_statistics(points: np.ndarray) -> FrameStatistics:
     )
 
 
-def points_on(label: Object3d, points_rect: np.ndarray) -> np.ndarray:
-    """Which points (N, 3) of the rectified camera frame lie in a label's box, (N,) bool."""
-    offset = points_rect - label.loc
-    c, s = np.cos(label.ry), np.sin(label.ry)
-    along, across = offset[:, 0] * c - offset[:, 2] * s, offset[:, 0] * s + offset[:, 2] * c
-    inside = (np.abs(along) <= label.l / 2) & (np.abs(across) <= label.w / 2)
-    return inside & (offset[:, 1] <= 0) & (offset[:, 1] >= -label.h)
-
-
-def read_points(path: Path) -> np.ndarray:
-    """Points (N, 4) of a velodyne file.
-
-    Raises:
-        DataError: it is missing, or its size is not that of points.
-    """
-    try:
-        values = np.fromfile(path, dtype="<f4")
-    except OSError as error:
-        raise DataError(f"{path}: points cannot be read: {error.strerror}") from error
-    if values.size == 0 or values.size % 4:
-        raise DataError(f"{path}: expected 4 float32 a point, got {values.size} numbers")
-    return values.reshape(-1, 4)
-
-
 def draw_bev(points: np.ndarray, labels: Sequence[Object3d], calib: Calibration) -> Image.Image:
     """A frame from above, forward up: points by height, boxes by class.
 
@@ -164,7 +141,7 @@ def load_frame(root: Path, frame: str) -> tuple[np.ndarray, list[Object3d], Cali
     """Points, labels and calibration of a frame of `root`/training."""
     part = root / "training"
     return (
-        read_points(part / "velodyne" / f"{frame}.bin"),
+        read_points(part / "velodyne" / f"{frame}.bin", NUM_POINT_FEATURES),
         get_objects_from_label(part / "label_2" / f"{frame}.txt"),
         Calibration(part / "calib" / f"{frame}.txt"),
     )
@@ -192,7 +169,12 @@ def _report(name: str, root: Path) -> None:
     files = sorted((root / "training" / "velodyne").glob("*.bin"))
     if not files:
         raise DataError(f"{root}: expected training/velodyne/*.bin, found none")
-    rows = [frame_statistics(read_points(file)) for file in files]
+    rows = []
+    for file in files:
+        points = read_points(file, NUM_POINT_FEATURES)
+        if not len(points):
+            raise DataError(f"{file}: expected points, got an empty file")
+        rows.append(frame_statistics(points))
     logger.info("%s: %d frames", name, len(rows))
     for key in FrameStatistics.__dataclass_fields__:
         values = np.array([getattr(row, key) for row in rows], dtype=np.float64)
