@@ -13,7 +13,7 @@ import numpy as np
 from pcdet.datasets.data_augmentation.collision import select_free_boxes
 from pcdet.datasets.file_checks import check_array
 from pcdet.datasets.sections import read_named_numbers, read_section
-from pcdet.utils.box_utils import BOX, CENTER, Y, Z
+from pcdet.utils.box_utils import BOX, CENTER, DIMS, Y, Z
 from pcdet.utils.common_utils import FinitePoints
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.io_utils import LARGEST_NUMBER, load_pickle, read_points, regular_file_size
@@ -253,6 +253,8 @@ def _check_object(info: Any) -> None:
     if info["num_points_in_gt"] < 0:
         raise ValueError("'num_points_in_gt' is negative")
     check_array(info["box3d_lidar"], "box3d_lidar", (7,))
+    if not (info["box3d_lidar"][DIMS] > 0).all():
+        raise ValueError(f"'box3d_lidar' has a size <= 0: {info['box3d_lidar'].tolist()}")
 
 
 def _gather(entries: Sequence[tuple[dict[str, Any], int, int]]) -> _Objects:

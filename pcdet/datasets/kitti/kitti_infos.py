@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pcdet.datasets.file_checks import check_array, check_file_name
+from pcdet.datasets.file_checks import check_array, check_file_name, is_file_name
 from pcdet.datasets.kitti.camera_view import rect_points_in_view
 from pcdet.datasets.kitti.ground_plane import estimate_road_plane, is_road
 from pcdet.datasets.kitti.kitti_files import NUM_POINT_FEATURES, KittiFiles
@@ -92,6 +92,25 @@ def _check_annos(info: dict[str, Any]) -> None:
             check_array(info["annos"][key], key, (count, *width))
     num_objects = int(np.count_nonzero(names != DONT_CARE)) if count else 0
     check_array(_entry(info, "annos", "gt_boxes_lidar"), "gt_boxes_lidar", (num_objects, 7))
+    if num_objects:
+        _check_objects(info["annos"])
+
+
+def _check_objects(annos: dict[str, np.ndarray]) -> None:
+    """Raise a DataError that names the first object whose class or size cannot be one.
+
+    The class becomes a part of the name of a file, and the targets take the logarithm of the sizes.
+    """
+    names, boxes = annos["name"][annos["name"] != DONT_CARE], annos["gt_boxes_lidar"]
+    for k, name in enumerate(names.tolist()):
+        if not is_file_name(name):
+            raise DataError(f"object {k}: expected a class that can name a file, got {name[:80]!r}")
+    flat = np.flatnonzero((boxes[:, DIMS] <= 0).any(axis=1))
+    if len(flat):
+        raise DataError(
+            f"object {flat[0]} ({names[flat[0]]}): expected height, width and length > 0, "
+            f"got {boxes[flat[0], [H, W, L]].tolist()}"
+        )
 
 
 def _entry(info: dict[str, Any], section: str, key: str) -> Any:
@@ -116,6 +135,9 @@ def build_info(
 
     Returns:
         point_cloud, image, calib and, with labels, annos, see `object_annotations`.
+
+    Raises:
+        DataError: a file is missing or broken, or the class or size of an object cannot be one.
     """
     calib = dataset.get_calib(sample_idx)
     image_shape = dataset.get_image_shape(sample_idx)
@@ -131,6 +153,7 @@ def build_info(
     if not has_label:
         return info
     info["annos"] = annos = object_annotations(dataset.get_label(sample_idx), calib)
+    _check_objects(annos)
     if count_inside_pts:
         points = dataset.get_lidar(sample_idx)
         annos["num_points_in_gt"] = _count_points_in_view(points, annos, image_shape, calib)

@@ -12,7 +12,7 @@ from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler, packed_p
 from pcdet.utils.box_utils import boxes3d_to_corners3d_lidar
 from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import ConfigError, DataError
-from pcdet.utils.io_utils import save_pickle
+from pcdet.utils.io_utils import load_pickle, save_pickle
 
 CLASSES = ["Car", "Pedestrian"]
 PREPARE = {"filter_by_difficulty": [-1], "filter_by_min_points": ["Car:5", "Pedestrian:5"]}
@@ -233,6 +233,11 @@ def test_data_errors(tmp_path):
     with pytest.raises(DataError, match=r"list\.pkl: expected a dict of lists"):
         make_sampler(tmp_path / "list.pkl")
     path = write_database(tmp_path)
+    database = load_pickle(path)
+    database["Car"][2]["box3d_lidar"][5] = 0
+    save_pickle(database, tmp_path / "flat.pkl")
+    with pytest.raises(DataError, match=r"flat\.pkl: .* 'box3d_lidar' has a size <= 0: \[10\.0, "):
+        make_sampler(tmp_path / "flat.pkl")
     packed = packed_points_path(path)
     np.save(packed, np.load(packed)[:-1])
     with pytest.raises(DataError, match=r"kitti_gt_points_train\.npy: expected float32 of shape"):

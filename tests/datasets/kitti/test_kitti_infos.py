@@ -259,6 +259,42 @@ def test_a_broken_file_is_named_with_its_frame(own_root, path, content, message)
         BaseKittiDataset(own_root).get_infos()
 
 
+_OBJECT = "{} 0 0 0 600 170 650 200 {} 0 1.6 20 0\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (_OBJECT.format("Car", "0 1.6 3.9"), r" \(Car\): expected height, .* > 0, got \[0\.0, "),
+        (_OBJECT.format("Van", "1.5 -1 3.9"), r" \(Van\): .* > 0, got \[1\.5, -1\.0, 3\.9\]"),
+        (_OBJECT.format("../../x", "1.5 1.6 3.9"), r": expected a class .* got '\.\./\.\./x'"),
+        (_OBJECT.format("Bus/Truck", "1.5 1.6 3.9"), ": expected a class .* got 'Bus/Truck'"),
+    ],
+)
+def test_an_object_that_cannot_be_one_is_named(own_root, line, message):
+    """Here, and not in the middle of a training or in a file outside the folder."""
+    good = _OBJECT.format("Car", "1.5 1.6 3.9")
+    label = own_root / "training" / "label_2" / "000001.txt"
+    label.write_text(f"{good}{DONT_CARE_LINE}\n{line}")
+    with pytest.raises(DataError, match=f"frame 000001: object 1{message}"):
+        BaseKittiDataset(own_root).get_infos()
+
+
+def test_infos_with_an_object_that_cannot_be_one(root, tmp_path):
+    dataset, path = BaseKittiDataset(root), tmp_path / "a" / "b" / "kitti_infos_train.pkl"
+    elsewhere, flat = dataset.get_infos(), dataset.get_infos()
+    elsewhere[1]["annos"]["name"][0] = "../../x"
+    flat[1]["annos"]["gt_boxes_lidar"][0, 5] = 0
+    for infos, message in (
+        (elsewhere, "object 0: expected a class that can name a file"),
+        (flat, r"object 0 \(Car\): expected height, width and length > 0"),
+    ):
+        save_pickle(infos, path)
+        with pytest.raises(DataError, match=f"info 1: {message}"):
+            dataset.create_groundtruth_database(info_path=path, save_path=path.parent)
+    assert not list(tmp_path.rglob("*.bin"))
+
+
 def test_broken_infos_are_named(root, tmp_path):
     dataset, path = BaseKittiDataset(root), tmp_path / "kitti_infos_train.pkl"
     for content, message in (
