@@ -176,6 +176,7 @@ class KittiDataset(BaseKittiDataset):
         super().__init__(root_path, split)
         if cfg is None:
             from pcdet.config import cfg
+        kitti_eval.rules.check_class_names(class_names, "CLASS_NAMES")
         self.configure(
             data_config=cfg.DATA_CONFIG,
             class_names=class_names,

@@ -18,7 +18,7 @@ from pcdet.datasets.kitti.kitti_dataset import (
     create_kitti_infos,
     main,
 )
-from pcdet.utils.errors import DataError
+from pcdet.utils.errors import ConfigError, DataError
 from tiny_kitti import EMPTY_FRAME, SPLITS, make_tiny_kitti
 
 CLASSES = ["Car", "Pedestrian", "Cyclist"]
@@ -119,6 +119,12 @@ def test_pickle_with_code_in_it_is_refused(root, tmp_path, cfg):
     cfg.DATA_CONFIG.TRAIN.INFO_PATH = [str(path)]
     with pytest.raises(DataError, match=rf"{path.name}: .*pathlib.*not plain data"):
         make(root, cfg)
+
+
+@pytest.mark.parametrize("names", [["Car", "car"], ["Car", "DontCare"], ["a car"], []])
+def test_classes_that_cannot_be_told_apart_are_refused(root, cfg, names):
+    with pytest.raises(ConfigError, match="CLASS_NAMES: "):
+        KittiDataset(root, names, "val", False, cfg=cfg)
 
 
 def test_labels_evaluated_against_themselves_are_perfect(root, cfg, tmp_path):

@@ -17,6 +17,7 @@ from pcdet.datasets.kitti.kitti_eval import (
     evaluate,
     evaluate_folders,
     get_official_eval_result,
+    official_results,
     result_lines,
     write_submission,
 )
@@ -127,6 +128,23 @@ def test_split_without_labels(gt):
     table, tags = get_official_eval_result(gt, det, ["Car"])
     assert table == evaluate(gt, det, ["Car"]).table()
     assert set(tags.values()) == {None}
+
+
+def test_a_class_without_an_overlap_leaves_the_others_their_ap():
+    car, bus = make_object(), make_object("Bus", (400.0, 100.0, 490.0, 180.0))
+    gt, det = annos_of([([car, bus], [car, bus])] * 41)
+    table, tags = get_official_eval_result(gt, det, ["Bus", "Car"])
+    known_table, known_tags = get_official_eval_result(gt, det, ["Car"])
+    assert tags == known_tags
+    assert tags["Car_3d/easy_R40"] == pytest.approx(100)
+    line = "Bus: not evaluated: KITTI has an overlap for car, pedestrian, cyclist, van, truck"
+    assert table.count(line) == 1
+    assert line not in known_table
+    table, tags = get_official_eval_result(gt, det, ["Bus"])
+    assert line in table and "41 frames" in table
+    assert tags == {}
+    strict, _ = official_results(gt, det, ["Bus"])
+    assert plot_figures(strict) == {}
 
 
 def test_tags_and_the_looser_overlaps():

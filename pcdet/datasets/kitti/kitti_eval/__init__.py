@@ -6,8 +6,9 @@ On the command line: `python -m pcdet.datasets.kitti.kitti_eval --gt LABELS --de
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from pcdet.datasets.kitti.kitti_eval import rules
+from pcdet.datasets.kitti.kitti_eval import reasons, rules
 from pcdet.datasets.kitti.kitti_eval.evaluation import (
     evaluate,
     evaluate_folders,
@@ -38,10 +39,17 @@ def official_results(
     Args:
         gt_annos: one annotation dict a frame; None where the split has no labels.
         dt_annos: one annotation dict a frame.
-        class_names: the classes to evaluate.
+        class_names: the classes to evaluate; one that KITTI has no overlap for gets no AP, and the
+            first result says why.
     """
-    strict, loose = evaluate_overlap_sets(gt_annos, dt_annos, class_names, rules.OVERLAP_SETS)
-    return strict, loose
+    class_names = rules.check_class_names(class_names)
+    known = tuple(name for name in class_names if name.lower() in rules.OVERLAPS)
+    if known:
+        strict, loose = evaluate_overlap_sets(gt_annos, dt_annos, known, rules.OVERLAP_SETS)
+    else:
+        strict = loose = EvalResult((), {}, (), len(dt_annos), {}, {}, {})
+    others = {name: [reasons.no_overlap(name)] for name in class_names if name not in known}
+    return replace(strict, reasons={**strict.reasons, **others}), loose
 
 
 def summarize(strict: EvalResult, loose: EvalResult) -> tuple[str, dict[str, float | None]]:

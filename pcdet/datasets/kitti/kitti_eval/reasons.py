@@ -13,6 +13,11 @@ from pcdet.datasets.kitti.kitti_eval.labels import Labels
 NO_LABELS = "labels missing for the split: no AP can be computed"
 
 
+def no_overlap(name: str) -> str:
+    """Say that a class is none of the benchmark's, so that no overlap makes a hit."""
+    return f"{name}: not evaluated: KITTI has an overlap for {', '.join(rules.OVERLAPS)} only"
+
+
 def why_not_evaluated(det: Labels, name: str, metric: str) -> str | None:
     """Say why the official program would not evaluate `metric` of a class; None if it would.
 

@@ -26,7 +26,7 @@ def format_report(result: EvalResult) -> str:
         return "\n".join([*lines, *sorted(why), ""])
     for recall_set in RECALL_SETS:
         lines += ["", *_table(result, recall_set)]
-    notes = [reason for name in result.class_names for reason in result.reasons[name]]
+    notes = [reason for of_class in result.reasons.values() for reason in of_class]
     if notes:
         lines += ["", "Why an AP is missing or 0:", *(f"  {note}" for note in notes)]
     return "\n".join([*lines, ""])

@@ -27,7 +27,8 @@ class EvalResult:
             is evaluated.
         num_valid: by class the number of valid ground truth objects for easy, moderate and hard;
             empty if there are no labels.
-        reasons: by class the sentences that say why an AP is missing, undefined or 0.
+        reasons: by class the sentences that say why an AP is missing, undefined or 0; also of
+            classes that were asked for and cannot be evaluated.
     """
 
     class_names: tuple[str, ...]

@@ -67,26 +67,30 @@ NO_ALPHA = -10.0
 NO_LOCATION = -1000.0
 
 
-def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
+def check_class_names(class_names: Sequence[str], where: str = "classes") -> tuple[str, ...]:
     """Return the classes to evaluate as a tuple.
+
+    Args:
+        class_names: their names.
+        where: the option or key that names them, for the message.
 
     Raises:
         ConfigError: none is named, one is named twice (case does not count), one is DontCare or
             cannot stand in a label file.
     """
     if isinstance(class_names, str):
-        raise ConfigError(f"classes: expected a list of names, got the string {class_names!r}")
+        raise ConfigError(f"{where}: expected a list of names, got the string {class_names!r}")
     names = tuple(str(name) for name in class_names)
     if not names:
-        raise ConfigError("classes: expected at least one class name, got none")
+        raise ConfigError(f"{where}: expected at least one class name, got none")
     seen = set()
     for name in names:
         if not re.fullmatch(r"[^\s/\\]+", name):
-            raise ConfigError(f"classes: expected a name without blanks or slashes, got {name!r}")
+            raise ConfigError(f"{where}: expected a name without blanks or slashes, got {name!r}")
         if name.lower() == DONT_CARE:
-            raise ConfigError(f"classes: {name!r} marks regions without labels and has no AP")
+            raise ConfigError(f"{where}: {name!r} marks regions without labels and has no AP")
         if name.lower() in seen:
-            raise ConfigError(f"classes: {name!r} is named twice")
+            raise ConfigError(f"{where}: {name!r} is named twice")
         seen.add(name.lower())
     return names
 
