@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from pcdet.config import cfg, cfg_from_list, cfg_from_yaml_file
 from pcdet.datasets.dataset import DatasetTemplate
+from pcdet.datasets.sections import read_entry
 from pcdet.models import build_network, example_convert_to_torch
 from pcdet.utils import common_utils
 from pcdet.utils.errors import DataError
@@ -83,8 +84,9 @@ def main(argv: list[str] | None = None) -> None:
     logger = common_utils.create_logger()
     cfg_from_yaml_file(common_utils.resolve_path(args.cfg_file, cfg.ROOT_DIR), cfg)
     cfg_from_list(args.set_cfgs, cfg)
-    cfg.MODEL.TEST.SCORE_THRESH = args.score_thresh
-    cfg.MODEL.TEST.USE_RAW_SCORE = False  # probabilities are easier to read than logits
+    test_cfg = read_entry(cfg, "MODEL.TEST")
+    test_cfg.SCORE_THRESH = args.score_thresh
+    test_cfg.USE_RAW_SCORE = False  # probabilities are easier to read than logits
     scans = ScanFolder(args.data)
     device = checked_device(args.device)
     model = build_network(scans).to(device).eval()

@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import record as record_for_torchrun
 
 from pcdet.config import cfg, cfg_from_list, cfg_from_yaml_file, log_config_to_file
+from pcdet.datasets.sections import read_entry
 from pcdet.utils import common_utils
 from pcdet.utils.errors import ConfigError, PcdetError, lookup
 from run_lock import training_lock
@@ -216,7 +217,8 @@ def start(args: argparse.Namespace) -> Run:
         common_utils.keep_freed_memory()
     output_dir = (args.output_dir or cfg.ROOT_DIR / "output") / cfg.TAG / args.extra_tag
     # Files below the yaml's DATA_DIR are then looked up there, see DatasetTemplate.resolve_path.
-    data_dir = Path(args.data_dir or cfg.ROOT_DIR / cfg.DATA_CONFIG.DATA_DIR).resolve()
+    usual = cfg.ROOT_DIR / read_entry(cfg, "DATA_CONFIG.DATA_DIR")
+    data_dir = Path(args.data_dir or usual).resolve()
     return Run(args, data_dir, output_dir, device, batch_size, distributed, cfg.LOCAL_RANK, logger)
 
 

@@ -21,6 +21,7 @@ from eval_utils.eval_utils import eval_one_epoch
 from eval_utils.watch import CheckpointWatch, NewCheckpoint, TestedList, Watch
 from pcdet.config import cfg
 from pcdet.datasets import build_dataloader
+from pcdet.datasets.sections import read_entry
 from pcdet.models import build_network
 from pcdet.utils.errors import CheckpointError, ConfigError
 from run_record import RunRecord, file_identity
@@ -64,8 +65,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def choose_split(split: str) -> None:
     """Test on another split: its name, and the infos of that split in the same folder."""
-    cfg.MODEL.TEST.SPLIT = split
-    paths = [Path(path) for path in cfg.DATA_CONFIG.TEST.INFO_PATH]
+    read_entry(cfg, "MODEL.TEST").SPLIT = split
+    paths = [Path(path) for path in read_entry(cfg, "DATA_CONFIG.TEST.INFO_PATH")]
     cfg.DATA_CONFIG.TEST.INFO_PATH = [str(p.with_name(f"kitti_infos_{split}.pkl")) for p in paths]
 
 

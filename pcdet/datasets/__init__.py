@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
 from pcdet.datasets.dataset import DatasetTemplate
+from pcdet.datasets.sections import read_entry
 from pcdet.utils.errors import DataError, lookup
 
 
@@ -112,8 +113,9 @@ def build_dataloader(
         from pcdet.config import cfg as global_cfg
 
         cfg = global_cfg
-    dataset_class = lookup(_DATASETS, cfg.DATA_CONFIG.DATASET, "DATA_CONFIG.DATASET")()
-    split = cfg.MODEL["TRAIN" if training else "TEST"].SPLIT
+    name = read_entry(cfg, "DATA_CONFIG.DATASET")
+    dataset_class = lookup(_DATASETS, name, "DATA_CONFIG.DATASET")()
+    split = read_entry(cfg, f"MODEL.{'TRAIN' if training else 'TEST'}.SPLIT")
     dataset = dataset_class(
         root_path=Path(cfg.ROOT_DIR) / data_dir,
         class_names=cfg.CLASS_NAMES,

@@ -28,6 +28,20 @@ def read_section(
     return config
 
 
+def read_entry(config: Mapping[str, Any], path: str) -> Any:
+    """Return the value at a key path such as "MODEL.TEST.SPLIT".
+
+    Raises:
+        ConfigError: a key on the way is missing; it and its section are named.
+    """
+    value, where = config, "the yaml"
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            raise ConfigError(f"{where}: the key {key!r} is missing")
+        value, where = value[key], key if where == "the yaml" else f"{where}.{key}"
+    return value
+
+
 def read_numbers(value: Any, where: str, count: int) -> list[float]:
     """Return `value` as a list of `count` floats, or raise a ConfigError that names `where`."""
     try:

@@ -136,3 +136,29 @@ def test_errors(root, cfg, tmp_path):
     save_pickle([], tmp_path / "kitti_infos_val.pkl")
     with pytest.raises(DataError, match="split 'val' has no frame"):
         build_dataloader(tmp_path, 1, dist=False, training=False, cfg=cfg)
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("DATA_CONFIG", "DATASET"),
+        ("MODEL", "TRAIN"),
+        ("MODEL.TRAIN", "SPLIT"),
+        ("MODEL", "RPN"),
+        ("MODEL.RPN", "BACKBONE"),
+        ("MODEL", "TEST"),
+    ],
+)
+def test_a_missing_key_is_named(root, cfg, section, key):
+    node = cfg
+    for name in section.split("."):
+        node = node[name]
+    node.pop(key)
+    with pytest.raises(ConfigError, match=f"^{section}: the key '{key}' is missing"):
+        build_dataloader(root, 1, dist=False, cfg=cfg)
+
+
+def test_the_box_filter_may_be_left_out(root, cfg):
+    cfg.MODEL.TEST.pop("BOX_FILTER")
+    dataset, _, _ = build_dataloader(root, 1, dist=False, workers=0, training=False, cfg=cfg)
+    assert len(dataset) == 2

@@ -116,7 +116,7 @@ def _draw(
         evenly_spread(num_pictures, len(annos)),
         cfg.DATA_CONFIG.POINT_CLOUD_RANGE,
         _PICTURE_SCORE,
-        cfg.MODEL.TEST.USE_RAW_SCORE,
+        cfg.MODEL.TEST.get("USE_RAW_SCORE", True),
     )
     for name, figure in tqdm(frames, desc="pictures", total=2 * num_pictures, leave=False):
         save_figure(figure, folder / f"{name}.png")

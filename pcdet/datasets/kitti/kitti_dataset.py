@@ -31,6 +31,7 @@ from pcdet.datasets.kitti.kitti_eval.plots import plot_figures
 from pcdet.datasets.kitti.kitti_eval.reading import read_split
 from pcdet.datasets.kitti.kitti_files import KittiFiles
 from pcdet.datasets.kitti.kitti_infos import DONT_CARE, build_info, load_infos
+from pcdet.datasets.sections import read_entry
 from pcdet.utils.calibration import Calibration
 from pcdet.utils.common_utils import create_logger
 from pcdet.utils.errors import DataError, PcdetError
@@ -181,11 +182,12 @@ class KittiDataset(BaseKittiDataset):
             data_config=cfg.DATA_CONFIG,
             class_names=class_names,
             training=training,
-            part_targets=cfg.MODEL.RPN.BACKBONE.get("TARGET_CONFIG"),
+            part_targets=read_entry(cfg, "MODEL.RPN.BACKBONE").get("TARGET_CONFIG"),
             logger=logger,
         )
         self._fov_points_only = bool(cfg.DATA_CONFIG.FOV_POINTS_ONLY)
-        self._box_filter = BoxFilter.from_config(cfg.MODEL.TEST.BOX_FILTER)
+        box_filter = read_entry(cfg, "MODEL.TEST").get("BOX_FILTER", {})
+        self._box_filter = BoxFilter.from_config(box_filter)
         info_paths = cfg.DATA_CONFIG["TRAIN" if training else "TEST"].INFO_PATH
         self.infos = self._load_infos([self.resolve_path(path) for path in info_paths])
         self._road_planes = {
