@@ -30,15 +30,20 @@ from pcdet.datasets.kitti.frame_pool import available_cores, map_frames
 from pcdet.datasets.kitti.kitti_eval.plots import plot_figures
 from pcdet.datasets.kitti.kitti_eval.reading import read_split
 from pcdet.datasets.kitti.kitti_files import KittiFiles
-from pcdet.datasets.kitti.kitti_infos import DONT_CARE, build_info, load_infos
+from pcdet.datasets.kitti.kitti_infos import (
+    CREATE_COMMAND,
+    DONT_CARE,
+    build_info,
+    load_info_files,
+    load_infos,
+)
 from pcdet.datasets.sections import read_entry
 from pcdet.utils.calibration import Calibration
 from pcdet.utils.common_utils import create_logger
-from pcdet.utils.errors import DataError, PcdetError
+from pcdet.utils.errors import PcdetError
 from pcdet.utils.info_record import write_record
 from pcdet.utils.io_utils import atomic_write, save_pickle
 
-_COMMAND = "python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
 _LOGGER = logging.getLogger("pcdet.datasets.kitti")
 
 
@@ -188,8 +193,9 @@ class KittiDataset(BaseKittiDataset):
         self._fov_points_only = bool(cfg.DATA_CONFIG.FOV_POINTS_ONLY)
         box_filter = read_entry(cfg, "MODEL.TEST").get("BOX_FILTER", {})
         self._box_filter = BoxFilter.from_config(box_filter)
-        info_paths = cfg.DATA_CONFIG["TRAIN" if training else "TEST"].INFO_PATH
-        self.infos = self._load_infos([self.resolve_path(path) for path in info_paths])
+        mode = "TRAIN" if training else "TEST"
+        info_paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[mode].INFO_PATH]
+        self.infos = load_info_files(info_paths, has_label=training, logger=self.logger)
         self._road_planes = {
             info["point_cloud"]["lidar_idx"]: info["road_plane"]
             for info in self.infos
@@ -199,17 +205,6 @@ class KittiDataset(BaseKittiDataset):
             self.logger.info(
                 "%s is missing: ground planes are estimated from the points", self.planes_path
             )
-
-    def _load_infos(self, paths: list[Path]) -> list[dict[str, Any]]:
-        """The infos of all files that are there; at least one must be."""
-        present = [path for path in paths if path.exists()]
-        if not present:
-            names = ", ".join(map(str, paths)) or "INFO_PATH is empty"
-            raise DataError(f"no info file is there ({names}); make them with `{_COMMAND}`")
-        for path in paths:
-            if path not in present:
-                self.logger.warning("%s of INFO_PATH is missing and left out", path)
-        return [info for path in present for info in load_infos(path)]
 
     @property
     def sample_ids(self) -> list[str]:
@@ -353,7 +348,7 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     from pcdet.config import cfg
 
     parser = argparse.ArgumentParser(
-        prog=_COMMAND.rsplit(" ", 1)[0],
+        prog=CREATE_COMMAND.rsplit(" ", 1)[0],
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import load_pickle
 from pcdet.utils.object3d_utils import Object3d
 
+CREATE_COMMAND = "python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
 DONT_CARE = "DontCare"
 # Metres, wider than any rounding: boxes grown by it preselect points.
 _MARGIN = 0.01
@@ -60,6 +64,29 @@ def load_infos(path: str | os.PathLike, has_label: bool = False) -> list[dict[st
     return infos
 
 
+def load_info_files(
+    paths: Sequence[Path], has_label: bool, logger: logging.Logger
+) -> list[dict[str, Any]]:
+    """The infos of all files that are there; a missing one is told to the logger.
+
+    Args:
+        paths: of the files.
+        has_label: every frame must have `annos`.
+        logger: where warnings go.
+
+    Raises:
+        DataError: none is there, or see `load_infos`.
+    """
+    present = [path for path in paths if path.exists()]
+    if not present:
+        names = ", ".join(map(str, paths)) or "INFO_PATH is empty"
+        raise DataError(f"no info file is there ({names}); make them with `{CREATE_COMMAND}`")
+    for path in paths:
+        if path not in present:
+            logger.warning("%s of INFO_PATH is missing and left out", path)
+    return [info for path in present for info in load_infos(path, has_label)]
+
+
 def _check_info(info: Any, has_label: bool) -> None:
     """Raise a ValueError that says what of an info is missing or does not fit."""
     if not isinstance(info, dict):
@@ -77,7 +104,9 @@ def _check_info(info: Any, has_label: bool) -> None:
         check_array(info["road_plane"], "road_plane", (4,))
         if not is_road(info["road_plane"]):
             raise ValueError(f"road_plane: not a road: {info['road_plane'].tolist()}")
-    if has_label or "annos" in info:
+    if has_label and "annos" not in info:
+        raise ValueError("it has no labels (`annos`), which are needed here")
+    if "annos" in info:
         _check_annos(info)
 
 

@@ -121,6 +121,12 @@ def test_pickle_with_code_in_it_is_refused(root, tmp_path, cfg):
         make(root, cfg)
 
 
+def test_training_needs_labels(root, cfg):
+    cfg.DATA_CONFIG.TRAIN.INFO_PATH = ["data/kitti/kitti_infos_test.pkl"]
+    with pytest.raises(DataError, match=r"kitti_infos_test\.pkl: info 0: it has no labels"):
+        make(root, cfg)
+
+
 @pytest.mark.parametrize("names", [["Car", "car"], ["Car", "DontCare"], ["a car"], []])
 def test_classes_that_cannot_be_told_apart_are_refused(root, cfg, names):
     with pytest.raises(ConfigError, match="CLASS_NAMES: "):

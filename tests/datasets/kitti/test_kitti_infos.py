@@ -300,7 +300,7 @@ def test_broken_infos_are_named(root, tmp_path):
     for content, message in (
         ({"a": 1}, "expected a list of infos, got a dict"),
         ([*dataset.get_infos(), 3], r"info 4: it is a int and no dict"),
-        (dataset.get_infos(has_label=False), r"info 0: annos lacks \['name'"),
+        (dataset.get_infos(has_label=False), "info 0: it has no labels"),
     ):
         save_pickle(content, path)
         with pytest.raises(DataError, match=message):
