@@ -40,7 +40,7 @@ from pcdet.datasets.kitti.kitti_infos import (
 from pcdet.datasets.sections import read_entry
 from pcdet.utils.calibration import Calibration
 from pcdet.utils.common_utils import create_logger
-from pcdet.utils.errors import PcdetError
+from pcdet.utils.errors import ConfigError, PcdetError
 from pcdet.utils.info_record import write_record
 from pcdet.utils.io_utils import atomic_write, save_pickle
 
@@ -196,6 +196,7 @@ class KittiDataset(BaseKittiDataset):
         mode = "TRAIN" if training else "TEST"
         info_paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[mode].INFO_PATH]
         self.infos = load_info_files(info_paths, has_label=training, logger=self.logger)
+        self._check_split(mode)
         self._road_planes = {
             info["point_cloud"]["lidar_idx"]: info["road_plane"]
             for info in self.infos
@@ -204,6 +205,26 @@ class KittiDataset(BaseKittiDataset):
         if training and self.augmentor.needs_road_plane and not self.planes_path.is_dir():
             self.logger.info(
                 "%s is missing: ground planes are estimated from the points", self.planes_path
+            )
+
+    def _check_split(self, mode: str) -> None:
+        """Raise a ConfigError if the infos are of frames that are not in the split's folder.
+
+        KITTI numbers the frames of training/ and testing/ alike: nothing else would tell.
+        """
+        if self.split == "test":
+            strange = [info for info in self.infos if "annos" in info]
+            what = "has labels"
+        else:
+            listed = set(self.sample_id_list or ())
+            unlabelled = [info for info in self.infos if "annos" not in info]
+            strange = [i for i in unlabelled if i["point_cloud"]["lidar_idx"] not in listed]
+            what = f"has no labels and is not listed in ImageSets/{self.split}.txt"
+        if strange:
+            raise ConfigError(
+                f"MODEL.{mode}.SPLIT, DATA_CONFIG.{mode}.INFO_PATH: expected infos of the split "
+                f"{self.split!r}, got another's: frame {strange[0]['point_cloud']['lidar_idx']} "
+                f"{what}; `tools/test.py --split` sets both keys"
             )
 
     @property

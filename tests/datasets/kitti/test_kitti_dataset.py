@@ -19,6 +19,7 @@ from pcdet.datasets.kitti.kitti_dataset import (
     main,
 )
 from pcdet.utils.errors import ConfigError, DataError
+from pcdet.utils.io_utils import save_pickle
 from tiny_kitti import EMPTY_FRAME, SPLITS, make_tiny_kitti
 
 CLASSES = ["Car", "Pedestrian", "Cyclist"]
@@ -119,6 +120,19 @@ def test_pickle_with_code_in_it_is_refused(root, tmp_path, cfg):
     cfg.DATA_CONFIG.TRAIN.INFO_PATH = [str(path)]
     with pytest.raises(DataError, match=rf"{path.name}: .*pathlib.*not plain data"):
         make(root, cfg)
+
+
+def test_a_split_and_the_infos_of_another_are_refused(root, tmp_path, cfg):
+    """training/ and testing/ have frames of the same names: the wrong scans would be read."""
+    with pytest.raises(ConfigError, match=r"TEST\.SPLIT, DATA_CONFIG\.TEST\.INFO_PATH.* has label"):
+        make(root, cfg, "test", training=False)
+    cfg.DATA_CONFIG.TEST.INFO_PATH = ["data/kitti/kitti_infos_test.pkl"]
+    with pytest.raises(ConfigError, match=r"split 'val'.* frame 000000 .*not listed in .*val\.txt"):
+        make(root, cfg, "val", training=False)
+    unlabelled = BaseKittiDataset(root, "val").get_infos(has_label=False)
+    save_pickle(unlabelled, tmp_path / "infos.pkl")
+    cfg.DATA_CONFIG.TEST.INFO_PATH = [str(tmp_path / "infos.pkl")]
+    assert "gt_boxes" not in make(root, cfg, "val", training=False)[0]
 
 
 def test_training_needs_labels(root, cfg):
