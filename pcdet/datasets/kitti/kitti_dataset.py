@@ -9,7 +9,6 @@ without labels.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import logging
 import os
@@ -26,17 +25,12 @@ from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.datasets.kitti import ground_database, kitti_eval, splits
 from pcdet.datasets.kitti.annotations import BoxFilter, annotate_batch, write_annotation
 from pcdet.datasets.kitti.camera_view import points_in_view
-from pcdet.datasets.kitti.frame_pool import available_cores, map_frames
+from pcdet.datasets.kitti.command_line import parse_args
+from pcdet.datasets.kitti.frame_pool import map_frames
 from pcdet.datasets.kitti.kitti_eval.plots import plot_figures
 from pcdet.datasets.kitti.kitti_eval.reading import read_split
 from pcdet.datasets.kitti.kitti_files import KittiFiles
-from pcdet.datasets.kitti.kitti_infos import (
-    CREATE_COMMAND,
-    DONT_CARE,
-    build_info,
-    load_info_files,
-    load_infos,
-)
+from pcdet.datasets.kitti.kitti_infos import DONT_CARE, build_info, load_info_files, load_infos
 from pcdet.datasets.sections import read_entry
 from pcdet.utils.calibration import Calibration
 from pcdet.utils.common_utils import create_logger
@@ -365,46 +359,11 @@ def _save_infos(infos: list[dict[str, Any]], save_path: Path, split: str) -> Non
     _LOGGER.info("Infos of %d frames of %s are saved to %s", len(infos), split, path)
 
 
-def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    from pcdet.config import cfg
-
-    parser = argparse.ArgumentParser(
-        prog=CREATE_COMMAND.rsplit(" ", 1)[0],
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    create = commands.add_parser(
-        "create_kitti_infos", help="write the infos of all splits and the ground-truth database"
-    )
-    create.add_argument(
-        "--data_path",
-        type=Path,
-        default=cfg.ROOT_DIR / "data" / "kitti",
-        help="the data folder; %(default)s if not given",
-    )
-    create.add_argument(
-        "--save_path", type=Path, help="where the files go; the data folder if not given"
-    )
-    create.add_argument(
-        "--workers",
-        type=int,
-        default=available_cores(),
-        help="processes at most; all cores, here %(default)s, if not given",
-    )
-    create.add_argument(
-        "--make_random_split",
-        type=int,
-        metavar="SEED",
-        help="first write ImageSets by dividing the labelled frames at random; this is not the "
-        "standard split, and results on it cannot be compared with published ones",
-    )
-    return parser.parse_args(argv)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    args = _parse_args(argv)
+    from pcdet.config import cfg
+
+    args = parse_args(argv, __doc__, data_path=cfg.ROOT_DIR / "data" / "kitti")
     create_logger()
     try:
         if args.make_random_split is not None:
