@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 from easydict import EasyDict
@@ -154,6 +155,7 @@ def _build_rpn_head(head_cfg: EasyDict, losses_cfg: EasyDict, rpn_net: Any, data
         loss_weights=_loss_weights(AnchorLossWeights, losses_cfg),
         concat_input=concat_input,
     )
+    _check_voxel_grid(dataset, rpn_net.bev_stride * math.prod(arguments["layer_strides"]))
     image = tuple(int(size / head.feature_map_stride) for size in rpn_net.bev_shape)
     if image != head.target_assigner.feature_map_size:
         raise ConfigError(
@@ -161,6 +163,20 @@ def _build_rpn_head(head_cfg: EasyDict, losses_cfg: EasyDict, rpn_net: Any, data
             f"{head.target_assigner.feature_map_size}, the network an image of {image}"
         )
     return head
+
+
+def _check_voxel_grid(dataset: Any, multiple: int) -> None:
+    """Raise a ConfigError unless the grid's sides are multiples of all strides together.
+
+    A strided convolution rounds up: of another grid, levels of different sizes would come out.
+    """
+    sides = [int(size) for size in dataset.voxel_generator.grid_size[:2]]
+    if any(side % multiple for side in sides):
+        nearest = [max(round(side / multiple), 1) * multiple for side in sides]
+        raise ConfigError(
+            f"DATA_CONFIG.POINT_CLOUD_RANGE and VOXEL_GENERATOR.VOXEL_SIZE: they give {sides} "
+            f"voxels along x and y, this network needs multiples of {multiple}, as {nearest}"
+        )
 
 
 def _pop_direction(arguments: dict[str, Any], where: str) -> DirectionConfig | None:

@@ -171,6 +171,21 @@ def test_what_the_yaml_asks_and_the_code_does_not_know_is_named(change, message)
         build_network(small_dataset(cfg), cfg)
 
 
+@pytest.mark.parametrize(
+    ("name", "grid_size", "message"),
+    [
+        # 70 m at 0.05 m, say: half of an odd image is rounded up, and twice that does not fit it.
+        ("second", (248, 256, 40), r"\[248, 256\] voxels .* multiples of 16, as \[256, 256\]"),
+        ("second", (256, 260, 40), r"\[256, 260\] voxels .* multiples of 16, as \[256, 256\]"),
+        ("pointpillar", (84, 4, 1), r"\[84, 4\] voxels .* multiples of 8, as \[80, 8\]"),
+    ],
+)
+def test_a_voxel_grid_that_the_strides_do_not_divide_is_refused(name, grid_size, message):
+    cfg = narrow_config(name)
+    with pytest.raises(ConfigError, match=f"POINT_CLOUD_RANGE and .*VOXEL_SIZE: .*{message}"):
+        build_network(fake_dataset(cfg, grid_size), cfg)
+
+
 def test_params_fixed_freezes_the_network():
     cfg = narrow_config()
     cfg.MODEL.RPN.PARAMS_FIXED = True

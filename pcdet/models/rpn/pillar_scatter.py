@@ -13,8 +13,11 @@ class PointPillarsScatter(nn.Module):
 
     Attributes:
         bev_shape: H, W of the image.
+        bev_stride: voxels along a side of its cells.
         num_bev_features: channels of the image.
     """
+
+    bev_stride = 1
 
     def __init__(self, input_channels: int, grid_size: Sequence[int]):
         """Keep the sizes.

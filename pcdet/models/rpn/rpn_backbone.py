@@ -26,10 +26,12 @@ class BackBone8x(nn.Module):
 
     Attributes:
         bev_shape: H, W of the output image.
+        bev_stride: voxels along a side of its cells.
         num_bev_features: channels of the output image.
         image_parts: channels of what the image is made of, over those of the last level.
     """
 
+    bev_stride = 8
     image_parts = 1
 
     def __init__(
