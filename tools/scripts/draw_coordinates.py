@@ -37,7 +37,7 @@ CALIB = Calibration(
 )
 GRID_RANGE = (0.0, -1.6, -3.0, 3.2, 1.6, 1.0)
 VOXEL_SIZE = (0.05, 0.05, 0.1)
-STRIDE = 8  # voxels along a cell of the head's grid, DOWNSAMPLE_FACTOR
+STRIDE = 8  # voxels along a cell of the head's grid, DOWNSAMPLED_FACTOR
 
 
 def paper(xy: np.ndarray) -> np.ndarray:
