@@ -94,7 +94,7 @@ def _construct(target: Any, where: str, arguments: dict[str, Any], **own: Any) -
     _check_arguments(target, where, arguments, tuple(own))
     try:
         return target(**arguments, **own)
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, IndexError, ZeroDivisionError) as error:
         raise ConfigError(f"{where} ({target.__name__}): {error}") from error
 
 
@@ -102,6 +102,7 @@ def _build_vfe(vfe_cfg: EasyDict, dataset: Any) -> Any:
     check_keys(vfe_cfg, ("ARGS",), "MODEL.VFE", required=("NAME",))
     vfe = lookup(VFES, vfe_cfg.NAME, "MODEL.VFE.NAME")
     arguments = vfe_cfg.get("ARGS", {})
+    _at_least(1, arguments, "MODEL.VFE.ARGS", "num_filters")
     return _construct(
         vfe, "MODEL.VFE.ARGS", arguments, num_input_features=dataset.num_point_features
     )
@@ -111,6 +112,7 @@ def _build_backbone(backbone_cfg: EasyDict, input_channels: int, dataset: Any) -
     where = "MODEL.RPN.BACKBONE"
     backbone = lookup(BACKBONES, backbone_cfg.get("NAME"), f"{where}.NAME")
     arguments = dict(backbone_cfg.get("ARGS", {}))
+    _at_least(1, arguments, f"{where}.ARGS", "num_filters", "num_output_features")
     further = ("SEG_MASK_SCORE_THRESH", "TARGET_CONFIG") if issubclass(backbone, UNetV2) else ()
     check_keys(backbone_cfg, ("NAME", "ARGS"), where, required=further)
     if further:
@@ -136,6 +138,7 @@ def _build_rpn_head(head_cfg: EasyDict, losses_cfg: EasyDict, rpn_net: Any, data
     check_keys(head_cfg, ("DOWNSAMPLE_FACTOR",), where, required=("NAME", "ARGS", "TARGET_CONFIG"))
     head = lookup(RPN_HEADS, head_cfg.NAME, f"{where}.NAME")
     arguments = dict(head_cfg.ARGS)
+    _check_sizes(arguments, f"{where}.ARGS")
     direction = _pop_direction(arguments, f"{where}.ARGS")
     concat_input = arguments.pop("concat_input", False)
     if arguments.get("num_input_features") != rpn_net.num_bev_features:
@@ -163,6 +166,14 @@ def _build_rpn_head(head_cfg: EasyDict, losses_cfg: EasyDict, rpn_net: Any, data
             f"{head.target_assigner.feature_map_size}, the network an image of {image}"
         )
     return head
+
+
+def _check_sizes(arguments: dict[str, Any], where: str) -> None:
+    """Raise a ConfigError for layers of the head that cannot be."""
+    _at_least(0, arguments, where, "layer_nums")
+    strides = ("layer_strides", "upsample_strides")
+    channels = ("num_filters", "num_upsample_filters", "num_direction_bins")
+    _at_least(1, arguments, where, *strides, *channels)
 
 
 def _check_voxel_grid(dataset: Any, multiple: int) -> None:
@@ -195,6 +206,7 @@ def _build_assigner(target_cfg: EasyDict, where: str, dataset: Any) -> TargetAss
     required = ("DOWNSAMPLED_FACTOR", "BOX_CODER", "ANCHOR_GENERATOR")
     optional = ("REGION_SIMILARITY_FN", "SAMPLE_POS_FRACTION", "SAMPLE_SIZE")
     check_keys(target_cfg, optional, where, required)
+    _at_least(1, target_cfg, where, "DOWNSAMPLED_FACTOR")
     similarity = target_cfg.get("REGION_SIMILARITY_FN", _REGION_SIMILARITIES[0])
     lookup(dict.fromkeys(_REGION_SIMILARITIES), similarity, f"{where}.REGION_SIMILARITY_FN")
     if target_cfg.get("SAMPLE_POS_FRACTION", -1) >= 0:
@@ -215,7 +227,17 @@ def _build_assigner(target_cfg: EasyDict, where: str, dataset: Any) -> TargetAss
     grid = dataset.voxel_generator.grid_size
     factor = int(target_cfg.DOWNSAMPLED_FACTOR)
     feature_map_size = (int(grid[1]) // factor, int(grid[0]) // factor)
-    return TargetAssigner(generators, list(dataset.class_names), feature_map_size, coder())
+    if 0 in feature_map_size:
+        raise ConfigError(f"{where}.DOWNSAMPLED_FACTOR: {factor} leaves none of the voxel grid")
+    return _construct(
+        TargetAssigner,
+        where,
+        {},
+        generators=generators,
+        class_names=list(dataset.class_names),
+        feature_map_size=feature_map_size,
+        box_coder=coder(),
+    )
 
 
 def _loss_weights(target: Any, losses_cfg: EasyDict) -> Any:
@@ -227,13 +249,21 @@ def _loss_weights(target: Any, losses_cfg: EasyDict) -> Any:
     known = {name for stage in stages for name in inspect.signature(stage).parameters}
     check_keys(losses_cfg.LOSS_WEIGHTS, known, where)
     own = inspect.signature(target).parameters
-    return target(**{k: v for k, v in losses_cfg.LOSS_WEIGHTS.items() if k in own})
+    return _construct(target, where, {k: v for k, v in losses_cfg.LOSS_WEIGHTS.items() if k in own})
 
 
 def _only(config: EasyDict, key: str, value: Any, where: str) -> None:
     """Raise a ConfigError if `key` is there and asks for anything but `value`."""
     if config.get(key, value) != value:
         raise ConfigError(f"{where}.{key}: only {value!r} is supported, got {config[key]!r}")
+
+
+def _at_least(least: int, config: dict[str, Any], where: str, *keys: str) -> None:
+    """Raise a ConfigError if a key is there with a number, or a list with one, below `least`."""
+    for key in keys:
+        value = config.get(key, least)
+        if min(value if isinstance(value, (list, tuple)) else [value], default=least) < least:
+            raise ConfigError(f"{where}.{key}: {least} or more expected, got {value}")
 
 
 def _capitals(target: Any) -> dict[str, str]:
@@ -252,6 +282,7 @@ def _build_post_processor(test_cfg: EasyDict) -> PostProcessor:
     elsewhere = ("SPLIT", "RECALL_THRESH_LIST", "EVAL_METRIC", "BOX_FILTER")
     check_keys(test_cfg, (*own, *elsewhere, *_PROPOSAL_KEYS), "MODEL.TEST")
     lookup(NMS_TYPES, arguments.get("nms_type", "nms_gpu"), "MODEL.TEST.NMS_TYPE")
+    _at_least(1, test_cfg, "MODEL.TEST", "NMS_PRE_MAXSIZE_LAST", "NMS_POST_MAXSIZE_LAST")
     return _construct(PostProcessor, "MODEL.TEST", arguments)
 
 
@@ -281,7 +312,9 @@ def _build_second_stage(detector: Any, model_cfg: EasyDict, rpn_net: Any) -> dic
 def _build_proposal_layer(mode_cfg: EasyDict, where: str) -> PostProcessor:
     check_keys(mode_cfg, mode_cfg, where, required=_PROPOSAL_KEYS)
     lookup(NMS_TYPES, mode_cfg.RPN_NMS_TYPE, f"{where}.RPN_NMS_TYPE")
-    return PostProcessor(score_thresh=0.0, **_arguments(mode_cfg, _PROPOSAL_KEYS))
+    _at_least(1, mode_cfg, where, "NMS_PRE_MAXSIZE", "NMS_POST_MAXSIZE")
+    arguments = _arguments(mode_cfg, _PROPOSAL_KEYS)
+    return _construct(PostProcessor, where, arguments, score_thresh=0.0)
 
 
 def _build_rcnn(model_cfg: EasyDict, rpn_net: UNetV2) -> Any:
@@ -291,6 +324,7 @@ def _build_rcnn(model_cfg: EasyDict, rpn_net: UNetV2) -> Any:
     own = {"NUM_POINT_FEATURES": "num_point_features", "ROI_AWARE_POOL_SIZE": "roi_aware_pool_size"}
     required = (*own, "NAME", "SHARED_FC", "CLS_FC", "REG_FC", "TARGET_CONFIG")
     check_keys(rcnn_cfg, ("ENABLED", *layer_keys), where, required)
+    _at_least(1, rcnn_cfg, where, "ROI_AWARE_POOL_SIZE", "SHARED_FC", "CLS_FC", "REG_FC")
     if rpn_net.num_seg_features != rcnn_cfg.NUM_POINT_FEATURES:
         raise ConfigError(
             f"{where}.NUM_POINT_FEATURES: {rcnn_cfg.NUM_POINT_FEATURES} does not fit; the backbone "
@@ -299,6 +333,7 @@ def _build_rcnn(model_cfg: EasyDict, rpn_net: UNetV2) -> Any:
     target_cfg, target_keys = rcnn_cfg.TARGET_CONFIG, _capitals(ProposalTargetLayer)
     targets_where = f"{where}.TARGET_CONFIG"
     check_keys(target_cfg, (*target_keys, "BOX_CODER"), targets_where)
+    _at_least(1, target_cfg, targets_where, "ROI_PER_IMAGE")
     coder = lookup(BOX_CODERS, target_cfg.get("BOX_CODER"), f"{targets_where}.BOX_CODER")
     targets = _arguments(target_cfg, target_keys)
     return _construct(

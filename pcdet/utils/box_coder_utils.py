@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from pcdet.utils import box_utils
@@ -57,6 +59,16 @@ class ResidualCoder:
 
 
 BOX_CODERS = {"ResidualCoder": ResidualCoder}
+
+
+def check_code_weights(code_weights: Sequence[float]) -> None:
+    """Raise a ValueError unless there is one weight for each residual of a box."""
+    size = ResidualCoder.code_size
+    if len(code_weights) != size:
+        raise ValueError(
+            f"code_weights: {size} numbers expected, one for each residual of a box, "
+            f"got {list(code_weights)}"
+        )
 
 
 def direction_bin(angles: torch.Tensor, dir_offset: float, num_bins: int = 2) -> torch.Tensor:

@@ -302,6 +302,18 @@ def test_the_same_seed_chooses_the_same_rois():
     [
         (lambda m: m.RCNN.update(NAME="RCNN"), "MODEL.RCNN.NAME: unknown name 'RCNN'"),
         (lambda m: m.RCNN.update(SHARED=1), "MODEL.RCNN: unknown key 'SHARED'"),
+        (lambda m: m.RCNN.update(SHARED_FC=[]), "shared_fc: at least one size expected"),
+        (lambda m: m.RCNN.update(REG_FC=[8, 0]), r"MODEL.RCNN.REG_FC: 1 or more.*\[8, 0\]"),
+        (lambda m: m.RCNN.update(ROI_AWARE_POOL_SIZE=0), "ROI_AWARE_POOL_SIZE: 1 or more"),
+        (lambda m: m.RCNN.update(ROI_AWARE_POOL_SIZE=1), "roi_aware_pool_size: 2 or more"),
+        (lambda m: m.RCNN.TARGET_CONFIG.update(ROI_PER_IMAGE=0), "T_CONFIG.ROI_PER_IMAGE: 1 or m"),
+        (lambda m: m.TRAIN.update(NMS_PRE_MAXSIZE=-1), "MODEL.TRAIN.NMS_PRE_MAXSIZE: 1 or more"),
+        (lambda m: m.TEST.update(NMS_POST_MAXSIZE=0), "MODEL.TEST.NMS_POST_MAXSIZE: 1 or more"),
+        (
+            lambda m: m.LOSSES.LOSS_WEIGHTS.update(code_weights=[1.0] * 8),
+            "LOSS_WEIGHTS .*: code_weights: 7 numbers expected",
+        ),
+        (lambda m: m.RPN.BACKBONE.update(ARGS={"num_filters": [0] * 4}), "ARGS.num_filters: 1 or"),
         (lambda m: m.RCNN.pop("CLS_FC"), "MODEL.RCNN: the key 'CLS_FC' is missing"),
         (lambda m: m.RCNN.update(NUM_POINT_FEATURES=32), "gives a voxel 16 features"),
         (lambda m: m.RCNN.TARGET_CONFIG.update(FG=1), "unknown key 'FG'"),

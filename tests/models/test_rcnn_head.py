@@ -288,3 +288,13 @@ def test_submanifold_layers_of_one_key_look_neighbours_up_once():
     first = SubMConv3d(3, 4, 3, indice_key="k")(x)
     second = SubMConv3d(5, 4, 3, indice_key="k")(first.replace_feature(torch.rand(2, 5)))
     assert second.indice_dict["k"] is first.indice_dict["k"]
+
+
+def test_branches_without_layers_of_their_own_predict_without_dropout():
+    cfg = narrow_config("PartA2")
+    cfg.MODEL.RCNN.update(CLS_FC=[], REG_FC=[], DP_RATIO=0.5)
+    head = build_network(small_dataset(cfg), cfg).rcnn_net.train()
+    shared = torch.rand(4, 32)
+    for branch, outputs in ((head.cls_layer, 1), (head.reg_layer, 7)):
+        assert branch(shared).shape == (4, outputs)
+        assert torch.equal(branch(shared), branch(shared))

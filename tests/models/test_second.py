@@ -159,6 +159,16 @@ def test_multi_class_nms_suppresses_within_classes():
         (lambda c: c.MODEL.RPN.RPN_HEAD.pop("ARGS"), "RPN_HEAD: the key 'ARGS' is missing"),
         (lambda c: c.MODEL.TRAIN.update(SPILT="train"), "MODEL.TRAIN: unknown key 'SPILT'"),
         (
+            lambda c: c.MODEL.LOSSES.LOSS_WEIGHTS.update(code_weights=[1.0] * 6),
+            r"MODEL.LOSSES.LOSS_WEIGHTS .*: code_weights: 7 numbers expected.*\[1.0, 1.0, 1.0, 1",
+        ),
+        (lambda c: c.MODEL.LOSSES.LOSS_WEIGHTS.update(code_weights=[1.0]), r"7 numbers.*\[1.0\]"),
+        (
+            lambda c: c.MODEL.TEST.update(NMS_PRE_MAXSIZE_LAST=-1),
+            "MODEL.TEST.NMS_PRE_MAXSIZE_LAST: 1 or more expected, got -1",
+        ),
+        (lambda c: c.MODEL.TEST.update(NMS_POST_MAXSIZE_LAST=0), "T.NMS_POST_MAXSIZE_LAST: 1 or m"),
+        (
             lambda c: c.MODEL.RPN.RPN_HEAD.ARGS.update(concat_input=True, upsample_strides=[2, 4]),
             "concat_input needs",
         ),
@@ -167,6 +177,45 @@ def test_multi_class_nms_suppresses_within_classes():
 def test_what_the_yaml_asks_and_the_code_does_not_know_is_named(change, message):
     cfg = narrow_config()
     change(cfg)
+    with pytest.raises(ConfigError, match=message):
+        build_network(small_dataset(cfg), cfg)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("layer_nums", [-1, 1], r"RPN_HEAD.ARGS.layer_nums: 0 or more expected, got \[-1, 1\]"),
+        ("layer_strides", [0, 2], "ARGS.layer_strides: 1 or more"),
+        ("upsample_strides", [1, 0], "ARGS.upsample_strides: 1 or more"),
+        ("num_filters", [16, -1], "ARGS.num_filters: 1 or more"),
+        ("num_direction_bins", 0, "ARGS.num_direction_bins: 1 or more"),
+    ],
+)
+def test_sizes_of_the_head_that_cannot_be_are_named(key, value, message):
+    cfg = narrow_config()
+    cfg.MODEL.RPN.RPN_HEAD.ARGS[key] = value
+    with pytest.raises(ConfigError, match=message):
+        build_network(small_dataset(cfg), cfg)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda t: t.ANCHOR_GENERATOR[1].update(anchor_range=[0, -40, 70.4, 40]),
+            r"ANCHOR_GENERATOR\[1\] .*: anchor_range: x, y, z twice expected, got \[0, -40, 70.4",
+        ),
+        (lambda t: t.ANCHOR_GENERATOR[0].update(sizes=[[1.6, 3.9]]), r"sizes: .*\[\[1.6, 3.9\]\]"),
+        (lambda t: t.ANCHOR_GENERATOR[0].update(sizes=[[1.6, 3.9, 0]]), "sizes: .* above 0 exp"),
+        (lambda t: t.ANCHOR_GENERATOR[0].update(sizes=[]), "sizes: lists of w, l, h"),
+        (lambda t: t.ANCHOR_GENERATOR[0].update(rotations=[]), "rotations: at least one"),
+        (lambda t: t.update(DOWNSAMPLED_FACTOR=0), "DOWNSAMPLED_FACTOR: 1 or more expected, got 0"),
+        (lambda t: t.update(DOWNSAMPLED_FACTOR=9999), "DOWNSAMPLED_FACTOR: 9999 leaves none"),
+    ],
+)
+def test_anchors_that_cannot_be_are_named(change, message):
+    cfg = narrow_config()
+    change(cfg.MODEL.RPN.RPN_HEAD.TARGET_CONFIG)
     with pytest.raises(ConfigError, match=message):
         build_network(small_dataset(cfg), cfg)
 

@@ -47,6 +47,9 @@ class AnchorLossWeights:
     rpn_dir_weight: float = 0.2
     code_weights: Sequence[float] = (1.0,) * 7
 
+    def __post_init__(self) -> None:
+        box_coder_utils.check_code_weights(self.code_weights)
+
 
 class RPNV2(BEVNetwork):
     """BEV network with, on top, a class, a box and a direction for each anchor.

@@ -36,7 +36,16 @@ class AnchorGeneratorRange:
             class_name: the class that these anchors detect.
             matched_threshold: IoU with a ground truth from which an anchor is positive.
             unmatched_threshold: IoU below which it is background; between the two it is ignored.
+
+        Raises:
+            ValueError: a list has another length, or a size is not above 0.
         """
+        if len(anchor_range) != 6:
+            raise ValueError(f"anchor_range: x, y, z twice expected, got {list(anchor_range)}")
+        if not sizes or any(len(size) != 3 or min(size) <= 0 for size in sizes):
+            raise ValueError(f"sizes: lists of w, l, h above 0 expected, got {list(sizes)}")
+        if not rotations:
+            raise ValueError("rotations: at least one expected, got []")
         # The ends are rounded to float32 before they are spaced, as PCDet does.
         self.anchor_range = [float(np.float32(v)) for v in anchor_range]
         self.sizes = [[float(v) for v in size] for size in sizes]

@@ -150,6 +150,8 @@ class SpConvRCNN(PartAggregation):
     @staticmethod
     def make_aggregation(grid_side: int, channels: int) -> tuple[int, int, nn.Module]:
         """Two convolutions on the grid, two on the halved one."""
+        if grid_side < 2:
+            raise ValueError(f"roi_aware_pool_size: 2 or more expected, got {grid_side}")
         layers = SparseSequential(
             subm_block(128, 128, "rcnn_subm1"),
             subm_block(128, 128, "rcnn_subm1"),

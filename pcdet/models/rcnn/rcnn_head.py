@@ -31,6 +31,9 @@ class RCNNLossWeights:
     rcnn_corner_weight: float = 1.0
     code_weights: Sequence[float] = (1.0,) * 7
 
+    def __post_init__(self) -> None:
+        box_coder_utils.check_code_weights(self.code_weights)
+
 
 @dataclass
 class RCNNLayers:
@@ -38,8 +41,8 @@ class RCNNLayers:
 
     Attributes:
         shared_fc: channels of the features that are flattened, then of the layers after that.
-        cls_fc: channels of the layers before the score.
-        reg_fc: channels of the layers before the residuals.
+        cls_fc: channels of the layers before the score, of which there may be none.
+        reg_fc: channels of the layers before the residuals, likewise.
         dp_ratio: share of the features that dropout leaves out.
     """
 
@@ -47,6 +50,10 @@ class RCNNLayers:
     cls_fc: Sequence[int]
     reg_fc: Sequence[int]
     dp_ratio: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.shared_fc:
+            raise ValueError("shared_fc: at least one size expected, got []")
 
 
 class FullyConnected(nn.Module):
@@ -193,6 +200,6 @@ def _branch(in_channels: int, sizes: Sequence[int], outputs: int, dp_ratio: floa
     """Layers of the sizes with dropout after the first, and a last one without normalisation."""
     channels = [in_channels, *sizes]
     modules: list[nn.Module] = [FullyConnected(*pair) for pair in zip(channels, channels[1:])]
-    modules.append(FullyConnected(channels[-1], outputs, norm=False))
-    modules.insert(1, nn.Dropout(dp_ratio))
-    return nn.Sequential(*modules)
+    if modules:
+        modules.insert(1, nn.Dropout(dp_ratio))
+    return nn.Sequential(*modules, FullyConnected(channels[-1], outputs, norm=False))
