@@ -281,6 +281,7 @@ def _build_post_processor(test_cfg: EasyDict) -> PostProcessor:
     arguments = _arguments(test_cfg, own)
     elsewhere = ("SPLIT", "RECALL_THRESH_LIST", "EVAL_METRIC", "BOX_FILTER")
     check_keys(test_cfg, (*own, *elsewhere, *_PROPOSAL_KEYS), "MODEL.TEST")
+    _only(test_cfg, "EVAL_METRIC", "kitti", "MODEL.TEST")
     lookup(NMS_TYPES, arguments.get("nms_type", "nms_gpu"), "MODEL.TEST.NMS_TYPE")
     _at_least(1, test_cfg, "MODEL.TEST", "NMS_PRE_MAXSIZE_LAST", "NMS_POST_MAXSIZE_LAST")
     return _construct(PostProcessor, "MODEL.TEST", arguments)

@@ -154,6 +154,7 @@ def test_multi_class_nms_suppresses_within_classes():
         ),
         (lambda c: c.CLASS_NAMES.append("Van"), r"no anchors for \['Van'\]"),
         (lambda c: c.MODEL.LOSSES.update(RPN_REG_LOSS="l2"), "only 'smooth-l1'"),
+        (lambda c: c.MODEL.TEST.update(EVAL_METRIC="coco"), "TEST.EVAL_METRIC: only 'kitti' is"),
         (lambda c: c.MODEL.RCNN.update(ENABLED=True), "has no second stage"),
         (lambda c: c.MODEL.pop("RPN"), "the yaml's MODEL: the key 'RPN' is missing"),
         (lambda c: c.MODEL.RPN.RPN_HEAD.pop("ARGS"), "RPN_HEAD: the key 'ARGS' is missing"),
