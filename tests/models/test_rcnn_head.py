@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from models.model_fixture import (
 from pcdet.models import build_network, example_convert_to_torch
 from pcdet.models.rpn.rpn_unet import UNetOutputs
 from pcdet.ops.roiaware_pool3d import reference as pooling_reference
+from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.utils.spconv_utils import SparseConvTensor, SparseMaxPool3d, SubMConv3d, dense_grid
 
 NAMES = ["PartA2", "PartA2_fc"]
@@ -298,3 +300,23 @@ def test_branches_without_layers_of_their_own_predict_without_dropout():
     for branch, outputs in ((head.cls_layer, 1), (head.reg_layer, 7)):
         assert branch(shared).shape == (4, outputs)
         assert torch.equal(branch(shared), branch(shared))
+
+
+@torch.no_grad()
+def test_points_are_listed_once_for_both_poolings_of_a_frame(monkeypatch):
+    batch, voxels, rois = random_voxels()
+    head = small_model("PartA2").rcnn_net
+    operators, listings = roiaware_pool3d_utils._ops, []
+
+    def list_points(*arguments):
+        listings.append(arguments)
+        return operators.list_points(*arguments)
+
+    counting = SimpleNamespace(
+        list_points=list_points,
+        max_pool=operators.max_pool,
+        average_pool=operators.average_pool,
+    )
+    monkeypatch.setattr(roiaware_pool3d_utils, "_ops", counting)
+    head.pool(rois, voxels, batch["voxel_centers"], batch["coordinates"])
+    assert len(listings) == len(rois) == 2

@@ -14,7 +14,7 @@ from pcdet.models.model_utils.proposal_target_layer import ProposalTargetLayer
 from pcdet.models.rcnn.rcnn_head import RCNNHead, RCNNLayers, RCNNLossWeights
 from pcdet.models.rpn.blocks import subm_block
 from pcdet.models.rpn.rpn_unet import UNetOutputs
-from pcdet.ops.roiaware_pool3d.roiaware_pool3d_utils import RoIAwarePool3d
+from pcdet.ops.roiaware_pool3d.roiaware_pool3d_utils import RoIAwarePool3d, pool_listed_points
 from pcdet.utils.box_coder_utils import ResidualCoder
 from pcdet.utils.spconv_utils import (
     SparseMaxPool3d,
@@ -136,11 +136,9 @@ class PartAggregation(RCNNHead):
         pooled_parts, pooled_features = [], []
         for frame, boxes in enumerate(rois):
             own = torch.nonzero(coordinates[:, 0] == frame).squeeze(1)
-            centers = voxel_centers[own]
-            pooled_parts.append(self.roiaware_pool3d_layer(boxes, centers, parts[own], "avg"))
-            pooled_features.append(
-                self.roiaware_pool3d_layer(boxes, centers, voxels.seg_features[own], "max")
-            )
+            listed = self.roiaware_pool3d_layer.list_points(boxes, voxel_centers[own])
+            pooled_parts.append(pool_listed_points(listed, parts[own], "avg"))
+            pooled_features.append(pool_listed_points(listed, voxels.seg_features[own], "max"))
         return torch.cat(pooled_parts), torch.cat(pooled_features)
 
 

@@ -9,6 +9,7 @@ float64 (points and boxes alike). Arguments that do not fit raise a RuntimeError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -76,12 +77,65 @@ def roiaware_pool3d(
     Raises:
         ValueError: `pool_method` is neither "max" nor "avg".
     """
-    if pool_method not in _POOLS:
-        raise ValueError(f"pool_method must be one of {sorted(_POOLS)}, got {pool_method!r}")
+    _check_method(pool_method)
+    listed = list_points_of_rois(rois, pts, out_size, max_pts_each_voxel)
+    return pool_listed_points(listed, pts_feature, pool_method)
+
+
+class ListedPoints(NamedTuple):
+    """Which points lie in which voxel of which RoI.
+
+    Attributes:
+        sizes: voxels along the length, width and height of a RoI.
+        lists: what the operator list_points returned.
+    """
+
+    sizes: list[int]
+    lists: tuple[torch.Tensor, ...]
+
+
+def list_points_of_rois(
+    rois: torch.Tensor,
+    pts: torch.Tensor,
+    out_size: int | Sequence[int],
+    max_pts_each_voxel: int = 128,
+) -> ListedPoints:
+    """The first half of `roiaware_pool3d`, which features pooled in the same RoIs can share.
+
+    Args:
+        rois: (R, 7) LiDAR boxes.
+        pts: (N, 3) x, y, z, of the dtype of `rois`.
+        out_size: voxels along the length, width and height of a RoI; one number for all three.
+        max_pts_each_voxel: points that count in a voxel, the first in the order of `pts`.
+    """
     sizes = [out_size] * 3 if isinstance(out_size, int) else list(out_size)
     lists = _ops.list_points(rois.detach(), pts.detach(), sizes, max_pts_each_voxel)
-    pooled = _POOLS[pool_method].apply(pts_feature, *lists)
-    return pooled.unflatten(1, sizes)
+    return ListedPoints(sizes, tuple(lists))
+
+
+def pool_listed_points(
+    listed: ListedPoints, pts_feature: torch.Tensor, pool_method: str = "max"
+) -> torch.Tensor:
+    """The second half of `roiaware_pool3d`.
+
+    Args:
+        listed: what `list_points_of_rois` returned for the N points.
+        pts_feature: (N, C) float32 or float64.
+        pool_method: "max", or "avg" for the mean.
+
+    Returns:
+        (R, ox, oy, oz, C) of the dtype of `pts_feature`, zero in voxels without a point.
+
+    Raises:
+        ValueError: `pool_method` is neither "max" nor "avg".
+    """
+    _check_method(pool_method)
+    return _POOLS[pool_method].apply(pts_feature, *listed.lists).unflatten(1, listed.sizes)
+
+
+def _check_method(pool_method: str) -> None:
+    if pool_method not in _POOLS:
+        raise ValueError(f"pool_method must be one of {sorted(_POOLS)}, got {pool_method!r}")
 
 
 class _MaxPool(torch.autograd.Function):
@@ -129,6 +183,10 @@ class RoIAwarePool3d(nn.Module):
         super().__init__()
         self.out_size = out_size
         self.max_pts_each_voxel = max_pts_each_voxel
+
+    def list_points(self, rois: torch.Tensor, pts: torch.Tensor) -> ListedPoints:
+        """The points (N, 3) in the voxels of the RoIs (R, 7), for `pool_listed_points`."""
+        return list_points_of_rois(rois, pts, self.out_size, self.max_pts_each_voxel)
 
     def forward(
         self,
