@@ -150,6 +150,8 @@ def load_optimizer_state(
 ) -> None:
     """Copy the optimiser's state from a checkpoint; one without it gives a warning.
 
+    Options such as the weight decay stay those that the optimiser was made with.
+
     Raises:
         CheckpointError: the state belongs to another optimiser or model.
     """
@@ -158,7 +160,7 @@ def load_optimizer_state(
         logger.warning("%s: it holds no optimiser state; the optimiser starts afresh", source)
         return
     try:
-        optimizer.load_state_dict(state)
+        optimizer.load_state_dict(_with_options_of(optimizer, state))
         for parameter, values in optimizer.state.items():
             for name, value in values.items():
                 if torch.is_tensor(value) and value.dim() and value.shape != parameter.shape:
@@ -166,6 +168,18 @@ def load_optimizer_state(
                     raise ValueError(f"{name} of shape {shapes}")
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{source}: its optimiser state does not fit: {error}") from error
+
+
+def _with_options_of(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """An optimiser's state with another optimiser's options.
+
+    Before it is loaded and not after: torch moves what is loaded to where `fused` needs it.
+    """
+    saved, own = state["param_groups"], optimizer.param_groups
+    if len(saved) != len(own):
+        raise ValueError(f"{len(saved)} groups of parameters for {len(own)}")
+    groups = [{**ours, "params": theirs["params"]} for ours, theirs in zip(own, saved)]
+    return {**state, "param_groups": groups}
 
 
 def restore_training(

@@ -173,6 +173,30 @@ def test_finished_iterations_and_epochs(tmp_path, entries, expected):
         checkpoint_utils.restore_training(*restored)
 
 
+def test_the_options_of_an_optimiser_are_not_those_of_the_checkpoint(tmp_path):
+    """The file is as PCDet wrote it: a decay of 0 inside Adam, nothing fused, steps as int."""
+    layer, _ = small_checkpoint(tmp_path / "a.pth")
+    state = checkpoint_utils.load_checkpoint(tmp_path / "a.pth")
+    for values in state["optimizer_state"]["state"].values():
+        values["step"] = int(values["step"])
+    (group,) = state["optimizer_state"]["param_groups"]
+    kept = ("lr", "betas", "eps", "amsgrad", "params")
+    state["optimizer_state"]["param_groups"] = [
+        {**{key: group[key] for key in kept}, "weight_decay": 0}
+    ]
+    optimizer = torch.optim.AdamW(layer.parameters(), weight_decay=0.1, fused=True)
+    options = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
+    checkpoint_utils.load_optimizer_state(optimizer, state, "a.pth", LOGGER)
+    restored = dict(optimizer.param_groups[0])
+    assert restored.pop("params") == list(layer.parameters())
+    assert restored == options and options["weight_decay"] == 0.1 and options["fused"]
+    for parameter in layer.parameters():
+        values, saved = optimizer.state[parameter], state["optimizer_state"]["state"]
+        assert any(torch.equal(values["exp_avg"], theirs["exp_avg"]) for theirs in saved.values())
+        assert values["step"] == torch.tensor(1.0) and values["step"].dtype == torch.float32
+    optimizer.step()
+
+
 def test_moments_of_another_shape_are_refused(tmp_path):
     path = tmp_path / "a.pth"
     _, optimizer = small_checkpoint(path)
