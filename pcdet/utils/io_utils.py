@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import pickle
@@ -49,10 +50,24 @@ def atomic_write(path: str | os.PathLike, durable: bool = False) -> Iterator[Bin
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)
         Path(temporary).replace(path)
+        if durable:
+            _wait_for_names(path.parent)
     except BaseException:
         with suppress(FileNotFoundError):
             Path(temporary).unlink()
         raise
+
+
+def _wait_for_names(folder: Path) -> None:
+    """Wait until the names of a folder's files are on the disk, where the file system can tell."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
 
 
 def save_pickle(obj: Any, path: str | os.PathLike) -> None:

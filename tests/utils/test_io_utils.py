@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
+import stat
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -69,6 +72,32 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_a_durable_write_waits_for_content_and_name(tmp_path, monkeypatch):
+    path, waited, fsync = tmp_path / "file.bin", [], os.fsync
+
+    def noted(handle: int) -> None:
+        waited.append((os.fstat(handle).st_ino, path.exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with atomic_write(path, durable=True) as file:
+        file.write(b"x")
+    assert waited == [(path.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+
+
+@pytest.mark.parametrize(("code", "fails"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_file_system_that_cannot_wait_for_names(tmp_path, monkeypatch, code, fails):
+    def refused(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refused)
+    expected = pytest.raises(OSError, match="error") if fails else nullcontext()
+    with expected, atomic_write(tmp_path / "file.bin", durable=True) as file:
+        file.write(b"x")
+    assert (tmp_path / "file.bin").read_bytes() == b"x"
 
 
 def test_written_files_have_the_usual_permissions(tmp_path):
