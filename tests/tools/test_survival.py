@@ -217,10 +217,13 @@ def test_a_training_that_diverges_stops_and_its_batch_is_replayed(workplace, tmp
     told = capfd.readouterr().err
     assert f"iteration {state['it']}, seed 666" in told
     assert "forward: first output that is not finite: rpn_net.conv" in told
-    checkpoint = path.parent / "ckpt" / "checkpoint_epoch_1.pth"
-    if checkpoint.exists():
-        with pytest.raises(CheckpointError, match=r"not a bad_batch\.pth"):
-            load_bad_batch(checkpoint)
+
+
+def test_a_checkpoint_is_no_bad_batch(tmp_path):
+    path = tmp_path / "checkpoint_epoch_1.pth"
+    save_checkpoint({"model_state": {}, "epoch": 1}, path)
+    with pytest.raises(CheckpointError, match=r"epoch_1\.pth: .*not a bad_batch\.pth"):
+        load_bad_batch(path)
 
 
 class Root(nn.Module):

@@ -147,6 +147,8 @@ def test_all_checkpoints_are_tested_in_order(workplace, trained):
     test_command.main(arguments(workplace, trained.parents[1], *options))
     for epoch in (1, 2):
         assert (trained / "eval" / f"epoch_{epoch}" / "val" / "all" / "result.pkl").is_file()
+    tested = (trained / "eval" / "eval_all_all" / "eval_list_val.txt").read_text().splitlines()
+    assert [line.split()[0] for line in tested] == ["1", "2"]
 
 
 def test_a_loss_that_is_not_finite_stops_before_any_weight_changes(
