@@ -197,11 +197,15 @@ def restore_training(
     load_matching_state(model, checkpoint["model_state"], source, logger)
     if optimizer is not None:
         load_optimizer_state(optimizer, checkpoint, source, logger)
-    return _count(checkpoint, "it", source), _count(checkpoint, "epoch", source)
+    return finished_count(checkpoint, "it", source), finished_count(checkpoint, "epoch", source)
 
 
-def _count(checkpoint: dict[str, Any], key: str, source: str) -> int:
-    """A number of finished iterations or epochs; PCDet stored None or a float for some."""
+def finished_count(checkpoint: Mapping[str, Any], key: str, source: str | os.PathLike) -> int:
+    """A number of finished iterations or epochs; PCDet stored None or a float for some.
+
+    Raises:
+        CheckpointError: the entry is anything else; without it the number is 0.
+    """
     number = checkpoint.get(key) or 0
     if not isinstance(number, (int, float)) or not 0 <= number < 2**53:
         raise CheckpointError(f"{source}: expected a number in the entry {key!r}")

@@ -256,7 +256,7 @@ def test_a_sampler_goes_on_within_an_epoch_on_each_rank():
 def stored(**changes) -> dict:
     settings = {"epochs": 4, "batch_size": 2, "iterations_per_epoch": 10, "amp": None}
     settings.update({k: v for k, v in changes.items() if k in settings})
-    config = {"MODEL": {"LR": changes.get("LR", 0.1), "STEPS": [1, 2]}}
+    config = {"MODEL": {"LR": changes.get("LR", 0.1), "STEPS": [1, 2], **changes.get("MODEL", {})}}
     return {"seed": changes.get("seed", 1), "config": config, "settings": settings}
 
 
@@ -270,6 +270,43 @@ def test_a_changed_command_is_told(caplog):
     assert "c.pth: --epochs was 4, is 8 now; the learning rate follows" in caplog.text
     assert "cfg.MODEL.LR was 0.1, is 0.5 now" in caplog.text
     assert start_position({"epoch": 3, "it": 9}, now, "pcdet.pth", LOGGER) == (3, 9, 0)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "told"),
+    [
+        ({"STEPS": [1]}, {"STEPS": [1, 2]}, "cfg.MODEL.STEPS was [1], is [1, 2] now"),
+        ({"STEPS": [1, 2]}, {"STEPS": []}, "cfg.MODEL.STEPS was [1, 2], is [] now"),
+        ({"A": [{"n": 1}]}, {"A": [{"n": 2}]}, "cfg.MODEL.A.0.n was 1, is 2 now"),
+        (
+            {"A": [{"n": 1}]},
+            {"A": [{"n": 1}, {"n": 3}]},
+            "cfg.MODEL.A.1.n was not there, is 3 now",
+        ),
+        ({"RATE": 0.5}, {}, "cfg.MODEL.RATE was 0.5, is not there now"),
+    ],
+)
+def test_a_list_of_another_length_and_a_key_that_came_or_went_are_told(caplog, then, now, told):
+    checkpoint = {"epoch": 2, "it": 20, **stored(MODEL=then)}
+    with caplog.at_level("WARNING"):
+        start_position(checkpoint, stored(MODEL=now), "c.pth", LOGGER)
+    assert [record.message for record in caplog.records] == [f"c.pth: {told}"]
+
+
+def test_what_an_older_version_did_not_store_is_not_told(caplog):
+    now = stored()
+    checkpoint = {"epoch": 2, "it": 20, **stored()}
+    del checkpoint["settings"]["amp"], checkpoint["config"]
+    start_position(checkpoint, now, "c.pth", LOGGER)
+    assert not caplog.records
+
+
+def test_a_position_that_is_no_number_is_named():
+    """PCDet wrote None for what it did not know."""
+    assert start_position({"epoch": None, "it": 9.0}, stored(), "c.pth", LOGGER) == (0, 9, 0)
+    for key in ("epoch", "it", "epoch_it"):
+        with pytest.raises(CheckpointError, match=f"c.pth: expected a number in the entry '{key}'"):
+            start_position({key: "x"}, stored(), "c.pth", LOGGER)
 
 
 @pytest.mark.parametrize("change", [{"seed": 2}, {"batch_size": 4}, {"iterations_per_epoch": 9}])

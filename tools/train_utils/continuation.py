@@ -10,10 +10,13 @@ from typing import Any
 import torch
 
 import pcdet
+from pcdet.utils.checkpoint_utils import finished_count
 from pcdet.utils.errors import ConfigError
 
 # What differs from process to process or machine to machine, and decides nothing.
 _NOT_SETTINGS = ("ROOT_DIR", "LOCAL_RANK")
+_POSITION = ("epoch", "it", "epoch_it")
+_NOT_THERE = object()
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,15 +58,10 @@ def start_position(
 
     Raises:
         ConfigError: the checkpoint lies within an epoch, whose batches now would be others.
+        CheckpointError: its epoch or iteration is no number.
     """
-    epoch, it = int(checkpoint.get("epoch", 0)), int(checkpoint.get("it", 0))
-    batches_done = int(checkpoint.get("epoch_it", 0))
-    then = _flat({key: checkpoint[key] for key in now if key in checkpoint})
-    changed = {
-        name: (then[name], value)
-        for name, value in _flat(now).items()
-        if name in then and then[name] != value
-    }
+    epoch, it, batches_done = (finished_count(checkpoint, k, source) for k in _POSITION)
+    changed = _changes(checkpoint, now)
     others = sorted(
         changed.keys() & {"seed", "settings.batch_size", "settings.iterations_per_epoch"}
     )
@@ -74,23 +72,44 @@ def start_position(
             f"{told}. Start as before, or give a checkpoint_epoch_N.pth with --ckpt"
         )
     for name, (old, new) in sorted(changed.items()):
-        logger.warning("%s: %s was %r, is %r now%s", source, _shown(name), old, new, _effect(name))
+        told = (_told(old), _told(new), _effect(name))
+        logger.warning("%s: %s was %s, is %s now%s", source, _shown(name), *told)
     if "settings.iterations_per_epoch" in changed:
         it = epoch * now["settings"]["iterations_per_epoch"]
     return epoch, it, batches_done
 
 
+def _changes(checkpoint: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple]:
+    """Old and new value of what differs, by its dotted path.
+
+    A part that the checkpoint lacks as a whole, as PCDet's do, or a setting of the command that an
+    older version did not store, is not known to differ; a key of the yaml that came or went is.
+    """
+    old, new = _flat({key: checkpoint[key] for key in now if key in checkpoint}), _flat(now)
+    pairs = {
+        name: (old.get(name, _NOT_THERE), new.get(name, _NOT_THERE))
+        for name in old.keys() | new.keys()
+        if (name in old and name in new) or ("config" in checkpoint and name.startswith("config."))
+    }
+    return {name: (before, after) for name, (before, after) in pairs.items() if before != after}
+
+
 def _flat(tree: Any, path: str = "") -> dict[str, Any]:
-    """Leaves of nested dicts and lists, by their dotted path."""
+    """Leaves of nested dicts and lists, by their dotted path; a list without dicts is a leaf."""
     items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
     leaves = {}
     for key, value in items:
         name = f"{path}.{key}" if path else str(key)
-        if isinstance(value, (Mapping, list)) and len(value):
+        sections = isinstance(value, list) and any(isinstance(item, Mapping) for item in value)
+        if (isinstance(value, Mapping) and value) or sections:
             leaves.update(_flat(value, name))
         else:
             leaves[name] = value
     return leaves
+
+
+def _told(value: Any) -> str:
+    return "not there" if value is _NOT_THERE else repr(value)
 
 
 def _shown(name: str) -> str:
