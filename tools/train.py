@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -223,12 +224,19 @@ def train_options(
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     run = start(args)
-    with training_session(run) as record:
-        train(run, record)
+    with ExitStack() as leaving, training_session(run) as record:
+        train(run, record, leaving)
 
 
-def train(run: Run, record: RunRecord) -> None:
-    """Build everything, go on from the newest checkpoint if there is one, train."""
+def train(run: Run, record: RunRecord, leaving: ExitStack) -> None:
+    """Build everything, go on from the newest checkpoint if there is one, train.
+
+    Args:
+        run: of this process.
+        record: takes the facts that are known later.
+        leaving: closed after the record: until then the signals of a launcher, whose other
+            processes have left already, do not end this one.
+    """
     args = run.args
     amp = amp_type(args.amp, run.device, run.logger)
     if args.deterministic:
@@ -277,26 +285,26 @@ def train(run: Run, record: RunRecord) -> None:
         "**********************Start training %s(%s)**********************", cfg.TAG, args.extra_tag
     )
     try:
-        with stop:
-            train_model(
-                model,
-                optimizer,
-                train_loader,
-                model_func=model_fn_decorator(amp=amp),
-                lr_scheduler=lr_scheduler,
-                optim_cfg=cfg.MODEL.TRAIN.OPTIMIZATION,
-                start_epoch=begin.epoch,
-                total_epochs=args.epochs,
-                start_iter=begin.it,
-                rank=run.rank,
-                tb_log=tb_log,
-                ckpt_save_dir=ckpt_dir,
-                train_sampler=train_sampler,
-                lr_warmup_scheduler=lr_warmup_scheduler,
-                ckpt_save_interval=args.ckpt_save_interval,
-                max_ckpt_save_num=args.max_ckpt_save_num,
-                options=options,
-            )
+        leaving.enter_context(stop)
+        train_model(
+            model,
+            optimizer,
+            train_loader,
+            model_func=model_fn_decorator(amp=amp),
+            lr_scheduler=lr_scheduler,
+            optim_cfg=cfg.MODEL.TRAIN.OPTIMIZATION,
+            start_epoch=begin.epoch,
+            total_epochs=args.epochs,
+            start_iter=begin.it,
+            rank=run.rank,
+            tb_log=tb_log,
+            ckpt_save_dir=ckpt_dir,
+            train_sampler=train_sampler,
+            lr_warmup_scheduler=lr_warmup_scheduler,
+            ckpt_save_interval=args.ckpt_save_interval,
+            max_ckpt_save_num=args.max_ckpt_save_num,
+            options=options,
+        )
     except (KeyboardInterrupt, SystemExit):
         logger.info(
             "stopped by the user; the same command goes on from the last checkpoint in %s", ckpt_dir

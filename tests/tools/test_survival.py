@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import resource
@@ -26,6 +27,7 @@ from pcdet.datasets import ResumableSampler
 from pcdet.datasets.kitti.kitti_dataset import KittiDataset
 from pcdet.utils.checkpoint_utils import save_checkpoint
 from pcdet.utils.errors import CheckpointError, ConfigError, NonFiniteLossError
+from run_record import RunRecord
 from run_utils import run_command
 from train_utils import checkpoint_folder
 from train_utils.bad_batch import load_bad_batch
@@ -117,6 +119,41 @@ def test_a_signal_that_a_launcher_repeats_counts_once():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
         assert stop.number == signal.SIGINT
+
+
+def test_the_grace_begins_anew_when_another_process_tells_of_a_signal(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda number, op: number.fill_(15))
+    with StopRequest(grace=60) as stop:
+        assert stop.agreed(torch.device("cpu"), distributed=True)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.exit_code == 128 + signal.SIGTERM
+
+
+def test_a_launchers_signal_after_an_agreed_stop_does_not_spoil_the_record(
+    workplace, tmp_path, monkeypatch
+):
+    """Rank 0 writes its record when the launcher has seen the others leave."""
+
+    def stopped(*_, options, **__):
+        signal.raise_signal(signal.SIGTERM)
+        raise SystemExit(options.stop.exit_code)
+
+    def end(self, outcome, checkpoint):
+        signal.raise_signal(signal.SIGTERM)
+        original(self, outcome, checkpoint)
+
+    original = RunRecord.end
+    monkeypatch.setattr(RunRecord, "end", end)
+    monkeypatch.setattr(train, "train_model", stopped)
+    monkeypatch.setattr(train, "StopRequest", lambda grace: StopRequest(grace=60))
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("it would be killed"))
+    try:
+        with pytest.raises(SystemExit):
+            train.main(train_arguments(workplace, tmp_path))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (start,) = json.loads((tmp_path / "small" / "default" / "run.json").read_text())["starts"]
+    assert start["outcome"] == "stopped"
 
 
 @pytest.mark.slow

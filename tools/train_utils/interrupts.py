@@ -66,7 +66,12 @@ class StopRequest:
         torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX)
         if number.item():
             self.number = self.number or int(number)
+            self.restart_grace()
         return self.number is not None
+
+    def restart_grace(self) -> None:
+        """Count the seconds of grace from now: a launcher ends the others when one has left."""
+        self._since = time.monotonic()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:

@@ -194,6 +194,7 @@ class _Loop:
                 _LOGGER.info("saved iteration %d in %s", it, self.checkpoints.folder)
         if stopping and self.distributed:
             # A launcher ends the other processes when the first one leaves.
+            stop.restart_grace()
             torch.distributed.barrier()
         if stopping:
             raise SystemExit(stop.exit_code)
