@@ -133,6 +133,8 @@ def cfg_from_list(cfg_list: list[str], config: EasyDict) -> None:
     for key, text in zip(cfg_list[::2], cfg_list[1::2]):
         parent, name = _find(config, key)
         parent[name] = _convert(text, parent[name], key)
+    if cfg_list:
+        check_types(config, "--set")
 
 
 def _find(config: EasyDict, key: str) -> tuple[Any, Any]:

@@ -59,6 +59,20 @@ def test_set_names_what_does_not_fit(words, message):
 
 
 @pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("DECAY_STEP_LIST", "a,b", "expected a list of whole numbers"),
+        ("LR", "1e999", "expected a number, got inf"),
+        ("MOMS", "'x'", "expected a list of numbers"),
+    ],
+)
+def test_set_takes_the_kinds_of_values_that_a_yaml_does(key, text, message):
+    config = EasyDict(A={"DECAY_STEP_LIST": [1, 2], "LR": 0.1, "MOMS": [0.9, 0.8]})
+    with pytest.raises(ConfigError, match=rf"--set: A\.{key}: {message}"):
+        cfg_from_list([f"A.{key}", text], config)
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("CLASS_NAMES: [", "not valid yaml"),
