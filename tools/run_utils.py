@@ -186,6 +186,14 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_at_least(args: argparse.Namespace, least: int, *names: str) -> None:
+    """Raise a ConfigError for the first of these options that is below `least`, or NaN."""
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and not value >= least:
+            raise ConfigError(f"--{name} must be at least {least}, got {value}")
+
+
 def start(args: argparse.Namespace) -> Run:
     """Read the configuration, join the process group if there is one, choose the device."""
     cfg_from_yaml_file(common_utils.resolve_path(args.cfg_file, cfg.ROOT_DIR), cfg)
@@ -229,15 +237,28 @@ def _world_size(launcher: str) -> int:
 
 
 def checked_device(name: str | None) -> torch.device:
-    """The device that --device names, or the best there is."""
+    """The device that --device names, or the best there is.
+
+    Raises:
+        ConfigError: it is neither the CPU nor a GPU that is there.
+    """
     if name is None:
         return common_utils.default_device()
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"--device {name}: not a device; use cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigError(
+            f"--device {name}: not a device that this runs on; use cpu, cuda or cuda:N"
+        )
+    if device.type == "cpu":
+        return device
+    if not torch.cuda.is_available():
         raise ConfigError(f"--device {name}: torch {torch.__version__} sees no usable GPU here")
+    count = torch.cuda.device_count()
+    if device.index is not None and device.index >= count:
+        raise ConfigError(f"--device {name}: the last of the GPUs here is cuda:{count - 1}")
     return device
 
 

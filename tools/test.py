@@ -25,7 +25,7 @@ from pcdet.datasets.sections import read_entry
 from pcdet.models import build_network
 from pcdet.utils.errors import CheckpointError, ConfigError
 from run_record import RunRecord, file_identity
-from run_utils import Run, add_common_arguments, run_command, start
+from run_utils import Run, add_common_arguments, check_at_least, run_command, start
 from train_utils.checkpoint_folder import list_checkpoints
 
 
@@ -60,7 +60,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--pictures", type=int, default=0, help="draw so many frames (default: 0)")
     add("--split", help="split to test on, instead of the yaml's MODEL.TEST.SPLIT")
     add_common_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    check_at_least(args, 0, "pictures", "start_epoch", "max_waiting_mins")
+    return args
 
 
 def choose_split(split: str) -> None:

@@ -27,7 +27,15 @@ from pcdet.utils import common_utils
 from pcdet.utils.checkpoint_utils import load_checkpoint, restore_training
 from pcdet.utils.errors import ConfigError
 from run_record import RunRecord
-from run_utils import Run, add_common_arguments, data_parallel, run_command, start, training_session
+from run_utils import (
+    Run,
+    add_common_arguments,
+    check_at_least,
+    data_parallel,
+    run_command,
+    start,
+    training_session,
+)
 from train_utils.checkpoint_folder import LATEST, newest_checkpoint, remove_leftovers
 from train_utils.continuation import start_position, stored_entries
 from train_utils.curves import CurveWriter
@@ -103,12 +111,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--max_ckpt_save_num", type=int, default=30, help="newest checkpoints kept (default: 30)")
     add_common_arguments(parser)
     args = parser.parse_args(argv)
-    for name in ("epochs", "ckpt_save_interval", "max_ckpt_save_num", "log_interval"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name} must be at least 1, got {value}")
-    if not args.ckpt_save_time_interval >= 0:
-        raise ConfigError("--ckpt_save_time_interval must be at least 0 seconds")
+    check_at_least(args, 1, "epochs", "ckpt_save_interval", "max_ckpt_save_num", "log_interval")
+    check_at_least(args, 0, "precise_bn", "seed", "ckpt_save_time_interval")
+    if args.seed is not None and args.seed >= 2**32:
+        raise ConfigError(f"--seed must be below 2^32, got {args.seed}")
     return args
 
 

@@ -20,7 +20,7 @@ import train
 from pcdet.config import cfg
 from pcdet.utils.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
 from run_lock import training_lock
-from run_utils import run_command
+from run_utils import checked_device, run_command
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +221,14 @@ def test_a_broken_scan_is_named(workplace, trained, tmp_path):
         (("--epochs", "0"), ConfigError, "--epochs must be at least 1"),
         (("--sync_bn",), ConfigError, "--sync_bn needs GPUs"),
         (("--device", "tpu9"), ConfigError, "--device tpu9"),
+        (("--precise_bn", "-1"), ConfigError, "--precise_bn must be at least 0, got -1"),
+        (("--seed", "-1"), ConfigError, "--seed must be at least 0, got -1"),
+        (("--seed", "4294967296"), ConfigError, r"--seed must be below 2\^32, got 4294967296"),
+        (
+            ("--ckpt_save_time_interval", "nan"),
+            ConfigError,
+            "--ckpt_save_time_interval must be at least 0, got nan",
+        ),
         (("--launcher", "pytorch"), ConfigError, "start this with torchrun"),
         (
             ("--set", "MODEL.TRAIN.OPTIMIZATION.OPTIMIZER", "lion"),
@@ -235,6 +243,30 @@ def test_mistakes_are_named(workplace, tmp_path, monkeypatch, options, error, me
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(error, match=message):
         train.main(train_arguments(workplace, tmp_path, *options))
+
+
+@pytest.mark.parametrize("option", ["--pictures", "--start_epoch", "--max_waiting_mins"])
+def test_numbers_below_0_are_named_before_anything_is_tested(option):
+    with pytest.raises(ConfigError, match=f"{option} must be at least 0, got -1"):
+        test_command.parse_args(["--cfg_file", "any.yaml", option, "-1"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("meta", "use cpu, cuda or cuda:N"),
+        ("mps", "use cpu, cuda or cuda:N"),
+        ("cuda:-1", "use cpu, cuda or cuda:N"),
+        ("cuda:2", "the last of the GPUs here is cuda:1"),
+    ],
+)
+def test_a_device_that_is_not_there_is_named(monkeypatch, name, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert checked_device("cuda:1") == torch.device("cuda:1")
+    assert checked_device("cpu") == torch.device("cpu")
+    with pytest.raises(ConfigError, match=f"--device {name}: .*{message}"):
+        checked_device(name)
 
 
 def test_mistakes_end_a_command_with_one_line(workplace, tmp_path):
