@@ -5,7 +5,8 @@
 
 Writes output/<yaml>/<extra_tag>/: ckpt/checkpoint_epoch_N.pth, tensorboard/, log_train_<time>.txt.
 Started again with the same command it goes on from the newest checkpoint, as if it had never
-stopped. Ctrl-C and SIGTERM save a checkpoint first; at the second time they do not.
+stopped; with --ckpt, from the newest that came of the same --ckpt. Ctrl-C and SIGTERM save a
+checkpoint first; at the second time they do not.
 """
 
 from __future__ import annotations
@@ -57,7 +58,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--epochs", type=int, default=80, help="epochs of the whole training (default: 80)")
-    add("--ckpt", help="checkpoint to go on from (default: the newest of this run, if any)")
+    add(
+        "--ckpt",
+        help="checkpoint to go on from, until there is a newer one that the same option has led to "
+        "(default: the newest of this run, if any)",
+    )
     add("--pretrained_model", help="checkpoint whose weights to start with")
     add("--sync_bn", action="store_true", help="batch statistics over all GPUs")
     add(
@@ -123,14 +128,14 @@ def find_start(run: Run, ckpt_dir: Path) -> tuple[str | None, dict[str, Any] | N
 
     All ranks go on from the file that rank 0 finds.
     """
-    if run.args.ckpt is not None:
-        return run.args.ckpt, load_checkpoint(run.args.ckpt)
     checkpoint = None
 
     def newest() -> str | None:
         nonlocal checkpoint
         remove_leftovers(ckpt_dir)
-        path, checkpoint = newest_checkpoint(ckpt_dir, run.logger)
+        path, checkpoint = newest_checkpoint(ckpt_dir, run.logger, run.args.ckpt)
+        if path is None and run.args.ckpt is not None:
+            path, checkpoint = run.args.ckpt, load_checkpoint(run.args.ckpt)
         return path and str(path)
 
     path = run.from_rank0(newest)
@@ -174,7 +179,7 @@ def stored_settings(
         "sync_bn": args.sync_bn,
         "precise_bn": args.precise_bn,
     }
-    return stored_entries(seed, cfg, settings)
+    return stored_entries(seed, cfg, settings, args.ckpt)
 
 
 @dataclass

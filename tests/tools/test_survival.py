@@ -26,12 +26,11 @@ from pcdet.config import cfg
 from pcdet.datasets import ResumableSampler
 from pcdet.datasets.kitti.kitti_dataset import KittiDataset
 from pcdet.utils.checkpoint_utils import save_checkpoint
-from pcdet.utils.errors import CheckpointError, ConfigError, NonFiniteLossError
+from pcdet.utils.errors import CheckpointError, NonFiniteLossError
 from run_record import RunRecord
 from run_utils import run_command
 from train_utils import checkpoint_folder
 from train_utils.bad_batch import load_bad_batch
-from train_utils.continuation import plain_config, start_position
 from train_utils.curves import CurveWriter
 from train_utils.interrupts import StopRequest
 
@@ -288,109 +287,6 @@ def test_a_sampler_goes_on_within_an_epoch_on_each_rank():
         sampler.skip(4)
         assert list(sampler) == whole[4:] and len(sampler) == 6
         assert list(sampler) == whole, "skipped once only"
-
-
-def stored(**changes) -> dict:
-    settings = {"epochs": 4, "batch_size": 2, "iterations_per_epoch": 10, "amp": None}
-    settings.update({k: v for k, v in changes.items() if k in settings})
-    config = {"MODEL": {"LR": changes.get("LR", 0.1), "STEPS": [1, 2], **changes.get("MODEL", {})}}
-    return {"seed": changes.get("seed", 1), "config": config, "settings": settings}
-
-
-def test_a_changed_command_is_told(caplog):
-    checkpoint = {"epoch": 2, "it": 20, "epoch_it": 0, **stored()}
-    assert start_position(checkpoint, stored(), "c.pth", LOGGER) == (2, 20, 0)
-    assert not caplog.records
-    now = stored(epochs=8, LR=0.5, batch_size=4, iterations_per_epoch=5)
-    with caplog.at_level("WARNING"):
-        assert start_position(checkpoint, now, "c.pth", LOGGER) == (2, 10, 0)
-    assert "c.pth: --epochs was 4, is 8 now; the learning rate follows" in caplog.text
-    assert "cfg.MODEL.LR was 0.1, is 0.5 now" in caplog.text
-    assert start_position({"epoch": 3, "it": 9}, now, "pcdet.pth", LOGGER) == (3, 9, 0)
-
-
-@pytest.mark.parametrize(
-    ("then", "now", "told"),
-    [
-        ({"STEPS": [1]}, {"STEPS": [1, 2]}, "cfg.MODEL.STEPS was [1], is [1, 2] now"),
-        ({"STEPS": [1, 2]}, {"STEPS": []}, "cfg.MODEL.STEPS was [1, 2], is [] now"),
-        ({"A": [{"n": 1}]}, {"A": [{"n": 2}]}, "cfg.MODEL.A.0.n was 1, is 2 now"),
-        (
-            {"A": [{"n": 1}]},
-            {"A": [{"n": 1}, {"n": 3}]},
-            "cfg.MODEL.A.1.n was not there, is 3 now",
-        ),
-        ({"RATE": 0.5}, {}, "cfg.MODEL.RATE was 0.5, is not there now"),
-    ],
-)
-def test_a_list_of_another_length_and_a_key_that_came_or_went_are_told(caplog, then, now, told):
-    checkpoint = {"epoch": 2, "it": 20, **stored(MODEL=then)}
-    with caplog.at_level("WARNING"):
-        start_position(checkpoint, stored(MODEL=now), "c.pth", LOGGER)
-    assert [record.message for record in caplog.records] == [f"c.pth: {told}"]
-
-
-def test_what_an_older_version_did_not_store_is_not_told(caplog):
-    now = stored()
-    checkpoint = {"epoch": 2, "it": 20, **stored()}
-    del checkpoint["settings"]["amp"], checkpoint["config"]
-    start_position(checkpoint, now, "c.pth", LOGGER)
-    assert not caplog.records
-
-
-def test_a_position_that_is_no_number_is_named():
-    """PCDet wrote None for what it did not know."""
-    assert start_position({"epoch": None, "it": 9.0}, stored(), "c.pth", LOGGER) == (0, 9, 0)
-    for key in ("epoch", "it", "epoch_it"):
-        with pytest.raises(CheckpointError, match=f"c.pth: expected a number in the entry '{key}'"):
-            start_position({key: "x"}, stored(), "c.pth", LOGGER)
-
-
-@pytest.mark.parametrize("change", [{"seed": 2}, {"batch_size": 4}, {"iterations_per_epoch": 9}])
-def test_within_an_epoch_other_batches_are_refused(change):
-    checkpoint = {"epoch": 2, "it": 23, "epoch_it": 3, **stored()}
-    with pytest.raises(ConfigError, match="within epoch 3, whose batches would be others now"):
-        start_position(checkpoint, stored(**change), "c.pth", LOGGER)
-
-
-def test_the_newest_readable_checkpoint_is_found(tmp_path, caplog):
-    def save(name: str, epoch: int) -> None:
-        save_checkpoint({"model_state": {}, "epoch": epoch}, tmp_path / name)
-
-    def newest() -> str | None:
-        path, checkpoint = checkpoint_folder.newest_checkpoint(tmp_path, LOGGER)
-        assert (path is None) == (checkpoint is None)
-        return path and path.name
-
-    assert newest() is None
-    save("checkpoint_epoch_1.pth", 1)
-    save("checkpoint_epoch_2.pth", 2)
-    save("latest_model.pth", 2)
-    assert newest() == "latest_model.pth"
-    save("checkpoint_epoch_10.pth", 10)
-    assert newest() == "checkpoint_epoch_10.pth", "killed before latest_model.pth was removed"
-    save("latest_model.pth", 10)
-    for name in ("latest_model.pth", "checkpoint_epoch_10.pth"):
-        data = bytearray((tmp_path / name).read_bytes())
-        data[len(data) // 2] ^= 1
-        (tmp_path / name).write_bytes(data[:-20])
-    with caplog.at_level("WARNING"):
-        assert newest() == "checkpoint_epoch_2.pth"
-    assert "latest_model.pth: not a readable checkpoint" in caplog.text
-    assert "checkpoint_epoch_10.pth: not a readable checkpoint" in caplog.text
-
-
-def test_leftovers_of_killed_processes_are_removed(tmp_path):
-    keep = ("checkpoint_epoch_1.pth", "notes.tmp", ".hidden")
-    for name in (*keep, ".checkpoint_epoch_2.pth.a1b2.tmp", ".latest_model.pth.xyz.tmp"):
-        (tmp_path / name).write_text("x")
-    checkpoint_folder.remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(keep)
-
-
-def test_a_configuration_becomes_plain_data():
-    plain = plain_config({"ROOT_DIR": Path("/r"), "A": {"B": (1, 2), "C": Path("x")}, "D": [{}]})
-    assert plain == {"A": {"B": [1, 2], "C": "x"}, "D": [{}]}
 
 
 def test_workers_obey_their_parent_alone(workplace):

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pcdet.utils.checkpoint_utils import load_checkpoint, save_checkpoint
+from pcdet.utils.checkpoint_utils import finished_count, load_checkpoint, save_checkpoint
 from pcdet.utils.errors import CheckpointError
 
 # The newest state within an epoch, under the name that later versions of PCDet gave it.
@@ -27,34 +27,50 @@ def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
 
 
 def newest_checkpoint(
-    folder: Path, logger: logging.Logger
+    folder: Path, logger: logging.Logger, ckpt: str | None = None
 ) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
     """The newest readable checkpoint of a run and its content, or None and None.
 
     Files that cannot be read are named in the log, and the one before is taken.
+
+    Args:
+        folder: where they are.
+        logger: takes the names of files that cannot be read.
+        ckpt: what --ckpt names: only what this option has led to counts; None for any.
     """
-    latest = _readable(folder / LATEST, logger) if (folder / LATEST).exists() else None
+    latest = _readable(folder / LATEST, logger, ckpt) if (folder / LATEST).exists() else None
     for epoch, path in reversed(list_checkpoints(folder)):
         # Of the same epoch LATEST is the newer one, as it is removed when an epoch is saved.
-        if latest is not None and latest.get("epoch", 0) >= epoch:
+        if latest is not None and finished_count(latest, "epoch", folder / LATEST) >= epoch:
             break
-        if (checkpoint := _readable(path, logger)) is not None:
+        if (checkpoint := _readable(path, logger, ckpt)) is not None:
             return path, checkpoint
     return (None, None) if latest is None else (folder / LATEST, latest)
 
 
-def _readable(path: Path, logger: logging.Logger) -> dict[str, Any] | None:
+def _readable(path: Path, logger: logging.Logger, ckpt: str | None) -> dict[str, Any] | None:
+    """Its content, None if it cannot be read or another --ckpt has led to it."""
     try:
-        return load_checkpoint(path)
+        checkpoint = load_checkpoint(path)
+        finished_count(checkpoint, "epoch", path)
     except CheckpointError as error:
         logger.warning("%s; going on from the one before", error)
         return None
+    return checkpoint if ckpt is None or checkpoint.get("ckpt") == ckpt else None
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of a process that was killed while it wrote a checkpoint."""
     for path in folder.glob(".*.pth.*.tmp"):
         path.unlink(missing_ok=True)
+
+
+def _written(path: Path) -> int:
+    """When a file was written, in nanoseconds; 0 if it is gone."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 class CheckpointFolder:
@@ -75,7 +91,7 @@ class CheckpointFolder:
 
         Args:
             folder: where checkpoints go.
-            max_save_num: the newest that are kept, of those at the end of an epoch.
+            max_save_num: the last written that are kept, of those at the end of an epoch.
             time_interval: seconds after which a checkpoint is due within an epoch; None for never.
             logger: where failures are reported.
         """
@@ -105,10 +121,14 @@ class CheckpointFolder:
         Returns:
             Whether it could be written; if not, nothing is removed.
         """
-        if not self._save(state, self.folder / f"checkpoint_epoch_{epoch}.pth"):
+        path = self.folder / f"checkpoint_epoch_{epoch}.pth"
+        if not self._save(state, path):
             return False
         (self.folder / LATEST).unlink(missing_ok=True)
-        for _, old in list_checkpoints(self.folder)[: -self._max_save_num]:
+        # By time as in PCDet, not by epoch: after a start with --ckpt the last are not the highest.
+        others = [other for _, other in list_checkpoints(self.folder) if other != path]
+        others.sort(key=_written)
+        for old in others[: max(len(others) + 1 - self._max_save_num, 0)]:
             with suppress(OSError):
                 old.unlink()
         return True

@@ -32,13 +32,23 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def stored_entries(seed: int, config: Mapping[str, Any], settings: dict[str, Any]) -> dict:
-    """What checkpoints hold besides the state: seed, config, settings of the command, version."""
+def stored_entries(
+    seed: int, config: Mapping[str, Any], settings: dict[str, Any], ckpt: str | None = None
+) -> dict[str, Any]:
+    """What checkpoints hold besides the state.
+
+    Args:
+        seed: of the training.
+        config: the whole configuration.
+        settings: options of the command that decide the result.
+        ckpt: what --ckpt names, so that the same command finds what it has led to.
+    """
     return {
         "seed": seed,
         "config": plain_config(config),
         "settings": settings,
         "version": {"pcdet": pcdet.__version__, "torch": str(torch.__version__)},
+        "ckpt": ckpt,
     }
 
 
@@ -85,11 +95,14 @@ def _changes(checkpoint: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str,
     A part that the checkpoint lacks as a whole, as PCDet's do, or a setting of the command that an
     older version did not store, is not known to differ; a key of the yaml that came or went is.
     """
-    old, new = _flat({key: checkpoint[key] for key in now if key in checkpoint}), _flat(now)
+    old, new = (
+        _flat({key: tree[key] for key in now.keys() & checkpoint.keys() if key != "ckpt"})
+        for tree in (checkpoint, now)
+    )
     pairs = {
         name: (old.get(name, _NOT_THERE), new.get(name, _NOT_THERE))
         for name in old.keys() | new.keys()
-        if (name in old and name in new) or ("config" in checkpoint and name.startswith("config."))
+        if (name in old and name in new) or name.startswith("config.")
     }
     return {name: (before, after) for name, (before, after) in pairs.items() if before != after}
 
