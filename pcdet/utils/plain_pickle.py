@@ -6,7 +6,8 @@ makes room for entry 2**30 of its memo, and NumPy's reduce functions build dtype
 claims pointers where there are bytes. So the operations that plain data needs are carried out here,
 each with its checks. The work that a file causes is proportional to its length.
 
-Read are protocols 2 to 5 (those of Python 3, whatever NumPy wrote the arrays).
+Read are protocols 3 to 5, whatever NumPy wrote the arrays. Of protocol 2 only plain data is read
+that holds no bytes, and so no array and no number of NumPy's: it writes bytes as a call of codecs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ import numpy as np
 
 _LARGEST_INT_BYTES = 9  # of a uint64, with a bit for its sign
 _LARGEST_ITEM_BYTES = 4096  # of an array: a name of 1024 characters
+_LARGEST_KEY = 1024  # of a dict, in characters
+_LARGEST_DTYPE_NAME = 16
+_MOST_DIMENSIONS = 64  # of NumPy 2
 _PLAIN_KINDS = "biufUS"
 _KEY_TYPES = (str, bytes, int, float, type(None), np.generic)
 _NATIVE_ORDERS = ("<" if np.little_endian else ">", "|", "=")
@@ -33,8 +37,8 @@ class _Global:
 
 
 def _dtype(code: Any, align: Any = False, copy: Any = False) -> np.dtype:
-    if not isinstance(code, str):
-        raise ValueError("a dtype without a name")
+    if not isinstance(code, str) or len(code) > _LARGEST_DTYPE_NAME:
+        raise ValueError("a dtype without a name, or with one that is not NumPy's")
     dtype = np.dtype(code)
     if dtype.kind not in _PLAIN_KINDS or dtype.subdtype or dtype.itemsize > _LARGEST_ITEM_BYTES:
         raise ValueError(f"an array of {str(dtype)[:40]}, which is not plain data")
@@ -45,8 +49,10 @@ def _check_shape(shape: Any, dtype: Any, data: Any) -> None:
     """Raise a ValueError unless `data` are the bytes of an array of this shape and dtype."""
     if not isinstance(dtype, np.dtype):
         raise ValueError("an array without a dtype")
-    if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError("an array without a shape")
+    if not isinstance(shape, tuple) or len(shape) > _MOST_DIMENSIONS:
+        raise ValueError("an array without a shape, or with too many dimensions")
+    if not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError("an array whose shape is not of whole numbers")
     if not isinstance(data, (bytes, bytearray)):
         raise ValueError("an array whose values are not bytes")
     expected = dtype.itemsize
@@ -112,6 +118,7 @@ class _Reader:
         self.stack: list[Any] = []
         self.outer_stacks: list[list[Any]] = []  # those below each mark
         self.memo: dict[int, Any] = {}
+        self.array_bytes = 0  # of all arrays so far
 
     def load(self) -> Any:
         """Run the program and return what it leaves."""
@@ -163,10 +170,20 @@ class _Reader:
 
     def push_global(self, module: Any, name: Any) -> None:
         """Push a name of NumPy's."""
-        found = _GLOBALS.get((module, name)) if isinstance(module, str) else None
+        # As with keys of dicts: nothing but text may be hashed.
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise ValueError("it holds a name that is not text")
+        found = _GLOBALS.get((module, name))
         if found is None:
-            raise ValueError(f"it holds a {module}.{name}, which is not plain data")
+            raise ValueError(f"it holds a {module[:80]}.{name[:80]}, which is not plain data")
         self.stack.append(found)
+
+    def count(self, made: Any) -> None:
+        """Add up the arrays: all are copies, and many can be made of the same few bytes."""
+        if isinstance(made, (np.ndarray, np.generic)):
+            self.array_bytes += made.nbytes
+        if self.array_bytes > len(self.data):
+            raise ValueError("its arrays are larger than the file")
 
     def remember(self, key: int) -> None:
         """Keep the top of the stack in the memo."""
@@ -183,6 +200,9 @@ class _Reader:
             # A tuple may be so deep that its hash overflows the stack of the process.
             if not isinstance(key, _KEY_TYPES):
                 raise ValueError(f"a dict with a {type(key).__name__} as key")
+            # Two that are equal are compared to their ends whenever one is looked up.
+            if isinstance(key, (str, bytes)) and len(key) > _LARGEST_KEY:
+                raise ValueError(f"a dict with a key of {len(key)} characters")
             target[key] = value
 
 
@@ -237,12 +257,15 @@ def _reduce(reader: _Reader) -> None:
     arguments, function = reader.stack.pop(), reader.stack.pop()
     if not isinstance(function, _Global) or function.call is None:
         raise ValueError("a call of what is no function")
-    reader.stack.append(function.call(*_expect(arguments, tuple)))
+    made = function.call(*_expect(arguments, tuple))
+    reader.count(made)
+    reader.stack.append(made)
 
 
 def _apply_state(reader: _Reader) -> None:
     state = reader.stack.pop()
     _build(reader.stack[-1], state)
+    reader.count(reader.stack[-1])
 
 
 def _memoize(reader: _Reader) -> None:

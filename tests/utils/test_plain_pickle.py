@@ -13,6 +13,10 @@ from pcdet.utils import plain_pickle
 FROMBUFFER = b"cnumpy.core.numeric\n_frombuffer\n"
 RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
 FLOAT64 = b"cnumpy\ndtype\n\x8c\x02f8\x85R"
+# An array, by NumPy's two ways, and a text, each of the 4096 bytes that entry 0 of the memo holds.
+BUFFER_CALL = FROMBUFFER + b"(h\x00" + FLOAT64 + b"M\x00\x02\x85\x8c\x01CtR"
+STATE = RECONSTRUCT + b"(K\x01M\x00\x02\x85" + FLOAT64 + b"\x89h\x00tb"
+SCALAR = b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n\x8c\x05U1024\x85Rh\x00tR"
 
 
 class FieldsOfPointers:
@@ -25,6 +29,16 @@ class FieldsOfPointers:
 
 def program(body: bytes) -> bytes:
     return b"\x80\x04" + body + b"."
+
+
+def text(value: bytes) -> bytes:
+    return pickle.BINUNICODE + struct.pack("<I", len(value)) + value
+
+
+def arrays_of_one_buffer(call: bytes, count: int) -> bytes:
+    """`call` with the same bytes, which stand in the memo, again and again."""
+    buffer = pickle.BINBYTES + struct.pack("<I", 4096) + b"a\0\0\0" * 1024
+    return program(b"]" + buffer + b"q\x000(" + call * count + b"e")
 
 
 # Bytes, and what the refusal says. With pickle.Unpickler and a list of allowed names, the first
@@ -47,6 +61,16 @@ HOSTILE = [
     (program(b"\x82\x01"), "operation EXT1"),
     (program(b"])b"), "a state for a list"),
     (program(b"K\x01K\x02a"), "in place of a list"),
+    (program(b"\x8c\x05numpy)" + b"\x85" * 300_000 + b"\x93"), "a name that is not text"),
+    (arrays_of_one_buffer(BUFFER_CALL, 100), "its arrays are larger than the file"),
+    (arrays_of_one_buffer(STATE, 100), "its arrays are larger than the file"),
+    (arrays_of_one_buffer(SCALAR, 300), "its arrays are larger than the file"),
+    (program(b"}" + text(b"a" * 5000) + b"Ns"), "a key of 5000 characters"),
+    (program(b"cnumpy\ndtype\n" + text(b"U" + b"0" * 5000 + b"3") + b"\x85R"), "dtype without a"),
+    (
+        program(FROMBUFFER + b"(C\x00" + FLOAT64 + b"(" + b"K\x01" * 65 + b"t\x8c\x01CtR"),
+        "dimensions",
+    ),
 ]
 
 
@@ -94,6 +118,26 @@ ARRAYS = [
     np.array([True, False]),
     np.array(3, np.uint8),
 ]
+
+
+def test_one_array_of_a_buffer_is_read():
+    for call in (BUFFER_CALL, STATE):
+        (array,) = plain_pickle.loads(arrays_of_one_buffer(call, 1))
+        assert array.tobytes() == b"a\0\0\0" * 1024
+
+
+def test_small_arrays_that_share_their_only_byte_are_read():
+    """CPython has each byte once, so pickle writes it once."""
+    many = [np.array([7], np.uint8) for _ in range(1000)] + [np.bool_(True)] * 10
+    for protocol in (3, 4, 5):
+        loaded = plain_pickle.loads(pickle.dumps(many, protocol))
+        assert all(map(np.array_equal, loaded, many)) and len(loaded) == len(many)
+
+
+@pytest.mark.parametrize("value", [b"bytes", np.zeros(2), np.float32(1.5)])
+def test_bytes_of_protocol_2_are_refused(value):
+    with pytest.raises(ValueError, match=r"_codecs\.encode, which is not plain data"):
+        plain_pickle.loads(pickle.dumps(value, 2))
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
