@@ -18,9 +18,9 @@ from pathlib import Path
 
 from pcdet.doctor.data_folder import examine_data
 from pcdet.doctor.findings import Finding, ask
+from pcdet.doctor.libraries import examine_libraries, repository
 from pcdet.doctor.software import (
     examine_extensions,
-    examine_libraries,
     examine_python,
     examine_spconv,
     examine_threads,
@@ -41,9 +41,7 @@ _PARTS = {
 
 def default_data_path() -> Path:
     """data/kitti of the repository if the package runs from one, else of the working folder."""
-    repository = Path(__file__).resolve().parents[2]
-    root = repository if (repository / "setup.py").is_file() else Path.cwd()
-    return root / "data" / "kitti"
+    return (repository() or Path.cwd()) / "data" / "kitti"
 
 
 def examine(data_path: Path | None) -> list[Finding]:

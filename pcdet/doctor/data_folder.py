@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from pcdet.doctor.findings import Finding
-from pcdet.utils import info_record
 
 CREATE = "python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
 _SPLITS = {"train": "training", "val": "training", "test": "testing"}
@@ -100,6 +99,8 @@ def _planes(folder: Path) -> Finding:
 
 def _infos(root: Path, split: str, names: list[str]) -> Finding:
     """The infos of a split: there, of the present format, and of as many frames as it lists."""
+    from pcdet.utils import info_record  # needs a NumPy that works
+
     path = root / f"kitti_infos_{split}.pkl"
     finding = Finding(path.name, "missing")
     remedy = f"run `{CREATE} --data_path {root}`"

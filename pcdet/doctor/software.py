@@ -1,4 +1,4 @@
-"""Python, torch, CUDA, spconv, the compiled operators, numba and threads."""
+"""Python, torch, CUDA, spconv, the compiled operators and threads."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pcdet.doctor.findings import Finding
+from pcdet.doctor.libraries import requirements, version_numbers
 
-_OLDEST_TORCH = (2, 1)
 _REBUILD = "run `pip install --no-build-isolation -e .` in the repository"
 _SPCONV = "spconv-cu120" if sys.version_info < (3, 12) else "spconv-cu126"
 _EXTENSIONS = ("iou3d_nms", "roiaware_pool3d", "sparse_conv")
@@ -69,8 +69,9 @@ def examine_torch() -> list[Finding]:
         return [Finding("torch", "cannot be imported", advice, broken=True)]
     cuda, gpus = torch.version.cuda, gpus_of_driver()
     version = Finding("torch", f"{torch.__version__}, {f'CUDA {cuda}' if cuda else 'CPU build'}")
-    if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < _OLDEST_TORCH:
-        oldest = ".".join(map(str, _OLDEST_TORCH))
+    least = requirements().get("torch", ())
+    if version_numbers(torch.__version__) < least:
+        oldest = ".".join(map(str, least))
         version.advice, version.broken = f"torch {oldest} or later is needed: upgrade it", True
     elif gpus and not cuda:
         version.advice = "this torch cannot use the GPU: install a CUDA build of it"
@@ -212,20 +213,6 @@ def runs_on(capability: tuple[int, int], architectures: list[str]) -> bool:
         if same_major or (name.endswith("+PTX") and built <= capability):
             return True
     return False
-
-
-def examine_libraries() -> list[Finding]:
-    """NumPy and numba, which the data side needs."""
-    findings = []
-    for name in ("numpy", "numba"):
-        try:
-            version = importlib.import_module(name).__version__
-            findings.append(Finding(name, version))
-        except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            advice = f"{name} cannot be imported ({reason}): run `pip install -r requirements.txt`"
-            findings.append(Finding(name, "cannot be imported", advice, broken=True))
-    return findings
 
 
 def examine_threads() -> list[Finding]:

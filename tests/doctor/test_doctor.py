@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pcdet.doctor import software
+from pcdet.doctor import libraries, software
 from pcdet.doctor.__main__ import examine, main, report
 from pcdet.doctor.data_folder import examine_data
 from pcdet.doctor.findings import Finding
@@ -231,9 +232,42 @@ def test_the_report_and_the_exit_code(data, capsys):
     assert report([Finding("all", "well")]) == "  all  well\n\nnothing is amiss"
 
 
+def test_each_requirement_is_looked_at():
+    """All that requirements.txt lists, and as new as it asks for; spconv has a part of its own."""
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    wanted = {re.split("[>; ]", line)[0] for line in lines if not line.startswith("#")}
+    findings = [*libraries.examine_libraries(), *software.examine_torch()]
+    assert {name for name in wanted if not name.startswith("spconv")} <= states(findings).keys()
+    assert not [finding for finding in findings if finding.broken]
+
+
+def test_versions_that_are_too_old(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.3.1+cpu")
+    assert advice(software.examine_torch())["torch"] == "torch 2.4 or later is needed: upgrade it"
+    monkeypatch.setattr(libraries.metadata, "version", lambda name: "9.5.0")
+    assert "pillow 10.1 or later is needed" in advice(libraries.examine_libraries())["pillow"]
+
+
+def test_requirements_of_an_installation(monkeypatch):
+    """Those of the metadata, without the repository; nothing is known without both."""
+    monkeypatch.setattr(libraries, "repository", lambda: None)
+    lines = ["torch>=2.1", "numpy", "scikit-image", 'spconv-cu120; python_version < "3.12"']
+    monkeypatch.setattr(libraries.metadata, "requires", lambda name: lines)
+    assert libraries.requirements() == {"torch": (2, 1), "numpy": (), "scikit-image": ()}
+
+    def not_installed(name):
+        raise libraries.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(libraries.metadata, "requires", not_installed)
+    (finding,) = libraries.examine_libraries()
+    assert finding.state == "not examined" and finding.advice and not finding.broken
+    assert not any(finding.broken for finding in software.examine_torch())
+
+
 def test_it_survives_a_broken_installation(tmp_path):
-    """Without torch, spconv, numba: each is a line, and the data folder is looked at too."""
-    for name in ("torch", "spconv", "numba"):
+    """Each that is broken is a line, and the data folder is looked at too."""
+    names = ("torch", "spconv", "numpy", "numba", "tensorboard", "PIL", "yaml")
+    for name in names:
         (tmp_path / f"{name}.py").write_text("raise OSError('libnothing.so: cannot open')\n")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     command = [sys.executable, "-m", "pcdet.doctor", "--data_path", str(tmp_path / "data")]
@@ -243,7 +277,10 @@ def test_it_survives_a_broken_installation(tmp_path):
     for line in (
         "- torch cannot be imported (libnothing.so: cannot open): install it",
         "not examined: it needs torch",
-        "- numba cannot be imported (libnothing.so: cannot open)",
+        *(
+            f"- {name} cannot be imported (libnothing.so: cannot open)"
+            for name in ("numpy", "numba", "tensorboard", "pillow", "pyyaml")
+        ),
         "data is not there: put KITTI",
     ):
         assert line in result.stdout
