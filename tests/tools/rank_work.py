@@ -86,6 +86,14 @@ def distributed_gradients() -> dict[tuple, dict[str, torch.Tensor]]:
     return all_gradients()
 
 
+def broadcast_buffers() -> dict[str, list[str]]:
+    """Names of the buffers that torch sends before each forward pass, and of all."""
+    join()
+    model = data_parallel(small_model("PartA2"), torch.device("cpu"))
+    every = [name for name, _ in model.module.named_buffers()]
+    return {"sent": list(model.named_module_buffers), "all": every}
+
+
 def train_and_test(commands: list[list[str]], port: int) -> dict[str, list[float]]:
     """train.py, then test.py; returns sums over the parameters at the beginning and at the end.
 

@@ -36,6 +36,19 @@ def test_two_ranks_with_a_frame_each_have_the_gradients_of_one_with_both(tmp_pat
             assert (ours - value).abs().max() <= bound, (key, name)
 
 
+def test_running_statistics_are_sent_and_constants_are_not(tmp_path):
+    ranks = run_ranks(tmp_path, rank_work.broadcast_buffers)
+    assert [rank.code for rank in ranks] == [0, 0], ranks[0].text + ranks[1].text
+    for rank in ranks:
+        sent, every = set(rank.value["sent"]), set(rank.value["all"])
+        assert {name.rpartition(".")[2] for name in sent} == {
+            *("running_mean", "running_var", "num_batches_tracked"),
+        }
+        kept = every - sent
+        assert any("anchors" in name for name in kept)
+        assert not any("running" in name for name in kept)
+
+
 def test_training_and_testing_on_two_ranks(workplace, tmp_path):
     """Same weights on both, rank 0 alone writes, and the report of one process."""
     low = ("--set", "MODEL.TEST.SCORE_THRESH", "0.001")
