@@ -139,6 +139,18 @@ def test_values_come_together_and_the_first_bad_step_is_named():
     assert [entry[0] for entry in dumped] == [4]
 
 
+@pytest.mark.parametrize(
+    ("several", "loss", "told"), [(True, 1.0, True), (True, NAN, False), (False, 1.0, False)]
+)
+def test_a_rank_whose_own_loss_is_finite_points_to_the_others(several, loss, told):
+    values = StepValues(lambda *_: "it is in FILE", several_ranks=several)
+    numbers = {"loss": torch.tensor(loss), "grad_norm": torch.tensor(NAN)}
+    values.add(1, {"sample_idx": ["a"]}, numbers, torch.tensor(True))
+    with pytest.raises(NonFiniteLossError) as caught:
+        values.collect()
+    assert ("the fault may be in those of another rank" in str(caught.value)) == told
+
+
 def test_no_more_batches_are_kept_than_needed():
     values = StepValues(lambda *_: "")
     for it in range(16):

@@ -25,14 +25,20 @@ class _Step:
 class StepValues:
     """Losses of the last steps, and their batches as long as nobody looked at the losses."""
 
-    def __init__(self, dump: Callable[[int, dict[str, Any], dict[str, float]], str]):
+    def __init__(
+        self,
+        dump: Callable[[int, dict[str, Any], dict[str, float]], str],
+        several_ranks: bool = False,
+    ):
         """Start without any step.
 
         Args:
             dump: called with the number, the batch and the values of the first step that is not
                 finite; returns a sentence on where it put them.
+            several_ranks: gradients are averaged, so that all ranks halt when one does.
         """
         self._dump = dump
+        self._several_ranks = several_ranks
         self._pending: list[_Step] = []
 
     def add(
@@ -70,10 +76,16 @@ class StepValues:
         values = dict(zip(step.values, numbers))
         bad = {name: value for name, value in values.items() if not abs(value) < float("inf")}
         ids = ", ".join(str(k) for k in step.batch.get("sample_idx", ["unknown"]))
-        raise NonFiniteLossError(
+        message = (
             f"iteration {step.it}: not finite: {bad} on the samples {ids}; stopped before changing "
             f"any weight; {self._dump(step.it, step.batch, values)}"
         )
+        if self._several_ranks and bad.keys() == {"grad_norm"}:
+            message += (
+                "; as the loss of these samples is finite, the fault may be in those of another "
+                "rank, see its bad_batch.pth (rank 0) or bad_batch_rank_N.pth"
+            )
+        raise NonFiniteLossError(message)
 
 
 def _scalars(step: _Step, like: torch.Tensor) -> list[torch.Tensor]:

@@ -159,7 +159,7 @@ class _Loop:
         self.device = next(self.model.parameters()).device
         self.distributed = isinstance(self.model, nn.parallel.DistributedDataParallel)
         self.update = SafeUpdate(self.optimizer, self.options.scaler)
-        self.values = StepValues(self._dump)
+        self.values = StepValues(self._dump, self.distributed)
         seed = self.options.seed
         self.seed = torch.initial_seed() if seed is None else seed
         self.epoch = 0
