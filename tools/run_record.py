@@ -2,8 +2,10 @@
 
     starts            one entry for each time the training was started in this folder, oldest first:
                       command, folder it was given in, config, seed, git, packages, machine,
-                      processes, started, ended, outcome, resumed_from
-    final_checkpoint  file name and sha256 of the newest checkpoint when the training last ended
+                      processes, started, ended, outcome, finished_epochs and finished_iterations
+                      (before it)
+    final_checkpoint  file name and sha256 of the newest checkpoint when the training last ended,
+                      which is latest_model.pth after a stop within an epoch
     best              by split: the best AP so far, its checkpoint with its sha256, and all numbers
 
 A start that was killed says "running" until the next one corrects it to "killed". Training and

@@ -25,7 +25,7 @@ from pcdet.utils import common_utils
 from pcdet.utils.errors import ConfigError, PcdetError, lookup
 from run_lock import training_lock
 from run_record import FINISHED, STOPPED, RunRecord
-from train_utils.checkpoint_folder import list_checkpoints
+from train_utils.checkpoint_folder import newest_file
 
 T = TypeVar("T")
 LAUNCHERS = {
@@ -129,8 +129,7 @@ def training_session(run: Run) -> Iterator[RunRecord]:
             outcome = _outcome(error)
             raise
         finally:
-            checkpoints = list_checkpoints(run.output_dir / "ckpt")
-            record.end(outcome, checkpoints[-1][1] if checkpoints else None)
+            record.end(outcome, newest_file(run.output_dir / "ckpt"))
 
 
 def _outcome(error: BaseException) -> str:

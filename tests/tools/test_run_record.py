@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import logging
@@ -9,8 +10,11 @@ import os
 import threading
 
 import pytest
+import torch
 
-from run_record import FINISHED, KILLED, RUNNING, RunRecord
+from run_record import FINISHED, KILLED, RUNNING, STOPPED, RunRecord
+from run_utils import Run, training_session
+from train_utils import checkpoint_folder
 
 LOGGER = logging.getLogger("pcdet")
 
@@ -47,6 +51,50 @@ def test_a_start_tells_how_to_repeat_it_and_what_came_of_it(tmp_path):
         "file": "checkpoint_epoch_1.pth",
         "sha256": hashlib.sha256(b"weights").hexdigest(),
     }
+
+
+@pytest.mark.parametrize(
+    ("written", "newest"),
+    [
+        ([], None),
+        (["latest_model.pth"], "latest_model.pth"),
+        (["checkpoint_epoch_9.pth", "checkpoint_epoch_10.pth"], "checkpoint_epoch_10.pth"),
+        (["checkpoint_epoch_10.pth", "latest_model.pth"], "latest_model.pth"),
+        (["latest_model.pth", "checkpoint_epoch_10.pth"], "checkpoint_epoch_10.pth"),
+    ],
+)
+def test_the_checkpoint_that_was_written_last_is_recorded(tmp_path, written, newest):
+    """Also the one within an epoch, and not one that a killed process had no time to remove."""
+    cpu = torch.device("cpu")
+    run = Run(argparse.Namespace(), tmp_path, tmp_path, cpu, 2, False, 0, LOGGER)
+    (tmp_path / "ckpt").mkdir()
+
+    def train() -> None:
+        with training_session(run):
+            for second, name in enumerate(written):
+                (tmp_path / "ckpt" / name).write_bytes(name.encode())
+                os.utime(tmp_path / "ckpt" / name, (second, second))
+            raise SystemExit(143)
+
+    with pytest.raises(SystemExit):
+        train()
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["starts"][0]["outcome"] == STOPPED
+    assert (record["final_checkpoint"] or {"file": None})["file"] == newest
+
+
+def test_a_checkpoint_that_cannot_be_written_promises_nothing(tmp_path, monkeypatch, caplog):
+    """The training may be about to stop."""
+    monkeypatch.setattr(LOGGER, "propagate", True)
+
+    def disk_full(*_):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(checkpoint_folder, "save_checkpoint", disk_full)
+    folder = checkpoint_folder.CheckpointFolder(tmp_path, 3, None, LOGGER)
+    assert not folder.save_latest({})
+    assert "latest_model.pth could not be written: No space left" in caplog.text
+    assert "a training that goes on tries again" in caplog.text
 
 
 def test_starts_are_added_and_a_killed_one_is_told(tmp_path):

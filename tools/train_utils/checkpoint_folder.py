@@ -26,6 +26,15 @@ def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
+def newest_file(folder: Path) -> Path | None:
+    """The checkpoint of a run that was written last, unread; None if there is none."""
+    found = [path for _, path in list_checkpoints(folder)[-1:]]
+    if (folder / LATEST).exists():
+        found.append(folder / LATEST)
+    # LATEST is the older one if the process was killed just before it removed it.
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
 def newest_checkpoint(
     folder: Path, logger: logging.Logger, ckpt: str | None = None
 ) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
@@ -140,8 +149,8 @@ class CheckpointFolder:
             save_checkpoint(state, path)
         except OSError as error:
             self._logger.error(
-                "%s could not be written: %s; earlier checkpoints are as they were, training goes "
-                "on and tries again at the next one",
+                "%s could not be written: %s; earlier checkpoints are as they were; a training "
+                "that goes on tries again at the next one",
                 *(path, error.strerror or error),
             )
             return False
