@@ -35,8 +35,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--data_dir",
         type=Path,
-        help="folder in KITTI's layout; without it the "
-        "stages that need real frames are left out (default: the yaml's, if it is there)",
+        help="folder in KITTI's layout (default: data/kitti of the repository if it is there, "
+        "else the stages that need frames are left out)",
     )
     return parser.parse_args(argv)
 
