@@ -32,6 +32,9 @@ DEMO_RUN := output/$(basename $(notdir $(DEMO_CFG)))/default
 DEMO_PROCESSES := $(if $(filter 0,$(HAS_GPU)),2,1)
 DEMO_RESULTS := $(DEMO_RUN)/eval/epoch_$(DEMO_EPOCHS)/val/default
 
+# Test files run side by side in so many processes, each with one thread.
+TEST_PROCESSES := 2
+
 .PHONY: help setup demo demo-pointpillar demo-parta2 test lint test-cuda benchmark fuzz soak clean
 
 help:
@@ -104,7 +107,7 @@ lint: setup
 
 test: setup lint
 	@bash tools/scripts/check_cuda_compile.sh
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 test-cuda: setup
 	$(BIN)/python -m pytest -q -m cuda
