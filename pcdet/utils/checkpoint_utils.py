@@ -16,6 +16,9 @@ from pcdet.utils.errors import CheckpointError
 from pcdet.utils.io_utils import atomic_write
 from pcdet.utils.spconv_utils import adapt_sparse_weight
 
+# Options of an optimiser that learning-rate schedules move.
+_SCHEDULED = ("lr", "betas")
+
 
 def checkpoint_state(
     model: nn.Module,
@@ -150,7 +153,8 @@ def load_optimizer_state(
 ) -> None:
     """Copy the optimiser's state from a checkpoint; one without it gives a warning.
 
-    Options such as the weight decay stay those that the optimiser was made with.
+    Options such as the weight decay stay those that the optimiser was made with; those that a
+    schedule moves at each step are the checkpoint's.
 
     Raises:
         CheckpointError: the state belongs to another optimiser or model.
@@ -171,14 +175,17 @@ def load_optimizer_state(
 
 
 def _with_options_of(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    """An optimiser's state with another optimiser's options.
+    """An optimiser's state with another optimiser's options, but for those of the schedule.
 
     Before it is loaded and not after: torch moves what is loaded to where `fused` needs it.
     """
     saved, own = state["param_groups"], optimizer.param_groups
     if len(saved) != len(own):
         raise ValueError(f"{len(saved)} groups of parameters for {len(own)}")
-    groups = [{**ours, "params": theirs["params"]} for ours, theirs in zip(own, saved)]
+    groups = []
+    for ours, theirs in zip(own, saved):
+        kept = {key: theirs[key] for key in _SCHEDULED if key in ours and key in theirs}
+        groups.append({**ours, **kept, "params": theirs["params"]})
     return {**state, "param_groups": groups}
 
 

@@ -180,16 +180,16 @@ def test_the_options_of_an_optimiser_are_not_those_of_the_checkpoint(tmp_path):
     for values in state["optimizer_state"]["state"].values():
         values["step"] = int(values["step"])
     (group,) = state["optimizer_state"]["param_groups"]
-    kept = ("lr", "betas", "eps", "amsgrad", "params")
-    state["optimizer_state"]["param_groups"] = [
-        {**{key: group[key] for key in kept}, "weight_decay": 0}
-    ]
+    kept = {key: group[key] for key in ("eps", "amsgrad", "params")}
+    scheduled = {"lr": 0.5, "betas": (0.7, 0.99)}
+    state["optimizer_state"]["param_groups"] = [{**kept, **scheduled, "weight_decay": 0}]
     optimizer = torch.optim.AdamW(layer.parameters(), weight_decay=0.1, fused=True)
     options = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
     checkpoint_utils.load_optimizer_state(optimizer, state, "a.pth", LOGGER)
     restored = dict(optimizer.param_groups[0])
     assert restored.pop("params") == list(layer.parameters())
-    assert restored == options and options["weight_decay"] == 0.1 and options["fused"]
+    assert restored == {**options, **scheduled}
+    assert restored["weight_decay"] == 0.1 and restored["fused"]
     for parameter in layer.parameters():
         values, saved = optimizer.state[parameter], state["optimizer_state"]["state"]
         assert any(torch.equal(values["exp_avg"], theirs["exp_avg"]) for theirs in saved.values())
