@@ -70,7 +70,7 @@ def test_equal_scores_keep_the_lower_index(function, device):
 
 @both
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("thresh", [0.0, 0.01, 0.3, 0.7, 0.95])
+@pytest.mark.parametrize("thresh", [0.0, 0.01, 0.3, 0.5, 0.7, 0.95])
 def test_equals_the_definition(function, dtype, thresh, device):
     rng = np.random.default_rng(0)
     # Crowded, sparse, huge among small, all at one place, far apart, and special numbers.

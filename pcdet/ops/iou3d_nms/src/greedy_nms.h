@@ -40,10 +40,13 @@ class Neighbourhood {
     }
   }
 
-  // Calls visit(place) for each place whose box may touch `shape`.
+  // Calls visit(place) for each place whose box may have an IoU above `threshold` with `shape`.
   template <typename Visit>
-  void visit_near(const Footprint<T>& shape, const Visit& visit) const {
-    const T reach = (shape.radius + largest_radius_) * T(1.001);
+  void visit_near(const Footprint<T>& shape, T threshold, const Visit& visit) const {
+    // A line through the centre of a box halves it. So a box with more than half of its area in
+    // `shape`, as any IoU above 0.5 wants, has its centre in there; below that it need only touch.
+    const T beyond = threshold >= T(0.5) ? T(0) : largest_radius_;
+    const T reach = (shape.radius + beyond) * T(1.001);
     if (!std::isfinite(shape.x) || !std::isfinite(shape.y) || !std::isfinite(reach)) return;
     const T low = shape.x - reach, high = shape.x + reach;
     for (int64_t s = strip_of(shape.y - reach); s <= strip_of(shape.y + reach); ++s) {
@@ -104,7 +107,7 @@ std::vector<int64_t> greedy_nms(const Footprint<T>* shapes, int64_t count, T thr
     if (settled[i]) continue;
     settled[i] = 1;
     kept.push_back(i);
-    boxes.visit_near(shapes[i], [&](int64_t place) {
+    boxes.visit_near(shapes[i], threshold, [&](int64_t place) {
       uint8_t& other = settled[boxes.index(place)];
       if (!other && iou_exceeds(shapes[i], boxes.shape(place), threshold)) other = 1;
     });
