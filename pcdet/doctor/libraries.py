@@ -10,7 +10,7 @@ from pathlib import Path
 from pcdet.doctor.findings import Finding
 
 # Where the name to import is another one.
-_MODULES = {"pillow": "PIL", "pyyaml": "yaml", "scikit-image": "skimage"}
+_MODULES = {"pillow": "PIL", "pyyaml": "yaml"}
 _INSTALL = "run `pip install -r requirements.txt` in the repository"
 
 

@@ -128,14 +128,13 @@ class _SparseConvolution(_DeviceAlgorithm):
         if data is not None:
             self._check_subm_reuse_valid(input, shape, data)
             return data
-        arguments = (input.indices, shape)
         sizes = (self.kernel_size, self.stride, self.padding, self.dilation)
         if self.subm:
             sites, out_shape = input.indices, shape
-            pairs, counts = submanifold_pairs(*arguments, self.kernel_size, self.dilation)
+            pairs, counts = submanifold_pairs(sites, shape, self.kernel_size, self.dilation)
         else:
             out_shape = _spconv_ops.get_conv_output_size(shape, *sizes)
-            sites, pairs, counts = strided_pairs(*arguments, out_shape, *sizes)
+            sites, pairs, counts = strided_pairs(input.indices, shape, out_shape, *sizes)
         return IndiceData(
             sites,
             input.indices,

@@ -58,7 +58,7 @@ def test_what_is_no_file(name, what):
     """None of them may be waited for, or read without end."""
     kind, root = KINDS[name], data_folder()
     if kind.optional and what in ("nothing", "link to nothing"):
-        pytest.skip("it may be missing")
+        pytest.skip("an optional file: its reader goes on without it")
     path = root / kind.path
     aside = path.rename(path.with_name("aside"))
     try:

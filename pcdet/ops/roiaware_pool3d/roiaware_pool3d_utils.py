@@ -77,7 +77,6 @@ def roiaware_pool3d(
     Raises:
         ValueError: `pool_method` is neither "max" nor "avg".
     """
-    _check_method(pool_method)
     listed = list_points_of_rois(rois, pts, out_size, max_pts_each_voxel)
     return pool_listed_points(listed, pts_feature, pool_method)
 
@@ -124,18 +123,14 @@ def pool_listed_points(
         pool_method: "max", or "avg" for the mean.
 
     Returns:
-        (R, ox, oy, oz, C) of the dtype of `pts_feature`, zero in voxels without a point.
+        (R, ox, oy, oz, C), see `roiaware_pool3d`.
 
     Raises:
         ValueError: `pool_method` is neither "max" nor "avg".
     """
-    _check_method(pool_method)
-    return _POOLS[pool_method].apply(pts_feature, *listed.lists).unflatten(1, listed.sizes)
-
-
-def _check_method(pool_method: str) -> None:
     if pool_method not in _POOLS:
         raise ValueError(f"pool_method must be one of {sorted(_POOLS)}, got {pool_method!r}")
+    return _POOLS[pool_method].apply(pts_feature, *listed.lists).unflatten(1, listed.sizes)
 
 
 class _MaxPool(torch.autograd.Function):
