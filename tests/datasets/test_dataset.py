@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -270,6 +271,32 @@ def test_collate_batch():
 def test_config_errors(training, path, value, message):
     with pytest.raises(ConfigError, match=message):
         make_dataset(training, [(path, value)])
+
+
+def test_a_scene_is_moved_if_the_yaml_says_so():
+    scene = "AUGMENTATION.NOISE_GLOBAL_SCENE."
+    still = [
+        ("AUGMENTATION.NOISE_PER_OBJECT.ENABLED", False),
+        (scene + "GLOBAL_ROT_UNIFORM_NOISE", [0.0, 0.0]),
+        (scene + "GLOBAL_SCALING_UNIFORM_NOISE", [1.0, 1.0]),
+    ]
+    heights = make_frame()["gt_boxes_lidar"][[1, 3], 2]
+    sample = make_dataset(True, still).prepare_data(make_frame())
+    np.testing.assert_array_equal(sample["gt_boxes"][:, 2], heights)
+    moved = [*still, (scene + "GLOBAL_TRANSLATION_NOISE_STD", [0.0, 0.0, 0.2])]
+    sample = make_dataset(True, moved).prepare_data(make_frame())
+    shift = sample["gt_boxes"][:, 2] - heights
+    assert 0.001 < abs(shift[0]) < 1
+    np.testing.assert_allclose(shift, shift[0])
+
+
+@pytest.mark.parametrize(
+    "key", ["NOISE_GLOBAL_SCENE.GLOBAL_TRANSLATION_NOISE_STD", "NOISE_PER_OBJECT.GT_LOC_NOISE_STD"]
+)
+@pytest.mark.parametrize("value", [[0, 0, -0.1], [0, 0, math.inf]])
+def test_a_deviation_must_be_a_distance(key, value):
+    with pytest.raises(ConfigError, match=f"{key}: expected numbers of 0 or more, got"):
+        make_dataset(True, [(f"AUGMENTATION.{key}", value)])
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,31 @@ def global_scaling(
     return gt_boxes, points
 
 
+def global_translation(
+    gt_boxes: np.ndarray,
+    points: np.ndarray,
+    noise_std: Sequence[float],
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Move the scene as a whole, SECOND's `global_translate`.
+
+    Args:
+        gt_boxes: (M, 7) LiDAR boxes.
+        points: (N, 3 + C) LiDAR frame, metres.
+        noise_std: (3,) standard deviations of the normal noise along x, y, z, metres.
+        rng: random numbers; None for fresh ones.
+
+    Returns:
+        (M, 7) boxes and (N, 3 + C) points.
+    """
+    rng = np.random.default_rng() if rng is None else rng
+    shift = rng.normal(0.0, noise_std)
+    gt_boxes, points = gt_boxes.copy(), points.copy()
+    gt_boxes[:, CENTER] += shift
+    points[:, CENTER] += shift.astype(points.dtype)
+    return gt_boxes, points
+
+
 def _low_high(value: float | Sequence[float]) -> tuple[float, float]:
     """A range given as (low, high), or as r for (-r, r)."""
     low, high = (-value, value) if np.isscalar(value) else value

@@ -13,6 +13,7 @@ from pcdet.datasets.data_augmentation import augmentation_utils
 from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler
 from pcdet.datasets.sections import read_numbers, read_section
 from pcdet.utils import box_utils
+from pcdet.utils.errors import ConfigError
 
 _WHERE = "DATA_CONFIG.AUGMENTATION"
 _NUM_TRIES = 100  # moves tried for each object, PCDet's number
@@ -23,6 +24,7 @@ _SECTION_KEYS = {
     "NOISE_PER_OBJECT": ("ENABLED", "GT_LOC_NOISE_STD", "GT_ROT_UNIFORM_NOISE"),
     "NOISE_GLOBAL_SCENE": ("ENABLED", "GLOBAL_ROT_UNIFORM_NOISE", "GLOBAL_SCALING_UNIFORM_NOISE"),
 }
+_OPTIONAL_KEYS = {"NOISE_GLOBAL_SCENE": ("GLOBAL_TRANSLATION_NOISE_STD",)}
 
 
 def read_augmentation(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -33,20 +35,20 @@ def read_augmentation(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]
     """
     read_section(config, _WHERE, tuple(_SECTION_KEYS))
     return {
-        name: read_section(config[name], f"{_WHERE}.{name}", keys)
+        name: read_section(config[name], f"{_WHERE}.{name}", keys, _OPTIONAL_KEYS.get(name, ()))
         for name, keys in _SECTION_KEYS.items()
     }
 
 
 class DataAugmentor:
-    """Ground-truth sampling, noise per object, then flip, rotation and scaling of the scene."""
+    """Ground-truth sampling, noise per object, then flip and noise of the scene as a whole."""
 
     def __init__(
         self,
         class_names: Sequence[str],
         db_sampler: DataBaseSampler | None = None,
         object_noise: Mapping[str, Any] | None = None,
-        scene_noise: tuple[Sequence[float], Sequence[float]] | None = None,
+        scene_noise: tuple[Sequence[float], Sequence[float], Sequence[float]] | None = None,
     ) -> None:
         """Make an augmentor; a part that is None is left out.
 
@@ -54,7 +56,8 @@ class DataAugmentor:
             class_names: classes whose objects are kept.
             db_sampler: adds objects of other frames.
             object_noise: keywords of `noise_per_object_v3_`: rotation_perturb, center_noise_std.
-            scene_noise: with the flip; range of the rotation in radians and of the scaling.
+            scene_noise: with the flip; range of the rotation in radians and of the scaling, and
+                standard deviations of the translation in metres, none if all are 0.
         """
         self.class_names = list(class_names)
         self.db_sampler = db_sampler
@@ -96,13 +99,14 @@ class DataAugmentor:
         if noise["ENABLED"]:
             parts["object_noise"] = {
                 "rotation_perturb": _numbers("NOISE_PER_OBJECT", noise, "GT_ROT_UNIFORM_NOISE", 2),
-                "center_noise_std": _numbers("NOISE_PER_OBJECT", noise, "GT_LOC_NOISE_STD", 3),
+                "center_noise_std": _deviations("NOISE_PER_OBJECT", noise, "GT_LOC_NOISE_STD"),
             }
         if scene["ENABLED"]:
             where = "NOISE_GLOBAL_SCENE"
             parts["scene_noise"] = (
                 _numbers(where, scene, "GLOBAL_ROT_UNIFORM_NOISE", 2),
                 _numbers(where, scene, "GLOBAL_SCALING_UNIFORM_NOISE", 2),
+                _deviations(where, scene, "GLOBAL_TRANSLATION_NOISE_STD"),
             )
         return cls(class_names, **parts)
 
@@ -149,7 +153,7 @@ class DataAugmentor:
             )
         gt_boxes, gt_names = gt_boxes[known], gt_names[known]
         if self.scene_noise is not None:
-            rotation, scaling = self.scene_noise
+            rotation, scaling, translation = self.scene_noise
             gt_boxes, points = augmentation_utils.random_flip(gt_boxes, points, rng=rng)
             gt_boxes, points = augmentation_utils.global_rotation(
                 gt_boxes, points, rotation, rng=rng
@@ -157,8 +161,20 @@ class DataAugmentor:
             gt_boxes, points = augmentation_utils.global_scaling(
                 gt_boxes, points, *scaling, rng=rng
             )
+            if any(translation):
+                gt_boxes, points = augmentation_utils.global_translation(
+                    gt_boxes, points, translation, rng=rng
+                )
         return gt_boxes, gt_names, points
 
 
 def _numbers(name: str, section: Mapping[str, Any], key: str, count: int) -> list[float]:
     return read_numbers(section[key], f"{_WHERE}.{name}.{key}", count)
+
+
+def _deviations(name: str, section: Mapping[str, Any], key: str) -> list[float]:
+    """Standard deviations along x, y, z; zeros for an optional key that is left out."""
+    numbers = _numbers(name, section, key, 3) if key in section else [0.0, 0.0, 0.0]
+    if not all(0 <= number < float("inf") for number in numbers):
+        raise ConfigError(f"{_WHERE}.{name}.{key}: expected numbers of 0 or more, got {numbers}")
+    return numbers

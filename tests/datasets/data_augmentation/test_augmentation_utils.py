@@ -9,6 +9,7 @@ import shapely
 from pcdet.datasets.data_augmentation.augmentation_utils import (
     global_rotation,
     global_scaling,
+    global_translation,
     move_points_with_boxes,
     noise_per_object_v3_,
     random_flip,
@@ -74,7 +75,11 @@ def flip(boxes, points, rng):
     return random_flip(boxes, points, probability=1, rng=rng)
 
 
-ALL = [noise, flip, global_rotation, global_scaling]
+def translate(boxes, points, rng):
+    return global_translation(boxes, points, [1.0, 2.0, 0.2], rng=rng)
+
+
+ALL = [noise, flip, global_rotation, global_scaling, translate]
 
 
 @pytest.mark.parametrize("augment", ALL)
@@ -236,6 +241,17 @@ def test_scaling_by_hand():
     new_boxes, new_points = global_scaling(boxes, points, 2, 2)
     np.testing.assert_array_equal(new_boxes, [[6, 4, -2, 4, 8, 3, 0.3]])
     np.testing.assert_array_equal(new_points, [[2, -4, 6, 0.5]])
+
+
+def test_translation_has_the_deviations_it_is_given():
+    boxes = np.array([[3.0, 2, -1, 2, 4, 1.5, 0.3]])
+    points = np.array([[1.0, -2, 3, 0.5]], np.float32)
+    rng, shifts = np.random.default_rng(0), []
+    for _ in range(2000):
+        new_boxes, new_points = global_translation(boxes, points, [0.0, 0.5, 0.2], rng)
+        shifts.append((new_boxes - boxes)[0])
+        np.testing.assert_allclose((new_points - points)[0], [*shifts[-1][:3], 0], atol=1e-6)
+    np.testing.assert_allclose(np.std(shifts, axis=0), [0, 0.5, 0.2, 0, 0, 0, 0], rtol=0.1)
 
 
 def test_remove_points_in_boxes():
