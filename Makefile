@@ -26,7 +26,7 @@ NATIVE := $(wildcard pcdet/ops/*/src/* pcdet/ops/common/*)
 # are the same with another detector on the same scenes.
 DEMO_DATA := data/synthetic
 DEMO_CFG := tools/cfgs/second_demo.yaml
-DEMO_EPOCHS := 7
+DEMO_EPOCHS := 5
 DEMO_RUN := output/$(basename $(notdir $(DEMO_CFG)))/default
 # Two processes on a CPU: the sparse layers keep one core busy each.
 DEMO_PROCESSES := $(if $(filter 0,$(HAS_GPU)),2,1)

@@ -98,9 +98,9 @@ _KINDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "a list of numbers",
         _list_of(_is_number),
-        "GLOBAL_ROT_UNIFORM_NOISE GLOBAL_SCALING_UNIFORM_NOISE GLOBAL_TRANSLATION_NOISE_STD "
-        "GT_LOC_NOISE_STD GT_ROT_UNIFORM_NOISE MOMS POINT_CLOUD_RANGE RECALL_THRESH_LIST "
-        "VOXEL_SIZE anchor_range code_weights rotations",
+        "GLOBAL_ROT_UNIFORM_NOISE GLOBAL_SCALING_UNIFORM_NOISE GLOBAL_SLOPE_NOISE_STD "
+        "GLOBAL_TRANSLATION_NOISE_STD GT_LOC_NOISE_STD GT_ROT_UNIFORM_NOISE MOMS "
+        "POINT_CLOUD_RANGE RECALL_THRESH_LIST VOXEL_SIZE anchor_range code_weights rotations",
     ),
     ("a list of numbers", _or_nothing(_list_of(_is_number)), "LIMIT_RANGE"),
     ("a list of lists of numbers", _list_of(_list_of(_is_number)), "sizes"),

@@ -273,7 +273,7 @@ def test_config_errors(training, path, value, message):
         make_dataset(training, [(path, value)])
 
 
-def test_a_scene_is_moved_if_the_yaml_says_so():
+def test_a_scene_is_moved_and_sloped_if_the_yaml_says_so():
     scene = "AUGMENTATION.NOISE_GLOBAL_SCENE."
     still = [
         ("AUGMENTATION.NOISE_PER_OBJECT.ENABLED", False),
@@ -281,22 +281,32 @@ def test_a_scene_is_moved_if_the_yaml_says_so():
         (scene + "GLOBAL_SCALING_UNIFORM_NOISE", [1.0, 1.0]),
     ]
     heights = make_frame()["gt_boxes_lidar"][[1, 3], 2]
-    sample = make_dataset(True, still).prepare_data(make_frame())
+    sample = make_dataset(True, still).prepare_data(make_frame(), rng=np.random.default_rng(0))
     np.testing.assert_array_equal(sample["gt_boxes"][:, 2], heights)
     moved = [*still, (scene + "GLOBAL_TRANSLATION_NOISE_STD", [0.0, 0.0, 0.2])]
-    sample = make_dataset(True, moved).prepare_data(make_frame())
+    sample = make_dataset(True, moved).prepare_data(make_frame(), rng=np.random.default_rng(0))
     shift = sample["gt_boxes"][:, 2] - heights
     assert 0.001 < abs(shift[0]) < 1
     np.testing.assert_allclose(shift, shift[0])
+    sloped = [*still, (scene + "GLOBAL_SLOPE_NOISE_STD", [0.01, 0.0])]
+    sample = make_dataset(True, sloped).prepare_data(make_frame(), rng=np.random.default_rng(0))
+    rise = (sample["gt_boxes"][:, 2] - heights) / sample["gt_boxes"][:, 0]
+    assert 0.0001 < abs(rise[0]) < 0.05
+    np.testing.assert_allclose(rise, rise[0])
 
 
 @pytest.mark.parametrize(
-    "key", ["NOISE_GLOBAL_SCENE.GLOBAL_TRANSLATION_NOISE_STD", "NOISE_PER_OBJECT.GT_LOC_NOISE_STD"]
+    ("key", "others"),
+    [
+        ("NOISE_GLOBAL_SCENE.GLOBAL_TRANSLATION_NOISE_STD", [0.0, 0.0]),
+        ("NOISE_GLOBAL_SCENE.GLOBAL_SLOPE_NOISE_STD", [0.0]),
+        ("NOISE_PER_OBJECT.GT_LOC_NOISE_STD", [0.0, 0.0]),
+    ],
 )
-@pytest.mark.parametrize("value", [[0, 0, -0.1], [0, 0, math.inf]])
-def test_a_deviation_must_be_a_distance(key, value):
+@pytest.mark.parametrize("value", [-0.1, math.inf])
+def test_a_deviation_must_be_0_or_more(key, others, value):
     with pytest.raises(ConfigError, match=f"{key}: expected numbers of 0 or more, got"):
-        make_dataset(True, [(f"AUGMENTATION.{key}", value)])
+        make_dataset(True, [(f"AUGMENTATION.{key}", [*others, value])])
 
 
 @pytest.mark.parametrize(

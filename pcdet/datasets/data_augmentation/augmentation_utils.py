@@ -1,4 +1,8 @@
-"""Augmentations of boxes and points. All return new arrays and keep the points of a box in it."""
+"""Augmentations of boxes and points.
+
+All return new arrays and keep the points of a box in it, but for `global_slope`, after which some
+of those at its faces lie outside by a few centimetres.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import numpy as np
 
 from pcdet.datasets.data_augmentation.collision import first_free_try
 from pcdet.utils import box_utils
-from pcdet.utils.box_utils import CENTER, DIMS, RZ, Y
+from pcdet.utils.box_utils import CENTER, DIMS, RZ, X, Y, Z
 
 
 def noise_per_object_v3_(
@@ -180,6 +184,34 @@ def global_translation(
     gt_boxes, points = gt_boxes.copy(), points.copy()
     gt_boxes[:, CENTER] += shift
     points[:, CENTER] += shift.astype(points.dtype)
+    return gt_boxes, points
+
+
+def global_slope(
+    gt_boxes: np.ndarray,
+    points: np.ndarray,
+    noise_std: Sequence[float],
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Let the ground rise or fall: heights grow in proportion to x and y, boxes stay upright.
+
+    A network that has seen few scenes learns their slopes by heart, and is wrong about the height
+    of far objects elsewhere.
+
+    Args:
+        gt_boxes: (M, 7) LiDAR boxes.
+        points: (N, 3 + C) LiDAR frame, metres.
+        noise_std: (2,) standard deviations of the normal rise along x and y, metres a metre.
+        rng: random numbers; None for fresh ones.
+
+    Returns:
+        (M, 7) boxes and (N, 3 + C) points.
+    """
+    rng = np.random.default_rng() if rng is None else rng
+    rise = rng.normal(0.0, noise_std)
+    gt_boxes, points = gt_boxes.copy(), points.copy()
+    gt_boxes[:, Z] += gt_boxes[:, [X, Y]] @ rise
+    points[:, Z] += points[:, [X, Y]] @ rise.astype(points.dtype)
     return gt_boxes, points
 
 

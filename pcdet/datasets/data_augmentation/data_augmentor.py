@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,9 @@ _SECTION_KEYS = {
     "NOISE_PER_OBJECT": ("ENABLED", "GT_LOC_NOISE_STD", "GT_ROT_UNIFORM_NOISE"),
     "NOISE_GLOBAL_SCENE": ("ENABLED", "GLOBAL_ROT_UNIFORM_NOISE", "GLOBAL_SCALING_UNIFORM_NOISE"),
 }
-_OPTIONAL_KEYS = {"NOISE_GLOBAL_SCENE": ("GLOBAL_TRANSLATION_NOISE_STD",)}
+_OPTIONAL_KEYS = {
+    "NOISE_GLOBAL_SCENE": ("GLOBAL_TRANSLATION_NOISE_STD", "GLOBAL_SLOPE_NOISE_STD"),
+}
 
 
 def read_augmentation(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -40,6 +42,22 @@ def read_augmentation(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]
     }
 
 
+class SceneNoise(NamedTuple):
+    """How a scene as a whole is changed, besides the flip.
+
+    Attributes:
+        rotation: range of the angle, radians.
+        scaling: range of the factor.
+        translation: standard deviations along x, y, z, metres; all 0 for none.
+        slope: standard deviations of the rise along x and y, metres a metre; all 0 for none.
+    """
+
+    rotation: Sequence[float]
+    scaling: Sequence[float]
+    translation: Sequence[float]
+    slope: Sequence[float]
+
+
 class DataAugmentor:
     """Ground-truth sampling, noise per object, then flip and noise of the scene as a whole."""
 
@@ -48,7 +66,7 @@ class DataAugmentor:
         class_names: Sequence[str],
         db_sampler: DataBaseSampler | None = None,
         object_noise: Mapping[str, Any] | None = None,
-        scene_noise: tuple[Sequence[float], Sequence[float], Sequence[float]] | None = None,
+        scene_noise: SceneNoise | None = None,
     ) -> None:
         """Make an augmentor; a part that is None is left out.
 
@@ -56,8 +74,7 @@ class DataAugmentor:
             class_names: classes whose objects are kept.
             db_sampler: adds objects of other frames.
             object_noise: keywords of `noise_per_object_v3_`: rotation_perturb, center_noise_std.
-            scene_noise: with the flip; range of the rotation in radians and of the scaling, and
-                standard deviations of the translation in metres, none if all are 0.
+            scene_noise: with the flip.
         """
         self.class_names = list(class_names)
         self.db_sampler = db_sampler
@@ -99,14 +116,15 @@ class DataAugmentor:
         if noise["ENABLED"]:
             parts["object_noise"] = {
                 "rotation_perturb": _numbers("NOISE_PER_OBJECT", noise, "GT_ROT_UNIFORM_NOISE", 2),
-                "center_noise_std": _deviations("NOISE_PER_OBJECT", noise, "GT_LOC_NOISE_STD"),
+                "center_noise_std": _deviations("NOISE_PER_OBJECT", noise, "GT_LOC_NOISE_STD", 3),
             }
         if scene["ENABLED"]:
             where = "NOISE_GLOBAL_SCENE"
-            parts["scene_noise"] = (
+            parts["scene_noise"] = SceneNoise(
                 _numbers(where, scene, "GLOBAL_ROT_UNIFORM_NOISE", 2),
                 _numbers(where, scene, "GLOBAL_SCALING_UNIFORM_NOISE", 2),
-                _deviations(where, scene, "GLOBAL_TRANSLATION_NOISE_STD"),
+                _deviations(where, scene, "GLOBAL_TRANSLATION_NOISE_STD", 3),
+                _deviations(where, scene, "GLOBAL_SLOPE_NOISE_STD", 2),
             )
         return cls(class_names, **parts)
 
@@ -153,28 +171,39 @@ class DataAugmentor:
             )
         gt_boxes, gt_names = gt_boxes[known], gt_names[known]
         if self.scene_noise is not None:
-            rotation, scaling, translation = self.scene_noise
-            gt_boxes, points = augmentation_utils.random_flip(gt_boxes, points, rng=rng)
-            gt_boxes, points = augmentation_utils.global_rotation(
-                gt_boxes, points, rotation, rng=rng
-            )
-            gt_boxes, points = augmentation_utils.global_scaling(
-                gt_boxes, points, *scaling, rng=rng
-            )
-            if any(translation):
-                gt_boxes, points = augmentation_utils.global_translation(
-                    gt_boxes, points, translation, rng=rng
-                )
+            gt_boxes, points = self._change_scene(gt_boxes, points, rng)
         return gt_boxes, gt_names, points
+
+    def _change_scene(
+        self, gt_boxes: np.ndarray, points: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (M, 7) and points (N, 3 + C) after the flip and the noise of the scene."""
+        noise = self.scene_noise
+        gt_boxes, points = augmentation_utils.random_flip(gt_boxes, points, rng=rng)
+        gt_boxes, points = augmentation_utils.global_rotation(
+            gt_boxes, points, noise.rotation, rng=rng
+        )
+        gt_boxes, points = augmentation_utils.global_scaling(
+            gt_boxes, points, *noise.scaling, rng=rng
+        )
+        if any(noise.translation):
+            gt_boxes, points = augmentation_utils.global_translation(
+                gt_boxes, points, noise.translation, rng=rng
+            )
+        if any(noise.slope):
+            gt_boxes, points = augmentation_utils.global_slope(
+                gt_boxes, points, noise.slope, rng=rng
+            )
+        return gt_boxes, points
 
 
 def _numbers(name: str, section: Mapping[str, Any], key: str, count: int) -> list[float]:
     return read_numbers(section[key], f"{_WHERE}.{name}.{key}", count)
 
 
-def _deviations(name: str, section: Mapping[str, Any], key: str) -> list[float]:
-    """Standard deviations along x, y, z; zeros for an optional key that is left out."""
-    numbers = _numbers(name, section, key, 3) if key in section else [0.0, 0.0, 0.0]
+def _deviations(name: str, section: Mapping[str, Any], key: str, count: int) -> list[float]:
+    """Standard deviations; zeros for an optional key that is left out."""
+    numbers = _numbers(name, section, key, count) if key in section else [0.0] * count
     if not all(0 <= number < float("inf") for number in numbers):
         raise ConfigError(f"{_WHERE}.{name}.{key}: expected numbers of 0 or more, got {numbers}")
     return numbers

@@ -9,6 +9,7 @@ import shapely
 from pcdet.datasets.data_augmentation.augmentation_utils import (
     global_rotation,
     global_scaling,
+    global_slope,
     global_translation,
     move_points_with_boxes,
     noise_per_object_v3_,
@@ -79,10 +80,15 @@ def translate(boxes, points, rng):
     return global_translation(boxes, points, [1.0, 2.0, 0.2], rng=rng)
 
 
-ALL = [noise, flip, global_rotation, global_scaling, translate]
+def slope(boxes, points, rng):
+    return global_slope(boxes, points, [0.01, 0.01], rng=rng)
 
 
-@pytest.mark.parametrize("augment", ALL)
+RIGID = [noise, flip, global_rotation, global_scaling, translate]
+ALL = [*RIGID, slope]
+
+
+@pytest.mark.parametrize("augment", RIGID)
 @pytest.mark.parametrize("seed", range(4))
 def test_points_stay_in_their_boxes(augment, seed):
     boxes, points = make_scene(seed)
@@ -252,6 +258,20 @@ def test_translation_has_the_deviations_it_is_given():
         shifts.append((new_boxes - boxes)[0])
         np.testing.assert_allclose((new_points - points)[0], [*shifts[-1][:3], 0], atol=1e-6)
     np.testing.assert_allclose(np.std(shifts, axis=0), [0, 0.5, 0.2, 0, 0, 0, 0], rtol=0.1)
+
+
+def test_a_slope_lifts_boxes_and_points_alike():
+    """Somewhere at (x, y), the deviation of the height is that of the sum of both rises."""
+    boxes = np.array([[30.0, 10, -1, 2, 4, 1.5, 0.3]])
+    points = np.array([[30.0, 10, -1, 0.5]], np.float32)
+    rng, shifts = np.random.default_rng(0), []
+    for _ in range(2000):
+        new_boxes, new_points = global_slope(boxes, points, [0.01, 0.02], rng)
+        shifts.append((new_boxes - boxes)[0])
+        np.testing.assert_allclose((new_points - points)[0, 2], shifts[-1][2], atol=1e-6)
+        np.testing.assert_array_equal(new_points[:, [0, 1, 3]], points[:, [0, 1, 3]])
+    expected = [0, 0, np.hypot(30 * 0.01, 10 * 0.02), 0, 0, 0, 0]
+    np.testing.assert_allclose(np.std(shifts, axis=0), expected, rtol=0.1)
 
 
 def test_remove_points_in_boxes():
