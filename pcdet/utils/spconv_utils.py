@@ -16,7 +16,14 @@ import torch
 with warnings.catch_warnings():
     # spconv still names torch's decorators by their old path.
     warnings.simplefilter("ignore", FutureWarning)
+    from spconv import core as _spconv_core
     from spconv.core import ConvAlgo
+
+    if torch.version.cuda is None:
+        # Importing spconv describes every kernel of these lists to the tuners of its CUDA
+        # algorithms: ten seconds and more, for nothing where torch cannot use CUDA.
+        for _name in ("ALL_NATIVE_PARAMS", "ALL_IMPGEMM_PARAMS"):
+            getattr(_spconv_core, _name, []).clear()
     from spconv.pytorch import conv as _conv
     from spconv.pytorch import ops as _spconv_ops
     from spconv.pytorch import pool as _pool
