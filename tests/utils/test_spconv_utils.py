@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from spconv import core
 from spconv.core import ConvAlgo
 from spconv.pytorch import conv
 from spconv.pytorch.cppcore import _TORCH_DTYPE_TO_TV
@@ -39,6 +40,13 @@ def test_algorithms():
     assert spconv_utils.algorithm_of("cpu", 27) == ConvAlgo.Native
     assert spconv_utils.algorithm_of("cuda", 27) == ConvAlgo.MaskImplicitGemm
     assert spconv_utils.algorithm_of("cuda", 125) == ConvAlgo.Native
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="a CUDA build of torch needs them")
+def test_no_kernels_of_cuda_are_described_without_it():
+    """Should spconv rename its lists, each import of it takes ten seconds and more again."""
+    assert core.ALL_NATIVE_PARAMS == []
+    assert core.ALL_IMPGEMM_PARAMS == []
 
 
 def test_what_spconv_can_compute_in():
