@@ -22,7 +22,7 @@ from pcdet.datasets.kitti.synthetic.windows import (
 
 def cast(triangles, windows, rays, glass=None, owner=None, objects=0):
     count = len(triangles)
-    hits = raycast.no_hits(rays.directions.shape[:2], objects)
+    hits = raycast.no_hits(rays.directions.shape[1:], objects)
     raycast.cast_triangles_(
         triangles.astype(np.float32),
         np.zeros(count, bool) if glass is None else glass,
@@ -95,7 +95,7 @@ def test_distance_of_a_wall_worked_out_by_hand():
     rays = sensor.beams().rays
     hits = cast(triangles, lidar_windows(triangles), rays)
     met = hits.index == 0
-    expected = 10.0 / rays.directions[..., 0][met]
+    expected = 10.0 / rays.directions[0][met]
     np.testing.assert_allclose(hits.distance[met], expected, rtol=1e-5)
 
 
@@ -114,9 +114,14 @@ def test_panes_are_kept_apart():
 
 def ground_hits(heights):
     rays = sensor.beams().rays
-    hits = raycast.no_hits(rays.directions.shape[:2], 0)
+    hits = raycast.no_hits(rays.directions.shape[1:], 0)
     raycast.cast_ground_(heights.astype(np.float32), rays, hits)
     return rays, hits
+
+
+def places(rays, hits):
+    """Where the rays end, (R, C, 3)."""
+    return rays.origins[:, None] + hits.distance[..., None] * np.moveaxis(rays.directions, 0, -1)
 
 
 def nodes():
@@ -127,7 +132,7 @@ def nodes():
 def test_flat_ground():
     x, _ = nodes()
     rays, hits = ground_hits(np.full(x.shape, -1.73))
-    place = rays.origins[:, None] + hits.distance[..., None] * rays.directions
+    place = places(rays, hits)
     met = hits.index == GROUND
     assert met[20:].all()
     assert not met[:5].any()
@@ -137,7 +142,7 @@ def test_flat_ground():
 def test_sloped_ground():
     x, y = nodes()
     rays, hits = ground_hits(-1.7 + 0.03 * x - 0.02 * y)
-    place = rays.origins[:, None] + hits.distance[..., None] * rays.directions
+    place = places(rays, hits)
     met = (hits.index == GROUND) & (np.abs(place[..., :2]).max(axis=-1) < HALF_SIZE - 1)
     expected = -1.7 + 0.03 * place[met][:, 0] - 0.02 * place[met][:, 1]
     np.testing.assert_allclose(place[met][:, 2], expected, atol=5e-3)
@@ -146,8 +151,8 @@ def test_sloped_ground():
 def test_a_bank_hides_the_ground_behind_it():
     x, _ = nodes()
     rays, hits = ground_hits(np.where((x > 10) & (x < 12), 0.0, -1.73))
-    ahead = np.abs(rays.directions[..., 1]) < 0.2 * rays.directions[..., 0]
-    place = rays.origins[:, None] + hits.distance[..., None] * rays.directions
+    ahead = np.abs(rays.directions[1]) < 0.2 * rays.directions[0]
+    place = places(rays, hits)
     beyond = ahead & (hits.index == GROUND) & (place[..., 0] > 13)
     # From 0.2 m above its top, the bank's far edge at 12 m hides all ground for 80 m.
     assert not beyond[10:].any()
@@ -158,7 +163,7 @@ def test_leaves_stop_rays_inside_their_volume_only(shape):
     volume = foliage.Volume(shape, 12, 3, 0, 2.0, 1.5, 1.8, 0.4, 0.3, 0.2, 0.4, 5, 0, 1, 0)
     volumes = np.array([volume], dtype=np.float64)
     rays = sensor.beams().rays
-    hits = raycast.no_hits(rays.directions.shape[:2], 0)
+    hits = raycast.no_hits(rays.directions.shape[1:], 0)
     windows = enclosing(lidar_windows(volume_hulls(volumes).reshape(-1, 3, 3)), 1, wrap=True)
     luck = np.random.default_rng(0).random(hits.distance.shape, dtype=np.float32)
     raycast.cast_volumes_(volumes, windows, luck, 7, rays, hits)
@@ -166,7 +171,7 @@ def test_leaves_stop_rays_inside_their_volume_only(shape):
     assert met.sum() > 800
     assert (hits.distance[~met] == FAR).all()
     assert (hits.index[~met] == NOTHING).all()
-    place = (rays.origins[:, None] + hits.distance[..., None] * rays.directions)[met]
+    place = places(rays, hits)[met]
     local = place - [12, 3, 0]
     c, s = np.cos(0.4), np.sin(0.4)
     unit = np.stack([local[:, 0] * c + local[:, 1] * s, local[:, 1] * c - local[:, 0] * s,
@@ -183,7 +188,7 @@ def test_windows_of_a_volume_lose_no_hit():
         dtype=np.float64,
     )
     rays = sensor.beams().rays
-    luck = rng.random(rays.directions.shape[:2], dtype=np.float32)
+    luck = rng.random(rays.directions.shape[1:], dtype=np.float32)
     windows = enclosing(
         lidar_windows(volume_hulls(volumes).reshape(-1, 3, 3)), len(volumes), wrap=True
     )

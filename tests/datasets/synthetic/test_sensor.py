@@ -31,8 +31,8 @@ def test_azimuths_grow_once_around():
 
 def test_directions_are_unit_vectors_at_the_right_angles():
     rays = sensor.beams().rays
-    np.testing.assert_allclose(np.linalg.norm(rays.directions, axis=-1), 1.0, atol=1e-6)
-    elevation = np.arcsin(rays.directions[..., 2])
+    np.testing.assert_allclose(np.linalg.norm(rays.directions, axis=0), 1.0, atol=1e-6)
+    elevation = np.arcsin(rays.directions[2])
     np.testing.assert_allclose(
         elevation, sensor.ELEVATIONS[:, None].repeat(sensor.FIRINGS, 1), atol=1e-6
     )

@@ -68,11 +68,13 @@ def pixel_rays(recording: Recording) -> Rays:
     matrix = recording.lidar_to_image
     inverse = np.linalg.inv(matrix[:, :3])
     origins = np.broadcast_to(-inverse @ matrix[:, 3], (IMAGE_SHAPE[0], 3))
-    of_row, of_column = (np.arange(size)[:, None] for size in IMAGE_SHAPE)
-    directions = np.empty((*IMAGE_SHAPE, 3), np.float32)
-    across = of_column * inverse[:, 0] + inverse[:, 2]
-    np.add((of_row * inverse[:, 1])[:, None], across, out=directions, casting="same_kind")
-    return Rays(origins.astype(np.float32), directions)
+    rows, columns = (np.arange(size) for size in IMAGE_SHAPE)
+    down = inverse[:, 1, None, None] * rows[:, None]
+    across = inverse[:, 0, None, None] * columns + inverse[:, 2, None, None]
+    directions = np.empty((3, *IMAGE_SHAPE), np.float32)
+    np.add(down, across, out=directions, casting="same_kind")
+    # In rows, as those of the LiDAR, for which the casters are compiled.
+    return Rays(np.ascontiguousarray(origins, np.float32), directions)
 
 
 def _shade(scene: Scene, index: np.ndarray, distance: np.ndarray, rays: Rays) -> np.ndarray:
@@ -103,7 +105,7 @@ def _paint(table, volumes, plan, pixels, rays):
     image = np.empty((*index.shape, 3), np.uint8)
     for r in range(index.shape[0]):
         for c in range(index.shape[1]):
-            row, far, ray = index[r, c], distance[r, c], rays.directions[r, c]
+            row, far, ray = index[r, c], distance[r, c], rays.directions[:, r, c]
             light = np.float32(1.0)
             if row == GROUND:
                 row = floors + cover_at(plan, origin[0] + far * ray[0], origin[1] + far * ray[1])

@@ -28,7 +28,7 @@ def cast_scene(
         is_turn: columns go once around; else they are an image's.
         rng: for the leaves that single rays meet.
     """
-    shape = rays.directions.shape[:2]
+    shape = rays.directions.shape[1:]
     hits = raycast.no_hits(shape, len(scene.objects))
     raycast.cast_ground_(scene.ground.heights, rays, hits)
     windows = windows_of(scene.triangles.astype(np.float64))

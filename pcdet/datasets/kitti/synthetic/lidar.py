@@ -144,7 +144,7 @@ def _points(rays, met, distance, brightness):
     """
     points, size = np.empty((len(distance), 4), np.float32), np.empty(len(distance))
     for n in range(len(distance)):
-        origin, ray = rays.origins[met.row[n]], rays.directions[met.row[n], met.column[n]]
+        origin, ray = rays.origins[met.row[n]], rays.directions[:, met.row[n], met.column[n]]
         square = 0.0
         for axis in range(3):
             value = origin[axis] + distance[n] * ray[axis]
@@ -202,7 +202,7 @@ def _strike_(rays, met, solids, ground, returns):
     reflectivity, shift, cosine, retro = returns
     strength, sharpness = _MIRROR_LOBE
     for n in range(len(met.index)):
-        what, ray = met.index[n], rays.directions[met.row[n], met.column[n]]
+        what, ray = met.index[n], rays.directions[:, met.row[n], met.column[n]]
         if what == GROUND:
             x, y = met.distance[n] * ray[0], met.distance[n] * ray[1]
             cover = terrain.cover_at(plan, x, y)

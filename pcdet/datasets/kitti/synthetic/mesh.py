@@ -46,8 +46,7 @@ class Mesh:
     @property
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
         """Least and greatest coordinates, (3,) each."""
-        points = self.triangles.reshape(-1, 3)
-        return points.min(axis=0), points.max(axis=0)
+        return _extent(self.triangles)
 
     def moved(
         self, offset: Sequence[float], yaw: float = 0.0, slope: tuple[float, float] = (0.0, 0.0)
@@ -59,18 +58,47 @@ class Mesh:
             yaw: heading of the object's x axis in the target frame.
             slope: rise of the ground per metre along x and y of the target frame.
         """
-        c, s = np.cos(yaw), np.sin(yaw)
-        turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
-        points = self.triangles.reshape(-1, 3) @ turn
-        points[:, 2] += points[:, 0] * slope[0] + points[:, 1] * slope[1]
-        points += np.asarray(offset, dtype=np.float64)
-        return Mesh(points.reshape(-1, 3, 3), self.surfaces)
+        x, y, z = offset
+        placing = np.array([np.cos(yaw), np.sin(yaw), *slope, x, y, z], dtype=np.float64)
+        return Mesh(_moved(self.triangles, placing), self.surfaces)
 
     def fitted(self, size: Sequence[float]) -> Mesh:
         """Scale to a box of `size` (length, width, height), centred, standing on z = 0."""
         low, high = self.extent
         middle = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
         return Mesh((self.triangles - middle) * (np.asarray(size) / (high - low)), self.surfaces)
+
+
+@numba.njit(cache=True)
+def _extent(triangles):
+    """Least and greatest coordinates, (3,) each, of triangles (T, 3, 3)."""
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    for k in range(len(triangles)):
+        for corner in range(3):
+            for axis in range(3):
+                value = triangles[k, corner, axis]
+                low[axis], high[axis] = min(low[axis], value), max(high[axis], value)
+    return low, high
+
+
+@numba.njit(cache=True)
+def _moved(triangles, placing):
+    """Triangles (T, 3, 3) put in their place.
+
+    Args:
+        triangles: (T, 3, 3) float64.
+        placing: (7,) cosine and sine of the yaw, slope along x and y, offset; see `Mesh.moved`.
+    """
+    cosine, sine, slope_x, slope_y = placing[0], placing[1], placing[2], placing[3]
+    moved = np.empty(triangles.shape)
+    for k in range(len(triangles)):
+        for corner in range(3):
+            x, y, z = triangles[k, corner]
+            along, across = x * cosine - y * sine, x * sine + y * cosine
+            moved[k, corner, 0] = along + placing[4]
+            moved[k, corner, 1] = across + placing[5]
+            moved[k, corner, 2] = z + along * slope_x + across * slope_y + placing[6]
+    return moved
 
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:
@@ -202,22 +230,17 @@ def tube(
 @numba.njit(cache=True)
 def _rings(ends, radii, flatness, circle):
     """Middle and rim of either end of a tube, (4, sides + 1, 3); see `tube`."""
-    x, y, z = ends[1] - ends[0]
+    x, y, z = ends[1, 0] - ends[0, 0], ends[1, 1] - ends[0, 1], ends[1, 2] - ends[0, 2]
     length = max(math.sqrt(x * x + y * y + z * z), 1e-9)
     x, y, z = x / length, y / length, z / length
     # A unit vector across the axis, along y but for a tube that itself lies along y.
     if abs(y) < 0.9:
-        across = np.array([-y * x, 1.0 - y * y, -y * z])
+        a, b, c = -y * x, 1.0 - y * y, -y * z
     else:
-        across = np.array([1.0 - x * x, -x * y, -x * z])
-    across /= math.sqrt((across**2).sum())
-    along = np.array(
-        [
-            y * across[2] - z * across[1],
-            z * across[0] - x * across[2],
-            x * across[1] - y * across[0],
-        ]
-    )
+        a, b, c = 1.0 - x * x, -x * y, -x * z
+    size = math.sqrt(a * a + b * b + c * c)
+    a, b, c = a / size, b / size, c / size
+    across, along = (a, b, c), (y * c - z * b, z * a - x * c, x * b - y * a)
     rings = np.empty((4, len(circle), 3))
     for k in range(len(circle)):
         cosine, sine = circle[k, 0], circle[k, 1] * flatness

@@ -20,6 +20,8 @@ from pcdet.datasets.kitti.synthetic.ground import HALF_SIZE, height_at
 
 NOTHING, GROUND = -1, -2
 FAR = np.float32(1e4)
+# All single, so that the innermost loop is.
+_ZERO, _ONE, _PARALLEL, _NEAR = np.array([0.0, 1.0, 1e-12, 0.3], np.float32)
 
 
 class Rays(NamedTuple):
@@ -27,7 +29,7 @@ class Rays(NamedTuple):
 
     Attributes:
         origins: (R, 3) float32 where the rays of a row begin, all at the same x and y.
-        directions: (R, C, 3) float32.
+        directions: (3, R, C) float32, x, y and z.
     """
 
     origins: np.ndarray
@@ -84,28 +86,33 @@ def cast_ground_(field, rays, hits):
     rows, columns = distance.shape
     x0, y0 = origins[0, 0], origins[0, 1]
     for c in range(columns):
-        row = rows - 1
-        flat = np.hypot(directions[row, c, 0], directions[row, c, 1])
-        along, across = directions[row, c, 0] / flat, directions[row, c, 1] / flat
-        before = 1.0
+        flat = np.hypot(directions[0, rows - 1, c], directions[1, rows - 1, c])
+        along, across = directions[0, rows - 1, c] / flat, directions[1, rows - 1, c] / flat
+        before, rho = 1.0, _farther(1.0)
         height_before = height_at(field, x0 + before * along, y0 + before * across)
-        while row >= 0 and before < HALF_SIZE:
-            rho = before + 0.04 + 0.012 * before
-            height = height_at(field, x0 + rho * along, y0 + rho * across)
-            while row >= 0:
-                flat = np.hypot(directions[row, c, 0], directions[row, c, 1])
-                tangent = directions[row, c, 2] / flat
-                below = height - origins[row, 2] - tangent * rho
-                if below < 0.0:
-                    break
-                above = origins[row, 2] + tangent * before - height_before
-                share = min(max(above / max(above + below, 1e-9), 0.0), 1.0)
-                length = (before + share * (rho - before)) / flat
-                if length < distance[row, c]:
-                    distance[row, c] = length
-                    index[row, c] = GROUND
-                row -= 1
-            before, height_before = rho, height
+        height = height_at(field, x0 + rho * along, y0 + rho * across)
+        for row in range(rows - 1, -1, -1):
+            flat = np.hypot(directions[0, row, c], directions[1, row, c])
+            start, tangent = origins[row, 2], directions[2, row, c] / flat
+            while start + tangent * rho > height and rho < HALF_SIZE:
+                before, height_before = rho, height
+                rho = _farther(rho)
+                height = height_at(field, x0 + rho * along, y0 + rho * across)
+            below = height - start - tangent * rho
+            if below < 0.0:
+                break  # this ray and those above it leave the field
+            above = start + tangent * before - height_before
+            share = min(max(above / max(above + below, 1e-9), 0.0), 1.0)
+            length = (before + share * (rho - before)) / flat
+            if length < distance[row, c]:
+                distance[row, c] = length
+                index[row, c] = GROUND
+
+
+@numba.njit(cache=True, fastmath=True)
+def _farther(rho):
+    """The next distance, metres, at which a ray is compared with the ground."""
+    return rho + 0.04 + 0.012 * rho
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -124,43 +131,66 @@ def cast_triangles_(triangles, is_glass, owner, windows, rays, hits):
     origins, directions = rays
     distance, index, glass_distance, glass_index, reached, stamp = hits
     columns = distance.shape[1]
+    met = np.empty(columns, np.float32)
     for k in range(triangles.shape[0]):
-        ax, ay, az = triangles[k, 0, 0], triangles[k, 0, 1], triangles[k, 0, 2]
-        e1x, e1y, e1z = (triangles[k, 1, 0] - ax, triangles[k, 1, 1] - ay, triangles[k, 1, 2] - az)
-        e2x, e2y, e2z = (triangles[k, 2, 0] - ax, triangles[k, 2, 1] - ay, triangles[k, 2, 2] - az)
         mine = owner[k]
         for r in range(windows[k, 0], windows[k, 1]):
-            # Moeller and Trumbore, with what depends on the row alone taken out of the loop.
-            sx, sy, sz = origins[r, 0] - ax, origins[r, 1] - ay, origins[r, 2] - az
-            qx, qy, qz = sy * e1z - sz * e1y, sz * e1x - sx * e1z, sx * e1y - sy * e1x
-            reach = e2x * qx + e2y * qy + e2z * qz
-            for count in range(windows[k, 2], windows[k, 3]):
-                c = count % columns
-                dx, dy, dz = directions[r, c, 0], directions[r, c, 1], directions[r, c, 2]
-                px, py, pz = dy * e2z - dz * e2y, dz * e2x - dx * e2z, dx * e2y - dy * e2x
-                det = e1x * px + e1y * py + e1z * pz
-                if abs(det) < 1e-12:
-                    continue
-                inverse = 1.0 / det
-                u = (sx * px + sy * py + sz * pz) * inverse
-                if u < 0.0 or u > 1.0:
-                    continue
-                v = (dx * qx + dy * qy + dz * qz) * inverse
-                if v < 0.0 or u + v > 1.0:
-                    continue
-                t = reach * inverse
-                if t <= 0.3:
-                    continue
-                if mine >= 0 and stamp[r, c] != mine:
-                    stamp[r, c] = mine
-                    reached[mine] += 1
-                if is_glass[k]:
-                    if t < glass_distance[r, c]:
-                        glass_distance[r, c] = t
-                        glass_index[r, c] = k
-                elif t < distance[r, c]:
-                    distance[r, c] = t
-                    index[r, c] = k
+            # A window may go beyond the last column and on from the first one.
+            first, last = windows[k, 2], windows[k, 3]
+            while first < last:
+                start = first % columns
+                stop = min(columns, start + last - first)
+                first += stop - start
+                row = directions[0, r], directions[1, r], directions[2, r]
+                _meet_(triangles[k], origins[r], row, start, stop, met)
+                for c in range(start, stop):
+                    t = met[c]
+                    if t >= FAR:
+                        continue
+                    if mine >= 0 and stamp[r, c] != mine:
+                        stamp[r, c] = mine
+                        reached[mine] += 1
+                    if is_glass[k]:
+                        if t < glass_distance[r, c]:
+                            glass_distance[r, c] = t
+                            glass_index[r, c] = k
+                    elif t < distance[r, c]:
+                        distance[r, c] = t
+                        index[r, c] = k
+
+
+# True divisions, not approximate ones, so that a ray's place in the row makes no difference.
+@numba.njit(cache=True, fastmath={"contract", "nnan", "nsz"}, error_model="numpy")
+def _meet_(triangle, origin, directions, start, stop, met):
+    """Where rays of one row meet a triangle, by Moeller and Trumbore.
+
+    Args:
+        triangle: (3, 3) float32.
+        origin: (3,) float32, the row's.
+        directions: x, y and z, (C,) float32 each, of the row's rays.
+        start: first of the rays.
+        stop: ray after the last.
+        met: (C,) float32; distances are written to it, FAR for rays that miss.
+    """
+    ax, ay, az = triangle[0, 0], triangle[0, 1], triangle[0, 2]
+    ex, ey, ez = triangle[1, 0] - ax, triangle[1, 1] - ay, triangle[1, 2] - az
+    fx, fy, fz = triangle[2, 0] - ax, triangle[2, 1] - ay, triangle[2, 2] - az
+    sx, sy, sz = origin[0] - ax, origin[1] - ay, origin[2] - az
+    # What depends on the row alone: d . n, d . p and d . q are left for each direction d.
+    nx, ny, nz = fy * ez - fz * ey, fz * ex - fx * ez, fx * ey - fy * ex
+    px, py, pz = fy * sz - fz * sy, fz * sx - fx * sz, fx * sy - fy * sx
+    qx, qy, qz = sy * ez - sz * ey, sz * ex - sx * ez, sx * ey - sy * ex
+    reach = fx * qx + fy * qy + fz * qz
+    x, y, z = directions
+    for c in range(start, stop):  # no branches: the compiler makes it SIMD
+        slope = x[c] * nx + y[c] * ny + z[c] * nz
+        crosses = abs(slope) > _PARALLEL
+        inverse = _ONE / (slope if crosses else _ONE)
+        u = (x[c] * px + y[c] * py + z[c] * pz) * inverse
+        v = (x[c] * qx + y[c] * qy + z[c] * qz) * inverse
+        t = reach * inverse
+        hit = crosses & (u >= _ZERO) & (v >= _ZERO) & (u + v <= _ONE) & (t > _NEAR)
+        met[c] = t if hit else FAR
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -252,7 +282,7 @@ def cast_volumes_(volumes, windows, luck, first, rays, hits):
             ox, oy, oz = (px * cos_y + py * sin_y) / rx, (py * cos_y - px * sin_y) / ry, pz / rz
             for count in range(windows[k, 2], windows[k, 3]):
                 c = count % columns
-                dx, dy, dz = directions[r, c, 0], directions[r, c, 1], directions[r, c, 2]
+                dx, dy, dz = directions[0, r, c], directions[1, r, c], directions[2, r, c]
                 size = np.sqrt(dx * dx + dy * dy + dz * dz)
                 ex, ey, ez = (dx * cos_y + dy * sin_y) / rx, (dy * cos_y - dx * sin_y) / ry, dz / rz
                 low, high = _crossing(shape, ox, oy, oz, ex, ey, ez, float(distance[r, c]))
@@ -268,10 +298,12 @@ def cast_volumes_(volumes, windows, luck, first, rays, hits):
                     else:
                         depth = min((1.0 - abs(ux)) * rx, (1.0 - abs(uy)) * ry)
                         depth = min(depth, (1.0 - uz) * rz)
-                    if depth > wanted:
+                    stops = depth > wanted + rough  # whatever the bumps, which are below 1
+                    if depth > wanted and not stops:
                         bump = _noise(ux * rx / grain, uy * ry / grain, uz * rz / grain, seed)
-                        if depth > wanted + rough * bump:
-                            distance[r, c] = t
-                            index[r, c] = first + k
-                            break
+                        stops = depth > wanted + rough * bump
+                    if stops:
+                        distance[r, c] = t
+                        index[r, c] = first + k
+                        break
                     t += step

@@ -89,8 +89,7 @@ def beams() -> Beams:
             cosine * np.cos(azimuth),
             cosine * np.sin(azimuth),
             np.broadcast_to(np.sin(ELEVATIONS)[:, None], azimuth.shape),
-        ],
-        axis=-1,
+        ]
     )
     origins = np.stack([np.zeros(RINGS), np.zeros(RINGS), APEX], axis=1)
     rays = Rays(origins.astype(np.float32), directions.astype(np.float32))

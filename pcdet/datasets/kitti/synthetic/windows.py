@@ -88,8 +88,8 @@ def camera_windows(triangles, projection, shape):
         for a in range(3):
             x, y, z = triangles[k, a]
             for i in range(3):
-                row = projection[i]
-                points[a, i] = row[0] * x + row[1] * y + row[2] * z + row[3]
+                points[a, i] = projection[i, 0] * x + projection[i, 1] * y
+                points[a, i] += projection[i, 2] * z + projection[i, 3]
         count = _cut_(points, seen)
         for axis in range(2):
             low, high = np.inf, -np.inf
@@ -100,7 +100,8 @@ def camera_windows(triangles, projection, shape):
                 windows[k, 2 * axis] = min(max(math.floor(low), 0), shape[axis])
                 windows[k, 2 * axis + 1] = min(max(math.ceil(high) + 1, 0), shape[axis])
         if windows[k, 0] >= windows[k, 1] or windows[k, 2] >= windows[k, 3]:
-            windows[k] = 0
+            for side in range(4):
+                windows[k, side] = 0
     return windows
 
 
@@ -113,14 +114,16 @@ def _cut_(points, seen):
     """
     count = 0
     for a in range(3):
-        start, end = points[a], points[(a + 1) % 3]
-        if start[2] > _NEAR:
-            seen[count] = start
-            count += 1
-        if (start[2] > _NEAR) != (end[2] > _NEAR):
-            share = (_NEAR - start[2]) / (end[2] - start[2])
+        b = (a + 1) % 3
+        start, end = points[a, 2], points[b, 2]
+        if start > _NEAR:
             for i in range(3):
-                seen[count, i] = start[i] + share * (end[i] - start[i])
+                seen[count, i] = points[a, i]
+            count += 1
+        if (start > _NEAR) != (end > _NEAR):
+            share = (_NEAR - start) / (end - start)
+            for i in range(3):
+                seen[count, i] = points[a, i] + share * (points[b, i] - points[a, i])
             count += 1
     return count
 
