@@ -70,8 +70,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         default=0,
         metavar="BATCHES",
-        help="measure the statistics of normalisation layers anew on so many batches at the end; "
-        "for trainings of less than some thousand iterations (default: 0, PCDet's averages)",
+        help="measure the statistics of normalisation layers anew at the end, on so many batches "
+        "of each process; for trainings of less than some thousand iterations (default: 0, PCDet's "
+        "averages)",
+    )
+    add(
+        "--freeze_bn",
+        type=int,
+        default=0,
+        metavar="EPOCHS",
+        help="in so many last epochs let normalisation layers use their averages, as in a test, "
+        "not each batch's own statistics; for batches of one or two frames; --precise_bn then "
+        "measures before these epochs (default: 0)",
     )
     add(
         "--amp",
@@ -117,7 +127,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_common_arguments(parser)
     args = parser.parse_args(argv)
     check_at_least(args, 1, "epochs", "ckpt_save_interval", "max_ckpt_save_num", "log_interval")
-    check_at_least(args, 0, "precise_bn", "seed", "ckpt_save_time_interval")
+    check_at_least(args, 0, "precise_bn", "freeze_bn", "seed", "ckpt_save_time_interval")
+    if args.freeze_bn >= args.epochs:
+        raise ConfigError(
+            f"--freeze_bn must be less than --epochs, {args.epochs}, got {args.freeze_bn}: the "
+            "averages come from the epochs before"
+        )
     if args.seed is not None and args.seed >= 2**32:
         raise ConfigError(f"--seed must be below 2^32, got {args.seed}")
     return args
@@ -178,6 +193,7 @@ def stored_settings(
         "amp": None if amp is None else args.amp,
         "sync_bn": args.sync_bn,
         "precise_bn": args.precise_bn,
+        "freeze_bn": args.freeze_bn,
     }
     return stored_entries(seed, cfg, settings, args.ckpt)
 
@@ -226,6 +242,7 @@ def train_options(
         log_interval=args.log_interval or (10 if run.device.type == "cuda" else 1),
         ckpt_save_time_interval=args.ckpt_save_time_interval,
         precise_bn_batches=args.precise_bn,
+        freeze_bn_epochs=args.freeze_bn,
         scaler=grad_scaler(amp, run.device),
         stop=stop,
         stored=stored_settings(run, seed, amp, iterations_per_epoch),

@@ -43,6 +43,7 @@ KINDS = (ANY, WRITING, ANY, BEFORE, ANY, AFTER)
 
 def command(workplace: Path, output: Path, epochs: int, workers: int) -> list[str]:
     saving = ("--ckpt_save_time_interval", "0", "--max_ckpt_save_num", "3", "--precise_bn", "2")
+    saving += ("--freeze_bn", str(epochs // 2))
     options = train_arguments(workplace, output, "--epochs", str(epochs), *saving)
     options[options.index("--workers") + 1] = str(workers)
     return options

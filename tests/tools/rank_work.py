@@ -22,6 +22,7 @@ from pcdet.models import model_fn_decorator
 from pcdet.models.model_utils.proposal_target_layer import ProposalTargetLayer
 from pcdet.utils import common_utils
 from run_utils import data_parallel, run_command
+from train_utils.train_utils import average_norm_statistics
 
 DETECTORS = ("second", "pointpillar", "PartA2")
 # Voxels of the two frames: both full, or nothing to see in the second.
@@ -92,6 +93,15 @@ def broadcast_buffers() -> dict[str, list[str]]:
     model = data_parallel(small_model("PartA2"), torch.device("cpu"))
     every = [name for name, _ in model.module.named_buffers()]
     return {"sent": list(model.named_module_buffers), "all": every}
+
+
+def averaged_statistics(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Running averages of both ranks together, each of which has seen one of `values` (2, N, C)."""
+    rank = join()
+    layer = nn.BatchNorm1d(values.shape[-1], momentum=None)
+    layer(values[rank])
+    average_norm_statistics(nn.Sequential(layer))
+    return layer.running_mean, layer.running_var
 
 
 def train_and_test(commands: list[list[str]], port: int) -> dict[str, list[float]]:

@@ -46,6 +46,19 @@ def test_running_statistics_are_sent_and_constants_are_not(tmp_path):
         assert "rpn_head.target_assigner.anchors" in every - sent
 
 
+def test_measured_statistics_are_those_of_all_ranks(tmp_path):
+    values = torch.randn(2, 50, 3) * torch.tensor([1.0, 2.0, 3.0]) + torch.arange(3)
+    values[1] += 5.0
+    ranks = run_ranks(tmp_path, rank_work.averaged_statistics, values)
+    assert [rank.code for rank in ranks] == [0, 0], ranks[0].text + ranks[1].text
+    within = values.var(dim=1).mean(dim=0)
+    means = values.mean(dim=1)
+    for rank in ranks:
+        mean, variance = rank.value
+        torch.testing.assert_close(mean, means.mean(dim=0))
+        torch.testing.assert_close(variance, within + means.var(dim=0, unbiased=False))
+
+
 def test_training_and_testing_on_two_ranks(workplace, tmp_path):
     """Same weights on both, rank 0 alone writes, and the report of one process."""
     low = ("--set", "MODEL.TEST.SCORE_THRESH", "0.001")

@@ -84,6 +84,19 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(workplace, trained, tmp_
         assert torch.equal(value, resumed[name]), name
 
 
+def test_frozen_statistics_stay_while_the_weights_move(workplace, trained, tmp_path):
+    options = ("--epochs", "2", "--precise_bn", "2", "--freeze_bn", "1")
+    train.main(train_arguments(workplace, tmp_path, *options))
+    run = tmp_path / "small" / "default" / "ckpt"
+    before, after = (weights(run / f"checkpoint_epoch_{k}.pth") for k in (1, 2))
+    moving = weights(trained / "ckpt" / "checkpoint_epoch_1.pth")
+    means = [name for name in before if name.endswith("running_mean")]
+    assert means and not any(torch.equal(before[name], moving[name]) for name in means)
+    for name, value in before.items():
+        frozen = "running_" in name or name.endswith("num_batches_tracked")
+        assert torch.equal(value, after[name]) == frozen, name
+
+
 def test_the_number_of_workers_does_not_matter(workplace, trained, tmp_path):
     parallel = ("--epochs", "2", "--workers", "2")
     train.main(train_arguments(workplace, tmp_path, *parallel))
@@ -222,6 +235,7 @@ def test_a_broken_scan_is_named(workplace, trained, tmp_path):
         (("--sync_bn",), ConfigError, "--sync_bn needs GPUs"),
         (("--device", "tpu9"), ConfigError, "--device tpu9"),
         (("--precise_bn", "-1"), ConfigError, "--precise_bn must be at least 0, got -1"),
+        (("--freeze_bn", "80"), ConfigError, "--freeze_bn must be less than --epochs, 80, got 80"),
         (("--seed", "-1"), ConfigError, "--seed must be at least 0, got -1"),
         (("--seed", "4294967296"), ConfigError, r"--seed must be below 2\^32, got 4294967296"),
         (

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from easydict import EasyDict
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
@@ -40,7 +41,9 @@ class TrainOptions:
         log_interval: steps from one look at the losses to the next.
         ckpt_save_time_interval: seconds between checkpoints within an epoch, or None.
         precise_bn_batches: measure the statistics of normalisation layers anew on so many batches
-            before the last checkpoint.
+            when all other epochs but those of `freeze_bn_epochs` are done.
+        freeze_bn_epochs: in so many last epochs these layers use their running averages, as in a
+            test, instead of the batch's statistics.
         scaler: of the loss, for float16; its state is part of the checkpoints.
         stop: asked after each step whether to save and leave; or None.
         stored: further entries of the checkpoints: plain data.
@@ -51,6 +54,7 @@ class TrainOptions:
     log_interval: int = 1
     ckpt_save_time_interval: float | None = None
     precise_bn_batches: int = 0
+    freeze_bn_epochs: int = 0
     scaler: torch.amp.GradScaler | None = None
     stop: StopRequest | None = None
     stored: dict[str, Any] = field(default_factory=dict)
@@ -117,6 +121,7 @@ def train_model(
         ),
     )
     it, batches_done = start_iter, options.batches_done
+    frozen_from = total_epochs - options.freeze_bn_epochs
     epochs = tqdm(
         range(start_epoch, total_epochs),
         initial=start_epoch,
@@ -132,10 +137,11 @@ def train_model(
                 train_sampler.set_epoch(epoch)
             if batches_done:
                 train_sampler.skip(batches_done * train_loader.batch_size)
+            loop.freeze_norm = epoch >= frozen_from
             it = train_one_epoch(loop, train_loader, epoch, batches_done, it, epochs)
             batches_done = 0
             done = epoch + 1
-            if done == total_epochs and options.precise_bn_batches:
+            if done == frozen_from and options.precise_bn_batches:
                 measure_norm_statistics(loop, train_loader, it)
             if done % ckpt_save_interval == 0 or done == total_epochs:
                 loop.save_epoch(done, it, last=done == total_epochs)
@@ -163,6 +169,7 @@ class _Loop:
         seed = self.options.seed
         self.seed = torch.initial_seed() if seed is None else seed
         self.epoch = 0
+        self.freeze_norm = False
 
     def before_step(self, it: int) -> None:
         """Set what depends on the number of the step alone: rates and random numbers."""
@@ -252,7 +259,7 @@ def train_one_epoch(
             it += 1
             loop.before_step(it)
             values, shown = train_step(
-                loop.model, batch, loop.model_func, loop.optim_cfg, loop.update
+                loop.model, batch, loop.model_func, loop.optim_cfg, loop.update, loop.freeze_norm
             )
             loop.values.add(it, batch, values, loop.update.halted)
             batches_done, waited, steps = batches_done + 1, waited + wait, steps + 1
@@ -290,14 +297,27 @@ def train_step(
     model_func: Callable,
     optim_cfg: EasyDict,
     update: SafeUpdate,
+    freeze_norm: bool = False,
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Forward, backward, clip, step; nothing here waits for the device.
+
+    Args:
+        model: whose `train` mode is set.
+        batch: of the data loader.
+        model_func: (model, batch) to a result with loss, tb_dict and disp_dict.
+        optim_cfg: GRAD_NORM_CLIP is read from it.
+        update: of the weights.
+        freeze_norm: normalise with the running averages; see `TrainOptions.freeze_bn_epochs`.
 
     Returns:
         Loss, its terms and the norm of the gradient before clipping, on the device; and what the
         model wants to see on the progress bar.
     """
     model.train()
+    if freeze_norm:
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
     update.optimizer.zero_grad(set_to_none=True)
     loss, tb_dict, disp_dict = model_func(model, batch)
     grad_norm = update(loss, model.parameters(), optim_cfg.GRAD_NORM_CLIP)
@@ -314,7 +334,7 @@ def measure_norm_statistics(loop: _Loop, loader: torch.utils.data.DataLoader, it
 
     Running averages with PCDet's momentum of 0.01 lag hundreds of iterations behind the weights,
     which a short training cannot wait for (Wu and Johnson, Rethinking "Batch" in BatchNorm, 2021,
-    section 3).
+    section 3; for the freezing afterwards, section 4).
     """
     num_batches = loop.options.precise_bn_batches
     # Not itertools.cycle, which would keep all batches in memory.
@@ -326,4 +346,20 @@ def measure_norm_statistics(loop: _Loop, loader: torch.utils.data.DataLoader, it
             torch.manual_seed(step_seed(loop.seed, step, loop.rank))
             yield example_convert_to_torch(batch, loop.device)
 
-    update_bn(seeded_batches(), loop.model)
+    # Each rank measures its own frames; the parallel model as a whole would send the averages of
+    # rank 0 to all before each batch.
+    update_bn(seeded_batches(), loop.model.module if loop.distributed else loop.model)
+    if loop.distributed:
+        average_norm_statistics(loop.model)
+
+
+def average_norm_statistics(model: nn.Module) -> None:
+    """Replace the running averages of normalisation layers by those of all ranks together."""
+    ranks = torch.distributed.get_world_size()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            mean, variance = module.running_mean, module.running_var
+            moments = torch.stack((mean, variance + mean**2)) / ranks
+            torch.distributed.all_reduce(moments)
+            mean.copy_(moments[0])
+            variance.copy_(moments[1] - moments[0] ** 2)
