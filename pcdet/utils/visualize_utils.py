@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from pcdet.utils import box_utils
 from pcdet.utils.box_utils import X, Y, Z
 from pcdet.utils.calibration import Calibration
+from pcdet.utils.common_utils import mask_points_by_range
 
 _GROUND_TRUTH_COLOR = "limegreen"
 _CLASS_COLORS = ("orangered", "deepskyblue", "gold", "violet", "white")
@@ -85,10 +86,10 @@ def draw_bev(
     figure, axes = _figure(height * (y1 - y0) / (x1 - x0), height)
     axes.set_xlim(y1, y0)
     axes.set_ylim(x0, x1)
-    colors = points[:, Z]
-    axes.scatter(
-        points[:, Y], points[:, X], s=0.3, c=colors, cmap="bone", vmin=z0 - 1, vmax=z1, linewidths=0
-    )
+    # What lies outside would be clipped, but only after it was drawn.
+    points = mask_points_by_range(points, (x0, y0, -np.inf, x1, y1, np.inf))
+    x, y, z = points[:, [X, Y, Z]].T
+    axes.scatter(y, x, s=0.3, c=z, cmap="bone", vmin=z0 - 1, vmax=z1, linewidths=0)
     for group in drawn:
         corners = box_utils.boxes3d_to_corners3d_lidar(group.boxes)[:, :4, :2][..., ::-1]
         for k, rectangle in enumerate(corners):

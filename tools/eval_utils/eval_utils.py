@@ -16,7 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from eval_utils.found import found_table
-from eval_utils.pictures import draw_frames, evenly_spread, save_figure
+from eval_utils.pictures import draw_frames, evenly_spread, render, save_picture
 from pcdet.models import example_convert_to_torch
 from pcdet.utils.io_utils import atomic_write, save_pickle
 
@@ -119,9 +119,11 @@ def _draw(
         cfg.MODEL.TEST.get("USE_RAW_SCORE", True),
     )
     for name, figure in tqdm(frames, desc="pictures", total=2 * num_pictures, leave=False):
-        save_figure(figure, folder / f"{name}.png")
+        pixels = render(figure)
+        save_picture(pixels, folder / f"{name}.png")
         if tb_log is not None:
-            tb_log.add_figure(f"{cfg.MODEL.TEST.SPLIT}/pictures/{name}", figure, step, close=False)
+            tag = f"{cfg.MODEL.TEST.SPLIT}/pictures/{name}"
+            tb_log.add_image(tag, pixels, step, dataformats="HWC")
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from pcdet.utils.calibration import Calibration
 from pcdet.utils.io_utils import atomic_write
@@ -68,7 +69,14 @@ def _ground_truth(info: Mapping[str, Any], class_names: Sequence[str]) -> DrawnB
     return DrawnBoxes(info["annos"]["gt_boxes_lidar"][known], names[known])
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG."""
+def render(figure: Figure) -> np.ndarray:
+    """Its pixels, (H, W, 3) uint8."""
+    figure.set_dpi(120)
+    figure.canvas.draw()
+    return np.array(figure.canvas.buffer_rgba())[..., :3]
+
+
+def save_picture(pixels: np.ndarray, path: Path) -> None:
+    """Write (H, W, 3) uint8 pixels as a PNG."""
     with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=120)
+        Image.fromarray(pixels).save(file, format="png")

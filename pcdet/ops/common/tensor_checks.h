@@ -1,7 +1,7 @@
 // Checks of an operator's arguments; each message names the argument, what was expected, what came.
 #pragma once
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 

@@ -1,7 +1,10 @@
 // Overlap and NMS operators: checks, memory and the choice of the device.
 #include "iou3d_nms.h"
 
-#include <ATen/ATen.h>
+#include <ATen/Dispatch.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
 #include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
 

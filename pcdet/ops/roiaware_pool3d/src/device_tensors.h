@@ -2,7 +2,8 @@
 // device.
 #pragma once
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 
 #include "../../common/for_each_cpu.h"
 #include "point_blocks.h"
