@@ -71,8 +71,7 @@ def pixel_rays(recording: Recording) -> Rays:
     rows, columns = (np.arange(size) for size in IMAGE_SHAPE)
     down = inverse[:, 1, None, None] * rows[:, None]
     across = inverse[:, 0, None, None] * columns + inverse[:, 2, None, None]
-    directions = np.empty((3, *IMAGE_SHAPE), np.float32)
-    np.add(down, across, out=directions, casting="same_kind")
+    directions = down.astype(np.float32) + across.astype(np.float32)
     # In rows, as those of the LiDAR, for which the casters are compiled.
     return Rays(np.ascontiguousarray(origins, np.float32), directions)
 

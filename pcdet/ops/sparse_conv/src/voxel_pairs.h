@@ -1,6 +1,7 @@
 // Which voxels each offset of a sparse convolution's kernel brings together.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <vector>
@@ -20,11 +21,6 @@ class KeyTable {
   }
 
   int32_t size() const { return size_; }
-  // The number of a key, -1 if it has none.
-  int32_t find(int64_t key) const {
-    const Slot& slot = slots_[place_of(key)];
-    return slot.key == kFree ? -1 : slot.number;
-  }
   // The number of a key, a new one if it has none.
   int32_t find_or_add(int64_t key) {
     Slot& slot = slots_[place_of(key)];
@@ -91,33 +87,64 @@ struct VoxelGrid {
 };
 
 // Pairs of a submanifold convolution, whose outputs are the voxels themselves: the source lies at
-// the offset from the target. Two voxels make two pairs, in the lists of opposite offsets. Returns
-// `count`, or the index of a voxel that is there a second time, and then lists nothing.
+// the offset from the target. Two voxels make two pairs, in the lists of opposite offsets; lists
+// are in the order of the voxels. Returns `count`, or the index of a voxel that is there a second
+// time, and then lists nothing.
+//
+// Voxels sorted by their key, the same voxels moved by an offset are sorted, too: one walk along
+// both finds all pairs of the offset, several times as fast as looking up each in a table.
 inline int64_t pair_neighbours(const int32_t* sites, int64_t count, const VoxelGrid& grid,
                                const Axes& kernel, const Axes& dilation, const PairLists& pairs) {
-  KeyTable table(count);
-  for (int64_t i = 0; i < count; ++i) {
-    const int32_t* site = sites + i * kSiteColumns;
-    if (table.find_or_add(grid.key(site[0], site[1], site[2], site[3])) != i) return i;
+  // Between the rows of this grid is room for the kernel: no offset reaches into another row.
+  Axes border;
+  VoxelGrid padded;
+  for (int axis = 0; axis < kAxes; ++axis) {
+    border[axis] = kernel[axis] / 2 * dilation[axis];
+    padded.shape[axis] = grid.shape[axis] + 2 * border[axis];
   }
-  const int64_t offsets = kernel[0] * kernel[1] * kernel[2], center = offsets / 2;
-  for (int64_t i = 0; i < count; ++i) {
-    const int32_t* site = sites + i * kSiteColumns;
-    const int32_t self = int32_t(i);
-    for (int64_t k = 0; k < center; ++k) {
-      const int64_t dz = k / (kernel[1] * kernel[2]) - kernel[0] / 2;
-      const int64_t dy = k / kernel[2] % kernel[1] - kernel[1] / 2;
-      const int64_t dx = k % kernel[2] - kernel[2] / 2;
-      const int64_t z = site[1] + dz * dilation[0], y = site[2] + dy * dilation[1];
-      const int64_t x = site[3] + dx * dilation[2];
-      if (!grid.holds(z, y, x)) continue;
-      const int32_t other = table.find(grid.key(site[0], z, y, x));
-      if (other < 0) continue;
-      pairs.add(k, other, self);
-      pairs.add(offsets - 1 - k, self, other);
+  struct Voxel {
+    int64_t key;
+    int32_t index;
+
+    bool operator<(const Voxel& other) const {
+      return key != other.key ? key < other.key : index < other.index;
     }
-    pairs.add(center, self, self);
+  };
+  std::vector<Voxel> voxels;
+  voxels.reserve(count);
+  for (int64_t i = 0; i < count; ++i) {
+    const int32_t* site = sites + i * kSiteColumns;
+    voxels.push_back(
+        {padded.key(site[0], site[1] + border[0], site[2] + border[1], site[3] + border[2]),
+         int32_t(i)});
   }
+  std::sort(voxels.begin(), voxels.end());
+  int64_t twice = count;
+  for (int64_t n = 1; n < count; ++n) {
+    if (voxels[n].key == voxels[n - 1].key) twice = std::min<int64_t>(twice, voxels[n].index);
+  }
+  if (twice < count) return twice;
+
+  const int64_t offsets = kernel[0] * kernel[1] * kernel[2], center = offsets / 2;
+  std::vector<int32_t> sources(count);
+  for (int64_t k = 0; k < center; ++k) {
+    const int64_t dz = k / (kernel[1] * kernel[2]) - kernel[0] / 2;
+    const int64_t dy = k / kernel[2] % kernel[1] - kernel[1] / 2;
+    const int64_t dx = k % kernel[2] - kernel[2] / 2;
+    // Negative, as all offsets before the center.
+    const int64_t move = padded.key(0, dz * dilation[0], dy * dilation[1], dx * dilation[2]);
+    auto source = voxels.begin();
+    for (const Voxel& target : voxels) {
+      while (source->key < target.key + move) ++source;
+      sources[target.index] = source->key == target.key + move ? source->index : -1;
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      if (sources[i] < 0) continue;
+      pairs.add(k, sources[i], int32_t(i));
+      pairs.add(offsets - 1 - k, int32_t(i), sources[i]);
+    }
+  }
+  for (int64_t i = 0; i < count; ++i) pairs.add(center, int32_t(i), int32_t(i));
   return count;
 }
 
