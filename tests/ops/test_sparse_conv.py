@@ -50,7 +50,7 @@ def test_neighbours_by_hand():
 
 
 @pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 3, 5), (1, 1, 1)])
-@pytest.mark.parametrize("dilation", [(1, 1, 1), (2, 1, 3)])
+@pytest.mark.parametrize("dilation", [(1, 1, 1), (2, 1, 3), (4, 7, 3), (1, 10**9, 2**40)])
 def test_neighbours_equal_reference(kernel, dilation):
     voxels = random_voxels()
     padding = tuple(size // 2 * step for size, step in zip(kernel, dilation))

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 #include <vector>
 
 namespace pcdet {
@@ -95,12 +96,13 @@ struct VoxelGrid {
 // both finds all pairs of the offset, several times as fast as looking up each in a table.
 inline int64_t pair_neighbours(const int32_t* sites, int64_t count, const VoxelGrid& grid,
                                const Axes& kernel, const Axes& dilation, const PairLists& pairs) {
-  // Between the rows of this grid is room for the kernel: no offset reaches into another row.
-  Axes border;
+  // The steps of the kernel that stay within the grid along an axis. Behind each row of the padded
+  // grid is room for them, so that none reaches a voxel of another row.
+  Axes reach;
   VoxelGrid padded;
   for (int axis = 0; axis < kAxes; ++axis) {
-    border[axis] = kernel[axis] / 2 * dilation[axis];
-    padded.shape[axis] = grid.shape[axis] + 2 * border[axis];
+    reach[axis] = std::min(kernel[axis] / 2, (grid.shape[axis] - 1) / dilation[axis]);
+    padded.shape[axis] = grid.shape[axis] + reach[axis] * dilation[axis];
   }
   struct Voxel {
     int64_t key;
@@ -114,9 +116,7 @@ inline int64_t pair_neighbours(const int32_t* sites, int64_t count, const VoxelG
   voxels.reserve(count);
   for (int64_t i = 0; i < count; ++i) {
     const int32_t* site = sites + i * kSiteColumns;
-    voxels.push_back(
-        {padded.key(site[0], site[1] + border[0], site[2] + border[1], site[3] + border[2]),
-         int32_t(i)});
+    voxels.push_back({padded.key(site[0], site[1], site[2], site[3]), int32_t(i)});
   }
   std::sort(voxels.begin(), voxels.end());
   int64_t twice = count;
@@ -128,14 +128,19 @@ inline int64_t pair_neighbours(const int32_t* sites, int64_t count, const VoxelG
   const int64_t offsets = kernel[0] * kernel[1] * kernel[2], center = offsets / 2;
   std::vector<int32_t> sources(count);
   for (int64_t k = 0; k < center; ++k) {
-    const int64_t dz = k / (kernel[1] * kernel[2]) - kernel[0] / 2;
-    const int64_t dy = k / kernel[2] % kernel[1] - kernel[1] / 2;
-    const int64_t dx = k % kernel[2] - kernel[2] / 2;
-    // Negative, as all offsets before the center.
-    const int64_t move = padded.key(0, dz * dilation[0], dy * dilation[1], dx * dilation[2]);
-    auto source = voxels.begin();
+    const Axes steps = {k / (kernel[1] * kernel[2]) - kernel[0] / 2,
+                        k / kernel[2] % kernel[1] - kernel[1] / 2, k % kernel[2] - kernel[2] / 2};
+    bool within = true;
+    for (int axis = 0; axis < kAxes; ++axis) {
+      within = within && std::abs(steps[axis]) <= reach[axis];
+    }
+    if (!within) continue;
+    // Negative, as all offsets before the center: the source comes before its target.
+    const int64_t move =
+        padded.key(0, steps[0] * dilation[0], steps[1] * dilation[1], steps[2] * dilation[2]);
+    const Voxel* source = voxels.data();
     for (const Voxel& target : voxels) {
-      while (source->key < target.key + move) ++source;
+      while (source != &target && source->key < target.key + move) ++source;
       sources[target.index] = source->key == target.key + move ? source->index : -1;
     }
     for (int64_t i = 0; i < count; ++i) {
