@@ -28,7 +28,6 @@ FIRST_CALL := $(VENV)/first_call
 DEMO_DATA := data/synthetic
 DEMO_CFG := tools/cfgs/second_demo.yaml
 DEMO_EPOCHS := 5
-DEMO_FROZEN := 2
 DEMO_RUN := output/$(basename $(notdir $(DEMO_CFG)))/default
 # Two processes on a CPU: the sparse layers keep one core busy each.
 DEMO_PROCESSES := $(if $(filter 0,$(HAS_GPU)),2,1)
@@ -87,7 +86,7 @@ $(DEMO_RUN)/ckpt/checkpoint_epoch_$(DEMO_EPOCHS).pth: $(DEMO_DATA)/kitti_dbinfos
 	@echo "== training; stopped and started again, it goes on from the last checkpoint"
 	OMP_NUM_THREADS=1 PATH="$(abspath $(BIN)):$$PATH" bash tools/scripts/dist_train.sh $(DEMO_PROCESSES) \
 	    --cfg_file $(DEMO_CFG) --epochs $(DEMO_EPOCHS) --batch_size 2 --workers 1 --amp \
-	    --precise_bn 30 --freeze_bn $(DEMO_FROZEN) --ckpt_save_interval 1 --fix_random_seed
+	    --precise_bn 30 --freeze_bn 2 --ckpt_save_interval 1 --fix_random_seed
 
 $(DEMO_RESULTS)/result.pkl: $(DEMO_RUN)/ckpt/checkpoint_epoch_$(DEMO_EPOCHS).pth
 	@echo "== AP on the 100 frames that were held out, and pictures"

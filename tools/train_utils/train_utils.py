@@ -315,13 +315,17 @@ def train_step(
     """
     model.train()
     if freeze_norm:
-        for module in model.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
+        for layer in norm_layers(model):
+            layer.eval()
     update.optimizer.zero_grad(set_to_none=True)
     loss, tb_dict, disp_dict = model_func(model, batch)
     grad_norm = update(loss, model.parameters(), optim_cfg.GRAD_NORM_CLIP)
     return {"loss": loss.detach(), **tb_dict, "grad_norm": grad_norm}, disp_dict
+
+
+def norm_layers(model: nn.Module) -> Iterator[_BatchNorm]:
+    """The layers of batch normalisation."""
+    return (module for module in model.modules() if isinstance(module, _BatchNorm))
 
 
 def step_seed(seed: int, it: int, rank: int) -> int:
@@ -356,10 +360,9 @@ def measure_norm_statistics(loop: _Loop, loader: torch.utils.data.DataLoader, it
 def average_norm_statistics(model: nn.Module) -> None:
     """Replace the running averages of normalisation layers by those of all ranks together."""
     ranks = torch.distributed.get_world_size()
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            mean, variance = module.running_mean, module.running_var
-            moments = torch.stack((mean, variance + mean**2)) / ranks
-            torch.distributed.all_reduce(moments)
-            mean.copy_(moments[0])
-            variance.copy_(moments[1] - moments[0] ** 2)
+    for layer in norm_layers(model):
+        mean, variance = layer.running_mean, layer.running_var
+        moments = torch.stack((mean, variance + mean**2)) / ranks
+        torch.distributed.all_reduce(moments)
+        mean.copy_(moments[0])
+        variance.copy_(moments[1] - moments[0] ** 2)
