@@ -66,7 +66,7 @@ $(VENV)/.installed: $(VENV)/.requirements setup.py pyproject.toml $(NATIVE)
 	@echo "== pcdet and its native operators"
 	$(PIP) --no-build-isolation --no-deps --editable .
 	@echo "== kernels that numba compiles at their first call"
-	@{ $(BIN)/python -m pcdet.datasets.kitti.synthetic --out $(FIRST_CALL) --train 1 --val 1 --test 0 && \
+	@{ $(BIN)/python -m pcdet.simulator --out $(FIRST_CALL) --train 1 --val 1 --test 0 && \
 	   $(BIN)/python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos \
 	    --data_path $(FIRST_CALL) --save_path $(FIRST_CALL); } > $(FIRST_CALL).log 2>&1 || \
 	    { cat $(FIRST_CALL).log; exit 1; }
@@ -75,7 +75,7 @@ $(VENV)/.installed: $(VENV)/.requirements setup.py pyproject.toml $(NATIVE)
 
 $(DEMO_DATA)/ImageSets/val.txt: | setup
 	@echo "== simulated street scenes in KITTI's layout"
-	$(BIN)/python -m pcdet.datasets.kitti.synthetic --out $(DEMO_DATA) --train 400 --val 100 --seed 0
+	$(BIN)/python -m pcdet.simulator --out $(DEMO_DATA) --train 400 --val 100 --seed 0
 
 $(DEMO_DATA)/kitti_dbinfos_train.pkl: $(DEMO_DATA)/ImageSets/val.txt
 	@echo "== infos and ground-truth database"

@@ -32,6 +32,19 @@ EXTENSIONS = ("iou3d_nms", "roiaware_pool3d", "sparse_conv")
 CUDA_ARCHITECTURES = ("7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
 
 
+# One command for each verb, as the scripts in tools/ are: each starts what it needs and no more.
+COMMANDS = [
+    "pcdet-train = pcdet.cli.train:run",
+    "pcdet-test = pcdet.cli.test:run",
+    "pcdet-demo = pcdet.cli.demo:run",
+    "pcdet-replay = pcdet.cli.replay:run",
+    "pcdet-doctor = pcdet.doctor.__main__:main",
+    "pcdet-kitti-infos = pcdet.cli.kitti_infos:main",
+    "pcdet-kitti-eval = pcdet.evaluation.__main__:main",
+    "pcdet-simulate = pcdet.simulator.__main__:main",
+]
+
+
 class CudaUnusable(Exception):
     """Why the CUDA operators cannot be built, and what to do about it, in one sentence."""
 
@@ -144,6 +157,7 @@ def main() -> None:
         package_data={"pcdet": [f"**/*.{kind}" for kind in ("yaml", "json", "npz", "txt", "md")]},
         ext_modules=[make_extension(name, with_cuda) for name in EXTENSIONS],
         cmdclass={"build_ext": BuildExtension},
+        entry_points={"console_scripts": COMMANDS},
         zip_safe=False,
     )
 

@@ -18,6 +18,23 @@ for folder in ("tools", "tests"):
     if str(ROOT / folder) not in sys.path:
         sys.path.insert(0, str(ROOT / folder))
 
+from command_line import make_workplace  # noqa: E402 (after the path to it)
+from pcdet.config import cfg  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def restore_global_config():
+    before = dict(cfg)
+    yield
+    cfg.clear()
+    cfg.update(before)
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory) -> Path:
+    """A folder with data and the yaml of a small SECOND."""
+    return make_workplace(tmp_path_factory.mktemp("workplace"))
+
 
 @pytest.fixture(scope="session")
 def kitti_mini() -> Path:

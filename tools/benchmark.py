@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 from benchmark_utils.common import Row
+from pcdet.cli.common import run_command
 from pcdet.config import cfg
-from pcdet.utils import common_utils
+from pcdet.utils import log_utils
 from pcdet.utils.errors import DataError
-from run_utils import run_command
 
 STAGES = ("infos", "samples", "ops", "second", "models", "evaluation")
 
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     data_dir = find_data(args.data_dir)
     out = sys.stdout
-    out.write(f"{common_utils.machine_line()}\n")
+    out.write(f"{log_utils.machine_line()}\n")
     out.write(f"frames: {data_dir or 'none; give --data_dir to measure on real ones'}\n")
     for name in args.stages:
         out.write(f"\n{name}\n")

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-import train
+from pcdet.cli import train
+from pcdet.cli.common import run_command
 from pcdet.config import cfg
 from pcdet.datasets.kitti.kitti_dataset import create_kitti_infos
-from pcdet.datasets.kitti.synthetic.writer import write_dataset
-from pcdet.utils import common_utils
+from pcdet.simulator.writer import write_dataset
+from pcdet.utils import log_utils
 from pcdet.utils.errors import ConfigError, PcdetError
-from run_utils import run_command
 
 _FRAMES = 40
 _BATCH_SIZE = 2
@@ -202,7 +202,7 @@ def main(argv: list[str] | None = None) -> None:
     finally:
         hook.remove()
     told = judge(watch.samples, args.max_growth)
-    logger = common_utils.create_logger()
+    logger = log_utils.create_logger()
     logger.info("\n%s", "\n".join(as_line(sample) for sample in watch.samples))
     logger.info("%s", told)
 

@@ -18,6 +18,7 @@ from torch.utils.data.distributed import DistributedSampler
 from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.datasets.sections import read_entry
 from pcdet.utils.errors import DataError, lookup
+from pcdet.utils.paths import root_dir
 
 
 def _kitti_dataset() -> type[DatasetTemplate]:
@@ -93,7 +94,7 @@ def build_dataloader(
     every K-th one.
 
     Args:
-        data_dir: folder of the data set; a relative one starts at the root of the repository.
+        data_dir: folder of the data set; a relative one starts at `root_dir()`.
         batch_size: samples of a batch, on each rank.
         dist: share the frames among the ranks of torch's process group.
         workers: processes that make samples; 0 makes them in this process.
@@ -116,8 +117,9 @@ def build_dataloader(
     name = read_entry(cfg, "DATA_CONFIG.DATASET")
     dataset_class = lookup(_DATASETS, name, "DATA_CONFIG.DATASET")()
     split = read_entry(cfg, f"MODEL.{'TRAIN' if training else 'TEST'}.SPLIT")
+    root_path = Path(cfg.get("ROOT_DIR", root_dir())) / data_dir
     dataset = dataset_class(
-        root_path=Path(cfg.ROOT_DIR) / data_dir,
+        root_path=root_path,
         class_names=cfg.CLASS_NAMES,
         split=split,
         training=training,
@@ -127,7 +129,7 @@ def build_dataloader(
     if seed is not None:
         dataset.seed = seed
     if not len(dataset):
-        raise DataError(f"{Path(cfg.ROOT_DIR) / data_dir}: split {split!r} has no frame")
+        raise DataError(f"{root_path}: split {split!r} has no frame")
     replicas = dist_package.get_world_size() if dist else 1
     rank = dist_package.get_rank() if dist else 0
     sampler: Sampler

@@ -15,8 +15,9 @@ from pcdet.datasets.data_augmentation.data_augmentor import DataAugmentor, read_
 from pcdet.datasets.processor.part_targets import PartTargetGenerator
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
 from pcdet.datasets.sections import read_numbers, read_section
-from pcdet.utils import box_utils, common_utils
+from pcdet.utils import array_utils, box_utils
 from pcdet.utils.errors import ConfigError, DataError
+from pcdet.utils.paths import root_dir
 
 _SECTION_KEYS = {
     "DATA_CONFIG": (
@@ -35,7 +36,6 @@ _CONCATENATED = (
 )
 # Labels that mark no object: they hold no place against sampled objects either.
 _NEVER_OBJECTS = ("DontCare", "Sign")
-_REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class DatasetTemplate(torch.utils.data.Dataset):
@@ -62,7 +62,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         self.logger = logging.getLogger(__name__)
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._data_dir = Path()
-        self._finite_points = common_utils.FinitePoints()
+        self._finite_points = array_utils.FinitePoints()
         self.voxel_generator: VoxelGenerator | None = None
         self.augmentor: DataAugmentor | None = None
         self.part_target_generator: PartTargetGenerator | None = None
@@ -141,7 +141,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         """Where a file named in the yaml lies.
 
         A path below DATA_DIR is looked up in `root_path`, so that another data folder needs no
-        other yaml; any other relative path starts at the root of the repository.
+        other yaml; any other relative path starts at `root_dir()`.
         """
         path = Path(path)
         if path.is_absolute() or self.root_path is None:
@@ -149,7 +149,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         try:
             return Path(self.root_path) / path.relative_to(self._data_dir)
         except ValueError:
-            return _REPOSITORY / path
+            return root_dir() / path
 
     @property
     def epoch(self) -> int:
@@ -206,7 +206,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
                 gt_boxes, gt_names, points = self._augment(
                     input_dict, gt_boxes, gt_names, points, rng
                 )
-            selected = common_utils.keep_arrays_by_name(gt_names, self.class_names)
+            selected = array_utils.keep_arrays_by_name(gt_names, self.class_names)
             gt_boxes, gt_names = gt_boxes[selected], gt_names[selected]
             gt_classes = np.array([self.class_names.index(n) + 1 for n in gt_names], np.int32)
 
@@ -216,7 +216,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         voxels, coordinates, num_points = self.voxel_generator.generate(points)
         voxel_centers = self.voxel_generator.voxel_centers(coordinates)
         if self._mask_points:
-            points = common_utils.mask_points_by_range(points, self._point_cloud_range)
+            points = array_utils.mask_points_by_range(points, self._point_cloud_range)
 
         example = {
             "sample_idx": input_dict["sample_idx"],
@@ -244,7 +244,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Augment a training frame; keep the boxes of known classes that lie in the range."""
-        selected = common_utils.drop_arrays_by_name(gt_names, _NEVER_OBJECTS)
+        selected = array_utils.drop_arrays_by_name(gt_names, _NEVER_OBJECTS)
         gt_boxes, gt_names = gt_boxes[selected], gt_names[selected]
         sampling = {
             "root_path": self.root_path,

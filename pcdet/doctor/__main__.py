@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pcdet.doctor.data_folder import examine_data
 from pcdet.doctor.findings import Finding, ask
-from pcdet.doctor.libraries import examine_libraries, repository
+from pcdet.doctor.libraries import examine_libraries
 from pcdet.doctor.software import (
     examine_extensions,
     examine_python,
@@ -27,6 +27,7 @@ from pcdet.doctor.software import (
     examine_toolkit,
     examine_torch,
 )
+from pcdet.utils.paths import root_dir
 
 _PARTS = {
     "python": examine_python,
@@ -40,8 +41,8 @@ _PARTS = {
 
 
 def default_data_path() -> Path:
-    """data/kitti of the repository if the package runs from one, else of the working folder."""
-    return (repository() or Path.cwd()) / "data" / "kitti"
+    """data/kitti below `root_dir()`."""
+    return root_dir() / "data" / "kitti"
 
 
 def examine(data_path: Path | None) -> list[Finding]:

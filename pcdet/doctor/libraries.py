@@ -5,19 +5,13 @@ from __future__ import annotations
 import importlib
 import re
 from importlib import metadata
-from pathlib import Path
 
 from pcdet.doctor.findings import Finding
+from pcdet.utils.paths import repository
 
 # Where the name to import is another one.
 _MODULES = {"pillow": "PIL", "pyyaml": "yaml"}
 _INSTALL = "run `pip install -r requirements.txt` in the repository"
-
-
-def repository() -> Path | None:
-    """The repository, if the package runs from one."""
-    root = Path(__file__).resolve().parents[2]
-    return root if (root / "setup.py").is_file() else None
 
 
 def requirements() -> dict[str, tuple[int, ...]]:

@@ -18,8 +18,8 @@ from pcdet.config import cfg_from_yaml_file
 from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler
 from pcdet.datasets.kitti.ground_plane import read_road_plane
 from pcdet.datasets.kitti.kitti_dataset import BaseKittiDataset, KittiDataset, create_kitti_infos
-from pcdet.datasets.kitti.kitti_eval import evaluate_folders
 from pcdet.datasets.kitti.kitti_infos import object_annotations
+from pcdet.evaluation import evaluate_folders
 from pcdet.utils import checkpoint_utils
 from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import PcdetError

@@ -35,7 +35,7 @@ _DETECTED = ("Car", "Pedestrian", "Cyclist")
 _FOCAL, _CENTRE = 721.5, (609.6, 172.9)  # KITTI's left colour camera, pixels
 _IMAGE = (1242, 375)
 _CAMERA_HEIGHT = 1.65
-_COMMAND = "pcdet.datasets.kitti.kitti_eval"
+_COMMAND = "pcdet.evaluation"
 
 
 def write_label_set(

@@ -12,7 +12,7 @@ from benchmark_utils.common import Row, median_ms
 from benchmark_utils.networks import load_network, made_up_frame, synchronized, training_ms
 from pcdet.models import example_convert_to_torch
 from pcdet.models.detectors import PartA2Net
-from pcdet.utils import common_utils
+from pcdet.utils import device_utils
 
 _REPEAT = 3
 
@@ -23,7 +23,7 @@ def stages(data_dir: Path | None) -> Iterator[Row]:
     Args:
         data_dir: not used; these stages need no frames.
     """
-    device = common_utils.default_device()
+    device = device_utils.default_device()
     for name in ("pointpillar", "PartA2"):
         model, cfg = load_network(name, device)
         batch = example_convert_to_torch(made_up_frame(cfg), device=device)

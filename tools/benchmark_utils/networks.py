@@ -15,8 +15,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from benchmark_utils.common import median_ms
 from pcdet.config import cfg_from_yaml_file
+from pcdet.engine.optimization import build_optimizer
 from pcdet.models import build_network
-from train_utils.optimization import build_optimizer
 
 _CFGS = Path(__file__).resolve().parents[1] / "cfgs"
 _NUM_VOXELS, _NUM_BOXES = 15_000, 30

@@ -21,7 +21,7 @@ from benchmark_utils.networks import (
     two_frames,
 )
 from pcdet.models import example_convert_to_torch
-from pcdet.utils import box_utils, common_utils
+from pcdet.utils import box_utils, device_utils
 from pcdet.utils.spconv_utils import sparse_tensor
 
 _PLAIN = "PCDet's layers, NCHW"
@@ -30,7 +30,7 @@ _PLAIN = "PCDet's layers, NCHW"
 def stages(data_dir: Path | None) -> Iterator[Row]:
     """Measure `second.yaml` at full range on a made-up frame; `data_dir` is not needed."""
     del data_dir
-    device = common_utils.default_device()
+    device = device_utils.default_device()
     model, cfg = load_network("second", device)
     batch = example_convert_to_torch(made_up_frame(cfg), device=device)
     plain = _PlainSecond(model)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pcdet.datasets.data_augmentation.collision import select_free_boxes
-from pcdet.datasets.file_checks import check_array
 from pcdet.datasets.sections import read_named_numbers, read_section
+from pcdet.utils.array_utils import FinitePoints
 from pcdet.utils.box_utils import BOX, CENTER, DIMS, Y, Z
-from pcdet.utils.common_utils import FinitePoints
 from pcdet.utils.errors import ConfigError, DataError
+from pcdet.utils.file_checks import check_array
 from pcdet.utils.io_utils import LARGEST_NUMBER, load_pickle, read_points, regular_file_size
 
 if TYPE_CHECKING:

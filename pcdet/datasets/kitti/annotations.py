@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pcdet.datasets.kitti.kitti_eval import result_lines
 from pcdet.datasets.sections import read_numbers, read_section
+from pcdet.evaluation import result_lines
 from pcdet.utils import box_utils
 from pcdet.utils.box_utils import CAM_H, CAM_L, CAM_RY, CAM_W, CENTER, X, Y
 from pcdet.utils.calibration import Calibration

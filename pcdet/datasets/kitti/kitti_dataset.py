@@ -22,21 +22,22 @@ from matplotlib.figure import Figure
 
 from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
 from pcdet.datasets.dataset import DatasetTemplate
-from pcdet.datasets.kitti import ground_database, kitti_eval, splits
+from pcdet.datasets.kitti import ground_database, splits
 from pcdet.datasets.kitti.annotations import BoxFilter, annotate_batch, write_annotation
 from pcdet.datasets.kitti.camera_view import points_in_view
 from pcdet.datasets.kitti.command_line import parse_args
 from pcdet.datasets.kitti.frame_pool import map_frames
-from pcdet.datasets.kitti.kitti_eval.plots import plot_figures
-from pcdet.datasets.kitti.kitti_eval.reading import read_split
 from pcdet.datasets.kitti.kitti_files import KittiFiles
 from pcdet.datasets.kitti.kitti_infos import DONT_CARE, build_info, load_info_files, load_infos
 from pcdet.datasets.sections import read_entry
+from pcdet.evaluation import official_results, rules, summarize, write_submission
+from pcdet.evaluation.plots import plot_figures
+from pcdet.evaluation.reading import read_split
 from pcdet.utils.calibration import Calibration
-from pcdet.utils.common_utils import create_logger
 from pcdet.utils.errors import ConfigError, PcdetError
 from pcdet.utils.info_record import write_record
 from pcdet.utils.io_utils import atomic_write, save_pickle
+from pcdet.utils.log_utils import create_logger
 
 _LOGGER = logging.getLogger("pcdet.datasets.kitti")
 
@@ -176,7 +177,7 @@ class KittiDataset(BaseKittiDataset):
         super().__init__(root_path, split)
         if cfg is None:
             from pcdet.config import cfg
-        kitti_eval.rules.check_class_names(class_names, "CLASS_NAMES")
+        rules.check_class_names(class_names, "CLASS_NAMES")
         self.configure(
             data_config=cfg.DATA_CONFIG,
             class_names=class_names,
@@ -295,7 +296,7 @@ class KittiDataset(BaseKittiDataset):
         """KITTI's AP of annotations of all frames, in the order of the samples.
 
         Returns:
-            The table, and AP by tag, see `kitti_eval.summarize`.
+            The table, and AP by tag, see `evaluation.summarize`.
         """
         return self.evaluation_report(det_annos, class_names)[:2]
 
@@ -305,15 +306,15 @@ class KittiDataset(BaseKittiDataset):
         """As `evaluation`, with the precision-recall curves of each class as a third value."""
         has_label = all("annos" in info for info in self.infos)
         gt_annos = [info["annos"] for info in self.infos] if has_label else None
-        strict, loose = kitti_eval.official_results(gt_annos, det_annos, class_names)
-        return (*kitti_eval.summarize(strict, loose), plot_figures(strict))
+        strict, loose = official_results(gt_annos, det_annos, class_names)
+        return (*summarize(strict, loose), plot_figures(strict))
 
     def save_results(
         self, det_annos: Sequence[Mapping[str, Any]], output_dir: str | os.PathLike
     ) -> Path:
         """Write one result file for each frame into `output_dir`/data, and their zip; return it."""
         shapes = [info["image"]["image_shape"] for info in self.infos]
-        return kitti_eval.write_submission(det_annos, self.sample_ids, shapes, output_dir)
+        return write_submission(det_annos, self.sample_ids, shapes, output_dir)
 
 
 def create_kitti_infos(

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from pcdet.datasets.file_checks import check_array, check_file_name, is_file_name
 from pcdet.datasets.kitti.camera_view import rect_points_in_view
 from pcdet.datasets.kitti.ground_plane import estimate_road_plane, is_road
 from pcdet.datasets.kitti.kitti_files import NUM_POINT_FEATURES, KittiFiles
@@ -19,6 +18,7 @@ from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.utils.box_utils import CENTER, DIMS, RZ, H, L, W, enlarge_box3d
 from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import DataError
+from pcdet.utils.file_checks import check_array, check_file_name, is_file_name
 from pcdet.utils.io_utils import load_pickle
 from pcdet.utils.object3d_utils import Object3d
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pcdet.models.rpn.blocks import NORM
-from pcdet.utils import common_utils
+from pcdet.utils import device_utils
 
 
 def _fastest_memory_format() -> torch.memory_format:
@@ -19,7 +19,7 @@ def _fastest_memory_format() -> torch.memory_format:
     three times as long for the gradient of a weight in it as in the usual layout.
     """
     only_avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
-    on_cpu = common_utils.default_device().type == "cpu"
+    on_cpu = device_utils.default_device().type == "cpu"
     return torch.contiguous_format if only_avx2 and on_cpu else torch.channels_last
 
 

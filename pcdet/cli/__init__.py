@@ -1,0 +1,1 @@
+"""The commands: their options, help and set-up. Each module has a `main(argv)`."""

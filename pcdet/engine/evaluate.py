@@ -1,0 +1,164 @@
+"""Evaluation of one set of weights on a split."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from easydict import EasyDict
+from matplotlib.figure import Figure
+from torch import nn
+from tqdm import tqdm
+
+from pcdet.engine.pictures import draw_frames, evenly_spread, render, save_picture
+from pcdet.evaluation.found import found_table
+from pcdet.models import example_convert_to_torch
+from pcdet.utils.io_utils import atomic_write, save_pickle
+
+# Least probability of a detection in the pictures.
+_PICTURE_SCORE = 0.3
+
+
+def eval_one_epoch(
+    cfg: EasyDict,
+    model: nn.Module,
+    dataloader: torch.utils.data.DataLoader,
+    epoch_id: str | int,
+    logger: logging.Logger,
+    dist_test: bool = False,
+    save_to_file: bool = False,
+    result_dir: Path | None = None,
+    tb_log: Any = None,
+    num_pictures: int = 0,
+) -> dict[str, Any]:
+    """Detect on all frames and score the result.
+
+    Args:
+        cfg: settings; MODEL.TEST is read from it.
+        model: put into evaluation mode here.
+        dataloader: gives each frame once, over all processes together.
+        epoch_id: for the log and the curves.
+        logger: the table goes here.
+        dist_test: one of several processes; results are merged on rank 0.
+        save_to_file: write KITTI txt files and their zip into result_dir/final_result.
+        result_dir: folder of report.txt, result.pkl and all other files.
+        tb_log: TensorBoard writer for AP, precision-recall curves and pictures, or None.
+        num_pictures: frames of which pictures are drawn into result_dir/pictures.
+
+    Returns:
+        Recall and AP by name; empty on ranks other than 0.
+    """
+    dataset = dataloader.dataset
+    result_dir = Path(result_dir or ".")
+    logger.info("*************** EPOCH %s EVALUATION *****************", epoch_id)
+    begun = time.perf_counter()
+    annos, counts = _detect(model, dataloader)
+    seconds = time.perf_counter() - begun
+    if dist_test:
+        annos, counts = _merge_ranks(annos, counts, dataset.sample_ids)
+        if dist.get_rank() != 0:
+            return {}
+    num_objects = sum(len(anno["name"]) for anno in annos)
+    speed = seconds / max(len(annos), 1)
+    logger.info("%d frames, %d objects, %.4f seconds a frame", len(annos), num_objects, speed)
+    save_pickle(annos, result_dir / "result.pkl")
+    if save_to_file:
+        logger.info("for upload: %s", dataset.save_results(annos, result_dir / "final_result"))
+
+    recall = _recall(counts, cfg.MODEL.TEST.get("RECALL_THRESH_LIST", ()))
+    for name, value in recall.items():
+        logger.info("%s: %.4f", name, value)
+    report, ap_dict, figures = dataset.evaluation_report(annos, dataset.class_names)
+    if all("annos" in info for info in dataset.infos):
+        report += "\n" + found_table(dataset.infos, annos, dataset.class_names)
+    logger.info("\n%s", report)
+    with atomic_write(result_dir / "report.txt") as file:
+        file.write(f"{report}\n".encode())
+    results = {**recall, **ap_dict}
+    step = int(epoch_id) if str(epoch_id).isdigit() else 0
+    _log_to_tensorboard(tb_log, results, figures, cfg.MODEL.TEST.SPLIT, step)
+    if num_pictures:
+        _draw(cfg, dataset, annos, num_pictures, result_dir / "pictures", tb_log, step)
+    logger.info("results are in %s", result_dir)
+    return results
+
+
+def _log_to_tensorboard(
+    tb_log: Any, results: dict[str, Any], figures: dict[str, Figure], split: str, step: int
+) -> None:
+    if tb_log is None:
+        return
+    for name, value in results.items():
+        if value is not None:
+            tb_log.add_scalar(f"{split}/{name}", value, step)
+    for name, figure in figures.items():
+        tb_log.add_figure(f"{split}/{name}", figure, step, close=False)
+
+
+def _draw(
+    cfg: EasyDict,
+    dataset: Any,
+    annos: list[dict],
+    num_pictures: int,
+    folder: Path,
+    tb_log: Any,
+    step: int,
+) -> None:
+    """Pictures of some frames, spread over the split, as PNG files and in TensorBoard."""
+    frames = draw_frames(
+        dataset,
+        annos,
+        evenly_spread(num_pictures, len(annos)),
+        cfg.DATA_CONFIG.POINT_CLOUD_RANGE,
+        _PICTURE_SCORE,
+        cfg.MODEL.TEST.get("USE_RAW_SCORE", True),
+    )
+    for name, figure in tqdm(frames, desc="pictures", total=2 * num_pictures, leave=False):
+        pixels = render(figure)
+        save_picture(pixels, folder / f"{name}.png")
+        if tb_log is not None:
+            tag = f"{cfg.MODEL.TEST.SPLIT}/pictures/{name}"
+            tb_log.add_image(tag, pixels, step, dataformats="HWC")
+
+
+@torch.inference_mode()
+def _detect(
+    model: nn.Module, dataloader: torch.utils.data.DataLoader
+) -> tuple[list[dict], Counter]:
+    """Annotations of this process's frames, and recall counts."""
+    model.eval()
+    dataset, device = dataloader.dataset, next(model.parameters()).device
+    annos: list[dict] = []
+    counts: Counter = Counter()
+    disable = dist.is_initialized() and dist.get_rank() != 0
+    for batch in tqdm(dataloader, desc="eval", leave=False, dynamic_ncols=True, disable=disable):
+        detections, recall = model(example_convert_to_torch(batch, device=device))
+        counts.update(recall)
+        annos += dataset.generate_annotations(batch, detections, dataset.class_names)
+    return annos, counts
+
+
+def _merge_ranks(
+    annos: list[dict], counts: Counter, sample_ids: list[str]
+) -> tuple[list[dict], Counter]:
+    """On rank 0, all annotations in the order of the split, each frame once, and summed counts."""
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.gather_object((annos, counts), gathered if dist.get_rank() == 0 else None, dst=0)
+    if dist.get_rank() != 0:
+        return annos, counts
+    by_id = {str(anno["sample_idx"]): anno for part, _ in gathered for anno in part}
+    total: Counter = Counter()
+    for _, part in gathered:
+        total.update(part)  # unlike a sum of counters, this keeps what was counted as 0
+    return [by_id[k] for k in sample_ids], total
+
+
+def _recall(counts: Counter, thresholds: list[float]) -> dict[str, float]:
+    total = max(counts["gt"], 1)
+    names = [f"{stage}_{t}" for stage in ("roi", "rcnn") for t in thresholds]
+    return {f"recall/{name}": counts[name] / total for name in names if name in counts}

@@ -1,0 +1,105 @@
+"""One sentence for every AP that is missing, undefined or 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pcdet.evaluation import rules
+from pcdet.evaluation.label_arrays import Labels
+from pcdet.evaluation.precision_recall import RECALL_SETS, Curve
+
+NO_LABELS = "labels missing for the split: no AP can be computed"
+
+
+def no_overlap(name: str) -> str:
+    """Say that a class is none of the benchmark's, so that no overlap makes a hit."""
+    return f"{name}: not evaluated: KITTI has an overlap for {', '.join(rules.OVERLAPS)} only"
+
+
+def why_not_evaluated(det: Labels, name: str, metric: str) -> str | None:
+    """Say why the official program would not evaluate `metric` of a class; None if it would.
+
+    It looks at all detections of all frames: a class counts as detected in a metric if one of its
+    detections has what the metric needs.
+    """
+    own = det.name == name.lower()
+    if not own.any():
+        return f"no detections of the class {name}"
+    if metric in ("bbox", "aos") and not (own & (det.bbox[:, 0] >= 0)).any():
+        return f"{own.sum()} detections without a 2D box (none has x1 >= 0)"
+    if metric == "aos" and (det.alpha == rules.NO_ALPHA).any():
+        count = int((det.alpha == rules.NO_ALPHA).sum())
+        return f"{count} detections (of any class) have alpha -10, which switches AOS off for all"
+    needed = {"bev": [0, 2], "3d": [0, 1, 2]}.get(metric)
+    if needed is not None:
+        located = (det.location[:, needed] != rules.NO_LOCATION).all(axis=1)
+        if not (own & located & (det.dimensions[:, needed] > 0).all(axis=1)).any():
+            return f"{own.sum()} detections without a 3D box (location -1000 or a size <= 0)"
+    return None
+
+
+def explain(
+    det: Labels,
+    name: str,
+    min_overlap: float,
+    missing: Mapping[str, str | None],
+    curves: Mapping[str, Sequence[Curve]],
+) -> list[str]:
+    """Return the lines to print under the table for one class.
+
+    Args:
+        det: all detections.
+        name: the class.
+        min_overlap: its overlap.
+        missing: for each metric the answer of `why_not_evaluated`.
+        curves: for each metric its curves by difficulty; none if it is not evaluated.
+    """
+    found: dict[str, list[str]] = {}
+    for metric, curve_of in curves.items():
+        title = rules.METRIC_TITLES[metric]
+        if missing[metric] is not None:
+            found.setdefault(f"not evaluated: {missing[metric]}", []).append(title)
+        for difficulty, curve in zip(rules.DIFFICULTIES, curve_of):
+            reason = _why_undefined(curve) or _why_zero(curve, metric)
+            if curve.num_valid and not curve.num_found:
+                reason = _why_no_hit(det, name, min_overlap, difficulty)
+            if reason is not None:
+                found.setdefault(reason, []).append(f"{title} {difficulty.name}")
+    return [f"{name}, {', '.join(where)}: {reason}" for reason, where in found.items()]
+
+
+def _why_undefined(curve: Curve) -> str | None:
+    undefined = [key for key in RECALL_SETS if np.isnan(curve.average_precision(key))]
+    if not undefined:
+        return None
+    return (
+        f"{' and '.join(undefined)} undefined (nan, as in the official program): at a score "
+        "threshold all detections are neither hit nor false positive"
+    )
+
+
+def _why_zero(curve: Curve, metric: str) -> str | None:
+    values = {key: curve.average_precision(key) for key in RECALL_SETS}
+    if min(values.values()) > 0:
+        return None
+    if curve.num_valid == 0:
+        return "AP 0: no valid ground truth"
+    if values["R11"] > 0:
+        return f"R40 0: too few of {curve.num_valid} objects found to reach a sample after recall 0"
+    if metric == "aos":
+        return "AP 0: every detection that hits points the opposite way"
+    return f"AP 0: none of the {curve.num_found} matches holds at a sampled score"
+
+
+def _why_no_hit(det: Labels, name: str, min_overlap: float, difficulty: rules.Difficulty) -> str:
+    own = det.name == name.lower()
+    if np.all(det.heights()[own] == 0):
+        return f"AP 0: the {own.sum()} detections have no 2D box, so all count as too low"
+    if np.all(np.floor(det.heights()[own]) < difficulty.min_height):
+        return (
+            f"AP 0: all {own.sum()} detections are below the minimum height of "
+            f"{difficulty.min_height} pixels"
+        )
+    return f"AP 0: no detection overlaps a valid ground truth by more than {min_overlap:g}"

@@ -1,0 +1,151 @@
+"""Detections as KITTI result files, checked line by line, and the zip that the server takes."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pcdet.evaluation import rules
+from pcdet.evaluation.reading import DET_FIELDS
+from pcdet.utils.errors import DataError
+from pcdet.utils.io_utils import atomic_write
+
+_FRAME_NAME = re.compile(r"\d{6}")
+_PLAIN_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the zip format's zero: equal results make equal bytes
+
+
+def result_lines(anno: Mapping) -> list[str]:
+    """Return the lines of a KITTI result file for one frame.
+
+    A line is: class, truncation and occlusion (-1, not estimated), alpha, x1, y1, x2, y2, height,
+    width, length, x, y, z, rotation_y, score; four decimals, six for the score, so that sorting
+    by score does not change.
+
+    Args:
+        anno: `name` (N,), `alpha` (N,), `bbox` (N, 4), `dimensions` (N, 3) length, height, width,
+            `location` (N, 3), `rotation_y` (N,), `score` (N,).
+    """
+    lines = []
+    for i, name in enumerate(anno["name"]):
+        length, height, width = anno["dimensions"][i]
+        values = [_wrapped(anno["alpha"][i]), *anno["bbox"][i], height, width, length]
+        values += [*anno["location"][i], _wrapped(anno["rotation_y"][i])]
+        fields = [_fixed(value, 4) for value in values] + [_fixed(anno["score"][i], 6)]
+        lines.append(f"{name} -1 -1 {' '.join(fields)}")
+    return lines
+
+
+def _wrapped(angle: float) -> float:
+    """The angle in [-pi, pi], as the format asks; -10 stays, it says that there is none."""
+    return angle if angle == rules.NO_ALPHA else math.remainder(angle, 2 * math.pi)
+
+
+def _fixed(value: float, decimals: int) -> str:
+    # Adding 0.0 turns a rounded -0.0 into 0.0.
+    return f"{round(float(value), decimals) + 0.0:.{decimals}f}"
+
+
+def check_line(line: str, image_shape: Sequence[int], where: str) -> None:
+    """Check one line of a result file.
+
+    Args:
+        line: the line, without its line end.
+        image_shape: (H, W) of the frame's image in pixels.
+        where: what to call the line in the error.
+
+    Raises:
+        DataError: it does not have 16 fields, a number is not finite or not a plain decimal, a
+            size is not positive, or the 2D box is not within [0, W - 1] x [0, H - 1].
+    """
+    fields = line.split(" ")
+    if len(fields) != DET_FIELDS or not all(fields):
+        raise DataError(f"{where}: expected {DET_FIELDS} fields, got {len(fields)}: {line!r}")
+    for position, field in enumerate(fields[1:], 2):
+        if not _PLAIN_NUMBER.fullmatch(field) or not math.isfinite(float(field)):
+            raise DataError(
+                f"{where}: expected a finite decimal number in field {position}, got {field!r}"
+            )
+    numbers = [float(field) for field in fields[1:]]
+    x1, y1, x2, y2 = numbers[3:7]
+    height, width = (int(size) for size in image_shape)
+    if not (0 <= x1 <= x2 <= width - 1 and 0 <= y1 <= y2 <= height - 1):
+        raise DataError(
+            f"{where}: expected a 2D box inside the image of {width} x {height} pixels, "
+            f"got {fields[4:8]}"
+        )
+    if min(numbers[7:10]) <= 0:
+        raise DataError(f"{where}: expected positive sizes, got {fields[8:11]}")
+
+
+def write_submission(
+    det_annos: Sequence[Mapping],
+    sample_ids: Sequence[str],
+    image_shapes: Sequence[Sequence[int]],
+    out_dir: str | os.PathLike,
+) -> Path:
+    """Write one result file for each frame of a split, and the zip to upload.
+
+    Every line is checked before anything is written. The files go to `out_dir`/data, the zip is
+    `out_dir`/submission.zip with the files in its root, as the server wants them; equal
+    detections make a zip of equal bytes.
+
+    Args:
+        det_annos: one annotation dict a frame, see `result_lines`; a frame in which nothing was
+            found gets an empty file.
+        sample_ids: name of each frame, six digits.
+        image_shapes: (H, W) in pixels of each frame.
+        out_dir: folder, made if need be.
+
+    Returns:
+        The path of the zip.
+
+    Raises:
+        DataError: a line fails `check_line`; the lists differ in length; a frame name is not six
+            digits or comes twice; `out_dir`/data holds result files of other frames.
+    """
+    if not len(det_annos) == len(sample_ids) == len(image_shapes):
+        raise DataError(
+            f"expected detections, names and image sizes of the same frames, got {len(det_annos)}, "
+            f"{len(sample_ids)} and {len(image_shapes)}"
+        )
+    files: dict[str, bytes] = {}
+    for anno, sample_id, image_shape in zip(det_annos, sample_ids, image_shapes):
+        if not _FRAME_NAME.fullmatch(sample_id):
+            raise DataError(f"expected a frame name of six digits, got {sample_id!r}")
+        if f"{sample_id}.txt" in files:
+            raise DataError(f"frame {sample_id} comes twice")
+        lines = result_lines(anno)
+        for number, line in enumerate(lines, 1):
+            check_line(line, image_shape, f"{sample_id}.txt:{number}")
+        files[f"{sample_id}.txt"] = "".join(f"{line}\n" for line in lines).encode("ascii")
+    folder = Path(out_dir) / "data"
+    _refuse_other_files(folder, files)
+    for name, content in files.items():
+        with atomic_write(folder / name) as file:
+            file.write(content)
+    return _write_zip(files, Path(out_dir) / "submission.zip")
+
+
+def _refuse_other_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    others = sorted(path.name for path in folder.glob("*.txt") if path.name not in files)
+    if others:
+        raise DataError(
+            f"{folder}: holds {len(others)} result files of frames that are not in this split, "
+            f"the first is {others[0]}; remove them or choose another folder"
+        )
+
+
+def _write_zip(files: Mapping[str, bytes], path: Path) -> Path:
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name in sorted(files):
+            info = zipfile.ZipInfo(name, date_time=_ZIP_TIME)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.create_system = 3  # Unix on every system, for equal bytes
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, files[name])
+    return path

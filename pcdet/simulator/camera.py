@@ -1,0 +1,133 @@
+"""The picture that camera 2 takes of a scene: plain shading, but the true scene from its pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from pcdet.simulator import ground as terrain
+from pcdet.simulator.casting import cast_scene, owners_of
+from pcdet.simulator.ground import cover_at
+from pcdet.simulator.raycast import FAR, GROUND, NOTHING, Rays
+from pcdet.simulator.recording import IMAGE_SHAPE, Recording
+from pcdet.simulator.scene import Scene
+from pcdet.simulator.windows import camera_windows
+
+_HAZE_DISTANCE = 140.0  # metres over which two thirds of the contrast is lost
+_HAZE = np.array([0.80, 0.85, 0.90])
+_SKY_TOP = np.array([0.45, 0.62, 0.86])
+_AMBIENT = 0.50
+
+
+@dataclass
+class Picture:
+    """A rendered image and what is seen in it.
+
+    Attributes:
+        image: (375, 1242, 3) uint8.
+        visible: (M,) pixels that show each object.
+        reached: (M,) pixels that would show it if nothing stood before it.
+    """
+
+    image: np.ndarray
+    visible: np.ndarray
+    reached: np.ndarray
+
+
+def take_picture(scene: Scene, recording: Recording, rng: np.random.Generator) -> Picture:
+    """Render the scene from camera 2.
+
+    Args:
+        scene: the scene.
+        recording: calibration of the camera.
+        rng: for the leaves that single rays meet.
+    """
+    rays = pixel_rays(recording)
+    projection = recording.lidar_to_image
+
+    def windows_of(triangles: np.ndarray) -> np.ndarray:
+        return camera_windows(triangles, projection, IMAGE_SHAPE)
+
+    hits = cast_scene(scene, rays, windows_of, False, rng)
+    pane_first = hits.glass_distance < hits.distance
+    distance = np.where(pane_first, hits.glass_distance, hits.distance)
+    index = np.where(pane_first, hits.glass_index, hits.index)
+    owner = owners_of(scene, index)
+    visible = np.bincount(owner[owner >= 0], minlength=len(scene.objects))
+    image = _shade(scene, index, distance, rays)
+    return Picture(image, visible, hits.reached)
+
+
+def pixel_rays(recording: Recording) -> Rays:
+    """The ray of each pixel in the LiDAR frame.
+
+    A direction has depth 1, so a distance along it is a depth in metres.
+    """
+    matrix = recording.lidar_to_image
+    inverse = np.linalg.inv(matrix[:, :3])
+    origins = np.broadcast_to(-inverse @ matrix[:, 3], (IMAGE_SHAPE[0], 3))
+    rows, columns = (np.arange(size) for size in IMAGE_SHAPE)
+    down = inverse[:, 1, None, None] * rows[:, None]
+    across = inverse[:, 0, None, None] * columns + inverse[:, 2, None, None]
+    directions = down.astype(np.float32) + across.astype(np.float32)
+    # In rows, as those of the LiDAR, for which the casters are compiled.
+    return Rays(np.ascontiguousarray(origins, np.float32), directions)
+
+
+def _shade(scene: Scene, index: np.ndarray, distance: np.ndarray, rays: Rays) -> np.ndarray:
+    """Colours of all pixels, (375, 1242, 3) uint8."""
+    floor_light = _AMBIENT + (1.0 - _AMBIENT) * scene.sun[2]
+    floor_colours = terrain.SURFACES[:, 3:6] * floor_light
+    table = np.concatenate([_lit_colours(scene), scene.volumes[:, 12:15], floor_colours])
+    haze = 1.0 - np.exp(np.minimum(distance, FAR) * np.float32(-1.0 / _HAZE_DISTANCE))
+    pixels = index, distance, haze
+    return _paint(table.astype(np.float32), scene.volumes, scene.ground.plan, pixels, rays)
+
+
+@numba.njit(cache=True)
+def _paint(table, volumes, plan, pixels, rays):
+    """The picture (R, C, 3) uint8.
+
+    Args:
+        table: (T + V + 5, 3) float32 colours of triangles, volumes and kinds of ground.
+        volumes: (V, 15), rows of `foliage.Volume`.
+        plan: the ground's.
+        pixels: (R, C) each: what they show, at which distance, and the share of haze before it.
+        rays: the pixels' rays.
+    """
+    index, distance, haze = pixels
+    origin = rays.origins[0]
+    floors = len(table) - len(terrain.SURFACES)
+    first_volume = floors - len(volumes)
+    image = np.empty((*index.shape, 3), np.uint8)
+    for r in range(index.shape[0]):
+        for c in range(index.shape[1]):
+            row, far, ray = index[r, c], distance[r, c], rays.directions[:, r, c]
+            light = np.float32(1.0)
+            if row == GROUND:
+                row = floors + cover_at(plan, origin[0] + far * ray[0], origin[1] + far * ray[1])
+            elif row >= first_volume:
+                volume = volumes[row - first_volume]
+                share = (origin[2] + far * ray[2] - volume[3]) / volume[6]
+                light = np.float32(min(max(0.8 + 0.35 * share, 0.4), 1.2))
+            rise = min(max(ray[2] * 4.0, 0.0), 1.0)
+            for i in range(3):
+                if row == NOTHING:
+                    color = np.float32(_HAZE[i] + (_SKY_TOP[i] - _HAZE[i]) * rise)
+                else:
+                    color = table[row, i] * light
+                    color += (np.float32(_HAZE[i]) - color) * haze[r, c]
+                # Few levels make small files, and the eye takes no notice.
+                image[r, c, i] = 4 * min(max(np.rint(color * np.float32(63.0)), 0), 63)
+    return image
+
+
+def _lit_colours(scene: Scene) -> np.ndarray:
+    """Colour (T, 3) of each triangle under the scene's light."""
+    a, b = (scene.triangles[:, k] - scene.triangles[:, 0] for k in (1, 2))
+    normal = np.cross(a, b)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+    light = _AMBIENT + (1.0 - _AMBIENT) * np.abs(normal @ scene.sun)
+    return scene.surfaces[:, 3:6] * light[:, None]

@@ -1,0 +1,47 @@
+"""Casts the rays of a sensor through a whole scene: ground, then solid things, then leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pcdet.simulator import raycast
+from pcdet.simulator.raycast import Hits, Rays
+from pcdet.simulator.scene import Scene
+from pcdet.simulator.windows import enclosing, volume_hulls
+
+
+def cast_scene(
+    scene: Scene,
+    rays: Rays,
+    windows_of: Callable[[np.ndarray], np.ndarray],
+    is_turn: bool,
+    rng: np.random.Generator,
+) -> Hits:
+    """What each ray meets.
+
+    Args:
+        scene: the scene.
+        rays: (R, C) of them.
+        windows_of: windows (T, 4) of triangles (T, 3, 3) in the grid of rays.
+        is_turn: columns go once around; else they are an image's.
+        rng: for the leaves that single rays meet.
+    """
+    shape = rays.directions.shape[1:]
+    hits = raycast.no_hits(shape, len(scene.objects))
+    raycast.cast_ground_(scene.ground.heights, rays, hits)
+    windows = windows_of(scene.triangles.astype(np.float64))
+    raycast.cast_triangles_(scene.triangles, scene.is_glass, scene.owner, windows, rays, hits)
+    if len(scene.volumes):
+        hulls = windows_of(volume_hulls(scene.volumes).reshape(-1, 3, 3))
+        windows = enclosing(hulls, len(scene.volumes), wrap=is_turn)
+        luck = rng.random(shape, dtype=np.float32)
+        raycast.cast_volumes_(scene.volumes, windows, luck, len(scene.triangles), rays, hits)
+    return hits
+
+
+def owners_of(scene: Scene, index: np.ndarray) -> np.ndarray:
+    """Object that each hit (see `raycast`) is on, -1 for none; same shape as `index`."""
+    solid = (index >= 0) & (index < len(scene.owner))
+    return np.where(solid, np.append(scene.owner, -1)[np.where(solid, index, -1)], -1)

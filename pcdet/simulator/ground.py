@@ -1,0 +1,216 @@
+"""The ground: a height field with kerbs, verges and slopes, and what it is covered with."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from pcdet.simulator import materials as m
+from pcdet.simulator.road import ROAD, Road, is_painted, lateral_of
+
+HALF_SIZE = 84.0  # the field reaches this far from the sensor, metres
+CELL = 0.25
+_NODES = int(2 * HALF_SIZE / CELL) + 1
+
+ASPHALT, PAVING, GRASS, GRAVEL, MARKING = range(5)
+SURFACES = np.array([m.ASPHALT, m.PAVING, m.GRASS, m.GRAVEL, m.MARKING], dtype=np.float64)
+_CROWN = 0.012  # mean fall of a road from its middle to its kerb
+_ROUGHNESS = np.array([0.0, 0.003, 0.020, 0.008, 0.0], np.float32)  # of one cell, metres
+
+
+@dataclass(frozen=True)
+class Verge:
+    """What lies beside the road on one side.
+
+    Attributes:
+        sidewalk: width of the pavement, metres; 0 where there is none.
+        cover: ASPHALT, PAVING, GRASS or GRAVEL beyond it.
+        slope: rise of the ground beyond the verge per metre; negative where it falls.
+        margin: width of the level strip before the slope, metres.
+        limit: greatest height of the bank, metres.
+    """
+
+    sidewalk: float
+    cover: int
+    slope: float = 0.0
+    margin: float = 2.0
+    limit: float = 2.5
+
+
+_VERGE = np.dtype(
+    [
+        ("sidewalk", np.float64),
+        ("cover", np.int64),
+        ("slope", np.float64),
+        ("margin", np.float64),
+        ("limit", np.float64),
+    ]
+)
+
+
+class Plan(NamedTuple):
+    """What kernels know of the ground.
+
+    Attributes:
+        roads: (R,) of dtype `ROAD`.
+        verges: (2,) left and right, fields as in `Verge`.
+        kerb: as in `Ground`.
+        divider: as in `Ground`.
+    """
+
+    roads: np.ndarray
+    verges: np.ndarray
+    kerb: float
+    divider: bool
+
+
+@dataclass
+class Ground:
+    """Shape and cover of the ground about the sensor, in the LiDAR frame.
+
+    Attributes:
+        roads: the first is the one the recording car is on.
+        left, right: the verges of the first road.
+        kerb: height of the kerb, metres.
+        height: height below the sensor where it stands (negative), metres.
+        slope: rise per metre along x and y near the sensor: pitch and roll of the sensor and road.
+        arch: rise by distance squared along x, 1 / m.
+        waves: (K, 4) amplitude, wave numbers along x and y, phase of the gentle unevenness.
+        shade: added to the intensity of asphalt and paving: old or new, dry or damp.
+        divider: lane markings are painted (country and main roads).
+        heights: the field itself, nodes of `CELL` metres; `build` computes it.
+    """
+
+    roads: list[Road]
+    left: Verge
+    right: Verge
+    kerb: float
+    height: float
+    slope: tuple[float, float]
+    arch: float
+    waves: np.ndarray
+    shade: float
+    divider: bool
+    heights: np.ndarray = field(
+        init=False, repr=False, default_factory=lambda: np.zeros((0, 0), dtype=np.float32)
+    )
+
+    def build(self, rng: np.random.Generator) -> None:
+        """Compute the height field (nodes of `CELL` metres) with its small roughness."""
+        axis = np.linspace(-HALF_SIZE, HALF_SIZE, _NODES)
+        noise = rng.standard_normal((_NODES, _NODES)).astype(np.float32)
+        self.heights = _field(self._gentle(axis), axis, noise, self.plan)
+
+    def _gentle(self, axis: np.ndarray) -> np.ndarray:
+        """Slope, arch and waves at the nodes, (N, N).
+
+        sin(a x + b y + c) = sin(a x + c) cos(b y) + cos(a x + c) sin(b y): all is a sum of
+        products of a function of x and one of y.
+        """
+        amplitude, along, across, phase = self.waves.T[..., None]
+        start = amplitude * np.sin(phase)
+        level = self.height + self.slope[0] * axis + self.arch * axis * axis - start.sum()
+        flat = np.ones_like(axis)
+        x = [level, flat, *(amplitude * np.sin(along * axis + phase))]
+        x += [*(amplitude * np.cos(along * axis + phase))]
+        y = [flat, self.slope[1] * axis, *np.cos(across * axis), *np.sin(across * axis)]
+        return np.transpose(x) @ np.array(y)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Roads and verges as the kernels read them."""
+        return Plan(
+            np.array([road.record() for road in self.roads], dtype=ROAD),
+            np.array([astuple(self.left), astuple(self.right)], dtype=_VERGE),
+            self.kerb,
+            self.divider,
+        )
+
+    def at(self, x: float, y: float) -> float:
+        """Height of the ground at a point, bilinear in the field; clamped at its border."""
+        return height_at(self.heights, x, y)
+
+    def slope_at(self, x: float, y: float, reach: float = 1.2) -> tuple[float, float]:
+        """Rise per metre along x and y, over twice `reach` metres."""
+        rise_x = self.at(x + reach, y) - self.at(x - reach, y)
+        rise_y = self.at(x, y + reach) - self.at(x, y - reach)
+        return rise_x / (2 * reach), rise_y / (2 * reach)
+
+
+@numba.njit(cache=True, fastmath=True)
+def height_at(field, x, y):
+    """Height of the ground field at x, y, bilinear, clamped at its border."""
+    top = field.shape[0] - 1.001
+    u = min(max((x + HALF_SIZE) / CELL, 0.0), top)
+    v = min(max((y + HALF_SIZE) / CELL, 0.0), top)
+    i, j = int(u), int(v)
+    a, b = u - i, v - j
+    low = field[i, j] * (1.0 - b) + field[i, j + 1] * b
+    high = field[i + 1, j] * (1.0 - b) + field[i + 1, j + 1] * b
+    return low * (1.0 - a) + high * a
+
+
+@numba.njit(cache=True)
+def _field(gentle, axis, noise, plan):
+    """The height field: kerbs, banks, the crown of the road and roughness on a `gentle` land.
+
+    Args:
+        gentle: (N, N) height without them.
+        axis: (N,) x and y of the nodes.
+        noise: (N, N) float32 of unit spread, for the roughness.
+        plan: roads and verges.
+
+    Returns:
+        (N, N) float32.
+    """
+    field = np.empty(gentle.shape, np.float32)
+    half_width = plan.roads[0].half_width
+    for i in range(len(axis)):
+        for j in range(len(axis)):
+            lateral, edge = _place(plan, axis[i], axis[j])
+            height = gentle[i, j]
+            height -= _CROWN * half_width * min(abs(lateral) / half_width, 1.0) ** 2
+            verge = plan.verges[0 if lateral > 0 else 1]
+            reach = max(edge - verge.sidewalk - verge.margin, 0.0)
+            height += np.sign(verge.slope) * min(abs(verge.slope) * reach, verge.limit)
+            height += plan.kerb * min(max(edge / CELL, 0.0), 1.0)
+            field[i, j] = height + noise[i, j] * _ROUGHNESS[_unpainted(plan, lateral, edge)]
+    return field
+
+
+@numba.njit(cache=True)
+def _place(plan, x, y):
+    """Distance of a point from the first road's middle and the nearest kerb (negative on roads)."""
+    lateral, edge = 0.0, np.inf
+    for k in range(len(plan.roads)):
+        road = plan.roads[k]
+        off = lateral_of(road.x, road.y, road.radius, x, y)
+        edge = min(edge, abs(off) - road.half_width)
+        if k == 0:
+            lateral = off
+    return lateral, edge
+
+
+@numba.njit(cache=True)
+def _unpainted(plan, lateral, edge):
+    """Cover of a point but for lane markings."""
+    verge = plan.verges[0 if lateral > 0 else 1]
+    if edge < 0:
+        return ASPHALT
+    return PAVING if edge < verge.sidewalk else verge.cover
+
+
+@numba.njit(cache=True)
+def cover_at(plan, x, y):
+    """Index into `SURFACES` of the ground at a point."""
+    lateral, edge = _place(plan, x, y)
+    cover = _unpainted(plan, lateral, edge)
+    if cover == ASPHALT and plan.divider:
+        for k in range(len(plan.roads)):
+            if is_painted(plan.roads[k], x, y):
+                return MARKING
+    return cover

@@ -1,0 +1,371 @@
+"""Draws a scene: a place, its roads, what lines them, and who is on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pcdet.simulator import foliage, street
+from pcdet.simulator.ground import Ground, Verge
+from pcdet.simulator.placement import Builder
+from pcdet.simulator.places import PLACES, Place
+from pcdet.simulator.road import Road
+from pcdet.simulator.scene import Scene, assemble
+from pcdet.simulator.traffic import populate
+
+_BEHIND, _AHEAD = -65.0, 78.0  # stations between which a street is furnished, metres
+
+
+def draw_scene(rng: np.random.Generator) -> Scene:
+    """A random scene.
+
+    Args:
+        rng: all its randomness; the same state gives the same scene.
+    """
+    place = PLACES[int(rng.choice(len(PLACES), p=[place.share for place in PLACES]))]
+    ground = _draw_ground(place, rng)
+    ground.build(rng)
+    builder = Builder(ground, rng)
+    # People and vehicles come first: they have the tightest wishes about where to be.
+    populate(builder, place)
+    for side in (1, -1):
+        _line_with_fronts(builder, place, side)
+        _scatter_furniture(builder, place, side)
+        _plant_trees(builder, place, side)
+    if len(ground.roads) > 1:
+        _line_crossing(builder, place)
+    _fill_yards(builder, place)
+    _skyline(builder)
+    sun = np.array([rng.normal(0.3, 0.5), rng.normal(0.0, 0.6), 0.9])
+    return assemble(
+        ground,
+        builder.objects,
+        builder.statics,
+        builder.volumes,
+        sun / np.linalg.norm(sun),
+        place.name,
+    )
+
+
+def _draw_ground(place: Place, rng: np.random.Generator) -> Ground:
+    """Roads and terrain about the recording car, which drives in a lane of the first road."""
+    roads = _draw_roads(place, rng)
+    left, right = _draw_verge(place, rng), _draw_verge(place, rng)
+    # Amplitude, wave numbers and phase of four waves, from metres to a hundred metres long.
+    waves = np.column_stack(
+        [
+            rng.normal(0.0, [0.010, 0.02, 0.05, 0.12]),
+            rng.normal(0.0, [0.9, 0.35, 0.14, 0.06]),
+            rng.normal(0.0, [0.9, 0.35, 0.14, 0.06]),
+            rng.uniform(0, 2 * np.pi, 4),
+        ]
+    )
+    return Ground(
+        roads,
+        left,
+        right,
+        kerb=float(rng.uniform(0.03, 0.16)) if place.name != "country" else 0.0,
+        height=float(rng.normal(-1.725, 0.02)),
+        slope=(float(rng.normal(0.009, 0.007)), float(rng.normal(0.0, 0.012))),
+        arch=float(rng.normal(-0.5e-4, 1.2e-4)),
+        waves=waves,
+        shade=float(rng.normal(0.01, 0.03)),
+        divider=bool(rng.random() < place.divider),
+    )
+
+
+def _draw_roads(place: Place, rng: np.random.Generator) -> list[Road]:
+    """The road that the recording car is on and, perhaps, one that crosses it."""
+    half_width = rng.uniform(*place.half_width)
+    lanes = int(rng.choice(place.lanes)) if half_width > 5.0 else 1
+    one_way = half_width < 3.0 or (place.name == "country" and rng.random() < 0.3)
+    shape = Road(0.0, 0.0, 0.0, 0.0, half_width, lanes, one_way)
+    lane = rng.choice([c for c, direction in shape.lane_centres() if direction > 0])
+    lane = float(lane) + rng.normal(0.0, 0.15)
+    heading = rng.normal(0.0, 0.02 if place.name == "country" else 0.05)
+    # The sensor is at the origin: the centre line passes at the lane's offset to its side.
+    road = replace(
+        shape,
+        x=lane * np.sin(heading),
+        y=-lane * np.cos(heading),
+        heading=heading,
+        curvature=float(np.clip(rng.normal(0.0, place.curvature), -0.02, 0.02)),
+    )
+    if rng.random() >= place.crossings:
+        return [road]
+    station = rng.uniform(8.0, 55.0) if rng.random() < 0.8 else rng.uniform(-30.0, 0.0)
+    x, y, theta = road.to_world(station, 0.0)
+    turn = rng.choice([-1.0, 1.0]) * np.pi / 2 + rng.normal(0.0, 0.12)
+    return [road, Road(x, y, theta + turn, 0.0, rng.uniform(2.6, 4.0))]
+
+
+def _draw_verge(place: Place, rng: np.random.Generator) -> Verge:
+    """What lies along one side of the road."""
+    return Verge(
+        sidewalk=rng.uniform(*place.sidewalk),
+        cover=int(rng.choice(place.cover)),
+        slope=rng.uniform(*place.slope) if rng.random() < 0.7 else 0.0,
+        margin=rng.uniform(0.8, 6.0),
+        limit=rng.uniform(0.8, 3.0),
+    )
+
+
+def _side(builder: Builder, side: int) -> tuple[Road, Verge]:
+    ground = builder.ground
+    return ground.roads[0], ground.left if side > 0 else ground.right
+
+
+def _on_crossing(builder: Builder, x: float, y: float, margin: float) -> bool:
+    """Whether a point lies on a road that crosses, or within `margin` metres of one."""
+    return any(
+        abs(road.lateral(x, y)) < road.half_width + margin for road in builder.ground.roads[1:]
+    )
+
+
+def _line_with_fronts(builder: Builder, place: Place, side: int) -> None:
+    """Line one side of the main road with houses, hedges, fences, wood."""
+    rng = builder.rng
+    road, verge = _side(builder, side)
+    kinds = [kind for kind, _ in place.fronts]
+    shares = np.array([share for _, share in place.fronts])
+    station = _BEHIND
+    setback = rng.uniform(*place.setback)
+    while station < _AHEAD:
+        kind = str(rng.choice(kinds, p=shares / shares.sum()))
+        length = rng.uniform(5.0, 22.0)
+        if rng.random() < 0.25:
+            setback = rng.uniform(*place.setback)
+        lateral = side * (road.half_width + verge.sidewalk + setback + 0.3)
+        x, y, theta = road.to_world(station + length / 2, lateral)
+        # Fronts are modelled with their face towards +y: turn it towards the road.
+        heading = theta if side < 0 else theta + np.pi
+        if not _on_crossing(builder, x, y, length / 2 + 1.0):
+            _front(builder, kind, (x, y, heading), length)
+        station += length + (rng.uniform(0.5, 5.0) if rng.random() < 0.3 else 0.0)
+
+
+def _line_crossing(builder: Builder, place: Place) -> None:
+    """Houses and hedges along the road that crosses, away from the main one."""
+    rng = builder.rng
+    main, crossing = builder.ground.roads[:2]
+    for side in (1, -1):
+        for direction in (1, -1):
+            station = main.half_width + rng.uniform(5.0, 12.0)
+            while station < 45.0:
+                length = rng.uniform(5.0, 16.0)
+                middle = direction * (station + length / 2)
+                lateral = side * (crossing.half_width + rng.uniform(1.2, 4.0))
+                x, y, theta = crossing.to_world(middle, lateral)
+                kind = str(
+                    rng.choice(["building", "hedge", "wall", "open"], p=[0.4, 0.3, 0.1, 0.2])
+                )
+                heading = theta if side < 0 else theta + np.pi
+                if place.name != "country" or kind != "building":
+                    _front(builder, kind, (x, y, heading), length)
+                station += length + rng.uniform(0.0, 5.0)
+
+
+def _front(builder: Builder, kind: str, pose: tuple[float, float, float], length: float) -> None:
+    """One stretch of frontage of `length` metres, its face at `pose` (x, y, heading)."""
+    rng = builder.rng
+    x, y, heading = pose
+    ground = builder.height(x, y)
+    if kind == "building":
+        builder.add_static(street.building(length, rng.uniform(6.0, 12.0), rng), x, y, heading)
+    elif kind == "hedge":
+        size = (length, rng.uniform(0.6, 2.4), rng.uniform(1.0, 3.6))
+        builder.add_volumes(foliage.hedge(x, y, ground, size, heading, rng))
+        builder.take(x, y, size[0], size[1], heading)
+        _behind(builder, pose, length)
+    elif kind == "wall":
+        builder.add_static(street.wall(length, rng.uniform(0.5, 2.4), rng), x, y, heading)
+        _behind(builder, pose, length)
+    elif kind == "fence":
+        builder.add_static(street.fence(length, rng.uniform(0.9, 1.9), rng), x, y, heading)
+        _behind(builder, pose, length)
+    elif kind == "garden":
+        _bushes(builder, pose, length, depth=6.0, density=0.06)
+        _behind(builder, pose, length)
+    elif kind == "forest":
+        _bushes(builder, pose, length, depth=4.0, density=0.05)
+        _wood(builder, pose, length, rng.uniform(1.0, 4.0))
+    elif kind == "guardrail":
+        builder.add_static(street.guard_rail(length), x, y, heading)
+        _bushes(builder, pose, length, depth=8.0, density=0.02)
+        _wood(builder, pose, length, rng.uniform(2.0, 12.0))
+    else:
+        _bushes(builder, pose, length, depth=12.0, density=0.01)
+        _backdrop(builder, pose, length)
+
+
+def _set_back(pose: tuple[float, float, float], along: float, back: float) -> tuple[float, float]:
+    """A point `along` a front and `back` metres behind its face."""
+    x, y, heading = pose
+    c, s = np.cos(heading), np.sin(heading)
+    return x + c * along + s * back, y + s * along - c * back
+
+
+def _behind(builder: Builder, pose: tuple[float, float, float], length: float) -> None:
+    """What shows above a hedge or fence: a house farther back, bushes, trees."""
+    rng = builder.rng
+    chance = rng.random()
+    if chance < 0.5:
+        x, y = _set_back(pose, 0.0, rng.uniform(4.0, 9.0))
+        builder.add_static(
+            street.building(length * 0.8, rng.uniform(6.0, 10.0), rng), x, y, pose[2]
+        )
+    elif chance < 0.9:
+        _wood(builder, pose, length, rng.uniform(2.0, 6.0))
+
+
+def _backdrop(builder: Builder, pose: tuple[float, float, float], length: float) -> None:
+    """What ends the view over open ground: houses or the edge of a wood."""
+    rng = builder.rng
+    back = rng.uniform(8.0, 25.0)
+    if rng.random() < 0.35:
+        x, y = _set_back(pose, 0.0, back)
+        builder.add_static(street.building(length, 9.0, rng), x, y, pose[2])
+    elif rng.random() < 0.85:
+        _wood(builder, pose, length * 1.3, back)
+
+
+def _bushes(
+    builder: Builder, pose: tuple[float, float, float], length: float, depth: float, density: float
+) -> None:
+    """Bushes behind a front, `density` per square metre."""
+    rng = builder.rng
+    for _ in range(rng.poisson(density * length * depth)):
+        x, y = _set_back(pose, rng.uniform(-length / 2, length / 2), rng.uniform(0.3, depth))
+        radius = np.clip(rng.lognormal(np.log(0.8), 0.5), 0.3, 2.5)
+        if builder.is_free(x, y, radius, radius, 0.0):
+            builder.add_volumes([foliage.bush(x, y, builder.height(x, y), radius, rng)])
+
+
+def _wood(
+    builder: Builder,
+    pose: tuple[float, float, float],
+    length: float,
+    back: float,
+    height: tuple[float, float] = (2.0, 6.0),
+) -> None:
+    """The edge of a wood, `back` metres behind a front: undergrowth and trees."""
+    rng = builder.rng
+    depth = rng.uniform(2.0, 5.0)
+    x, y = _set_back(pose, 0.0, back + depth / 2)
+    if rng.random() < 0.85 and builder.is_free(x, y, length * 0.9, depth * 0.8, pose[2]):
+        size = (length, depth, rng.uniform(*height))
+        ground = builder.height(x, y)
+        builder.add_volumes(foliage.thicket(x, y, ground, size, pose[2], rng))
+    for _ in range(rng.poisson(length / 5.0)):
+        x, y = _set_back(pose, rng.uniform(-length / 2, length / 2), back + rng.uniform(0.5, 8.0))
+        _tree(builder, x, y)
+
+
+def _tree(builder: Builder, x: float, y: float) -> None:
+    """A tree: trunk and crown, or a young one on a stake."""
+    rng = builder.rng
+    height = rng.uniform(4.0, 13.0)
+    if builder.add_static(street.trunk(height, rng), x, y, 0.0, solid=False):
+        builder.take(x, y, 0.5, 0.5, 0.0)
+        builder.add_volumes(foliage.crown(x, y, builder.height(x, y), height, rng))
+
+
+def _plant_trees(builder: Builder, place: Place, side: int) -> None:
+    """Trees along the kerb or the verge."""
+    rng = builder.rng
+    road, verge = _side(builder, side)
+    for _ in range(rng.poisson(place.trees * (_AHEAD - _BEHIND) / 10.0)):
+        offset = (
+            rng.uniform(0.6, 1.2) if verge.sidewalk > 1.5 else verge.sidewalk + rng.uniform(1, 6)
+        )
+        x, y, _ = road.to_world(rng.uniform(_BEHIND, _AHEAD), side * (road.half_width + offset))
+        if not _on_crossing(builder, x, y, 1.0) and builder.is_free(x, y, 0.8, 0.8, 0.0):
+            _tree(builder, x, y)
+
+
+_FURNITURE = (
+    (street.pole, 0.20, (0.3, 1.0)),
+    (street.sign_post, 0.14, (0.3, 1.2)),
+    (street.bollard, 0.14, (0.2, 1.0)),
+    (street.bin_or_box, 0.20, (0.3, 2.5)),
+    (street.bicycle_stand, 0.10, (0.8, 3.0)),
+    (street.bench, 0.05, (0.8, 3.0)),
+    (street.motorcycle, 0.06, (0.5, 2.0)),
+    (street.shelter, 0.03, (1.8, 2.5)),
+)
+
+
+def _scatter_furniture(builder: Builder, place: Place, side: int) -> None:
+    """Small things on pavement and verge; half of them come in rows."""
+    rng = builder.rng
+    road, verge = _side(builder, side)
+    shares = np.array([share for _, share, _ in _FURNITURE])
+    for _ in range(rng.poisson(place.clutter * (_AHEAD - _BEHIND) / 10.0)):
+        make, _, offsets = _FURNITURE[int(rng.choice(len(_FURNITURE), p=shares / shares.sum()))]
+        station = rng.uniform(_BEHIND, _AHEAD)
+        reach = max(1.0, verge.sidewalk / 2.0)
+        lateral = side * (road.half_width + reach * rng.uniform(*offsets))
+        repeats = int(rng.integers(2, 7)) if rng.random() < 0.15 else 1
+        for k in range(repeats):
+            x, y, theta = road.to_world(station + k * rng.uniform(1.5, 3.0), lateral)
+            if _on_crossing(builder, x, y, 0.5):
+                continue
+            turn = rng.normal(0.0, 0.15) + rng.choice([0.0, np.pi, np.pi / 2])
+            builder.add_static(make(rng), x, y, theta + turn)
+
+
+def _fill_yards(builder: Builder, place: Place) -> None:
+    """What stands in gardens and yards, seen through the gaps between fronts."""
+    rng = builder.rng
+    ground = builder.ground
+    level = max(ground.left.sidewalk, ground.right.sidewalk) + 1.5
+    for _ in range(rng.poisson(place.yards)):
+        angle, distance = rng.uniform(-np.pi, np.pi), rng.uniform(7.0, 60.0)
+        x, y = distance * np.cos(angle), distance * np.sin(angle)
+        if _on_any_road(builder, x, y, level) or not builder.is_free(x, y, 2.0, 2.0, 0.0):
+            continue
+        heading = ground.roads[0].heading + rng.choice([0.0, np.pi / 2]) + rng.normal(0.0, 0.1)
+        _yard_thing(builder, (x, y, heading))
+
+
+def _yard_thing(builder: Builder, pose: tuple[float, float, float]) -> None:
+    """One bush, fence, wall, shed, tree, box or car."""
+    rng = builder.rng
+    x, y, heading = pose
+    chance = rng.random()
+    if chance < 0.34:
+        radius = rng.uniform(0.4, 1.6)
+        builder.add_volumes([foliage.bush(x, y, builder.height(x, y), radius, rng)])
+    elif chance < 0.52:
+        make = street.fence if rng.random() < 0.5 else street.wall
+        builder.add_static(make(rng.uniform(3.0, 9.0), rng.uniform(0.6, 2.0), rng), x, y, heading)
+    elif chance < 0.66:
+        shed = street.shed(rng)
+        builder.add_static(shed, x, y, heading)
+    elif chance < 0.80:
+        _tree(builder, x, y)
+    elif chance < 0.93:
+        builder.add_static(street.bin_or_box(rng), x, y, heading)
+    else:
+        builder.add_object("Car", x, y, heading + rng.choice([0.0, np.pi]))
+
+
+def _skyline(builder: Builder) -> None:
+    """Far houses and woods where the view would end in nothing."""
+    rng = builder.rng
+    for _ in range(int(rng.integers(20, 40))):
+        angle, distance = rng.uniform(-np.pi, np.pi), rng.uniform(35.0, 78.0)
+        x, y = distance * np.cos(angle), distance * np.sin(angle)
+        if _on_any_road(builder, x, y, 6.0):
+            continue
+        if rng.random() < 0.4:
+            length = rng.uniform(10, 25)
+            builder.add_static(street.building(length, 10.0, rng), x, y, angle + np.pi / 2)
+        else:
+            _wood(builder, (x, y, angle + np.pi / 2), rng.uniform(6.0, 18.0), 0.0, (4.0, 9.0))
+
+
+def _on_any_road(builder: Builder, x: float, y: float, margin: float) -> bool:
+    """Whether a point lies on a road or within `margin` metres of one."""
+    return any(abs(road.lateral(x, y)) < road.half_width + margin for road in builder.ground.roads)

@@ -1,0 +1,134 @@
+"""Puts things on the ground of a scene, one by one, where they do not stand in each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numba
+import numpy as np
+
+from pcdet.simulator import people, vehicles
+from pcdet.simulator.foliage import Volume
+from pcdet.simulator.ground import Ground
+from pcdet.simulator.mesh import Mesh
+from pcdet.simulator.scene import SceneObject
+
+Shape = Callable[[np.random.Generator], "tuple[Mesh, np.ndarray]"]
+SHAPES: dict[str, Shape] = {
+    "Car": vehicles.car,
+    "Van": vehicles.van,
+    "Truck": vehicles.truck,
+    "Tram": vehicles.tram,
+    "Misc": vehicles.trailer,
+    "Pedestrian": people.pedestrian,
+    "Person_sitting": people.sitting_person,
+    "Cyclist": people.cyclist,
+}
+_RECORDING_CAR = (-0.3, 0.0, 5.4, 2.3, 0.0)  # x, y, length, width, heading, with some air
+REACH = 78.0  # nothing is placed farther away, metres
+
+
+class Builder:
+    """Collects the parts of a scene.
+
+    Attributes:
+        ground: the terrain, its field built.
+        objects: what gets a label.
+        statics: meshes of all else, in the LiDAR frame.
+        volumes: foliage.
+    """
+
+    def __init__(self, ground: Ground, rng: np.random.Generator) -> None:
+        self.ground = ground
+        self.rng = rng
+        self.objects: list[SceneObject] = []
+        self.statics: list[Mesh] = []
+        self.volumes: list[Volume] = []
+        self._taken = np.array([_RECORDING_CAR])  # (K, 5), rectangles of the ground
+
+    def is_free(self, x: float, y: float, length: float, width: float, heading: float) -> bool:
+        """Whether a rectangle touches nothing placed before, by the separating axis theorem."""
+        return _is_free(self._taken, np.array([x, y, length, width, heading], dtype=np.float64))
+
+    def take(self, x: float, y: float, length: float, width: float, heading: float) -> None:
+        """Mark a rectangle of the ground as occupied."""
+        self._taken = np.vstack([self._taken, (x, y, length, width, heading)])
+
+    def add_object(self, name: str, x: float, y: float, heading: float, gap: float = 0.3) -> bool:
+        """Place a thing of class `name`; returns whether there was room.
+
+        Args:
+            name: key of `SHAPES`.
+            x: its centre, metres.
+            y: its centre, metres.
+            heading: direction of its front, rad.
+            gap: least distance from its neighbours, metres.
+        """
+        if np.hypot(x, y) > REACH:
+            return False
+        mesh, size = SHAPES[name](self.rng)
+        if not self.is_free(x, y, size[0] + gap, size[1] + gap, heading):
+            return False
+        self.take(x, y, size[0], size[1], heading)
+        slope = self.ground.slope_at(x, y) if size[0] > 2.5 else (0.0, 0.0)
+        position = np.array([x, y, self.ground.at(x, y)])
+        placed = mesh.moved(position, heading, slope)
+        self.objects.append(SceneObject(name, placed, position, np.asarray(size), heading))
+        return True
+
+    def add_static(
+        self, mesh: Mesh, x: float, y: float, heading: float, solid: bool = True
+    ) -> bool:
+        """Place a mesh that gets no label; returns whether there was room.
+
+        Args:
+            mesh: in its own frame.
+            x: where its origin goes, metres.
+            y: where its origin goes, metres.
+            heading: direction of its x axis, rad.
+            solid: also keep other things away from it.
+        """
+        if np.hypot(x, y) > REACH + 20:
+            return False
+        low, high = mesh.extent
+        size, middle = high - low, (high + low) / 2
+        c, s = np.cos(heading), np.sin(heading)
+        centre = (x + c * middle[0] - s * middle[1], y + s * middle[0] + c * middle[1])
+        if solid:
+            if not self.is_free(*centre, size[0], size[1], heading):
+                return False
+            self.take(*centre, size[0], size[1], heading)
+        slope = self.ground.slope_at(x, y) if size[0] > 3.0 else (0.0, 0.0)
+        self.statics.append(mesh.moved((x, y, self.ground.at(x, y)), heading, slope))
+        return True
+
+    def add_volumes(self, volumes: Sequence[Volume]) -> None:
+        """Add foliage; it may overlap anything but the recording car."""
+        for volume in volumes:
+            if np.hypot(volume.x, volume.y) > max(volume.rx, volume.ry) + 2.0:
+                self.volumes.append(volume)
+
+    def height(self, x: float, y: float) -> float:
+        """Height of the ground, metres."""
+        return self.ground.at(x, y)
+
+
+@numba.njit(cache=True)
+def _is_free(taken, wanted):
+    """Whether a rectangle (5,) touches none of `taken` (K, 5); see `Builder.is_free`."""
+    free = True
+    for k in range(len(taken)):
+        free = free and (_parts(wanted, taken[k]) or _parts(taken[k], wanted))
+    return free
+
+
+@numba.njit(cache=True)
+def _parts(a, b):
+    """Whether a side of rectangle `a` parts it from `b`; both are x, y, length, width, heading."""
+    x, y = b[0] - a[0], b[1] - a[1]
+    cosine, sine = math.cos(a[4]), math.sin(a[4])
+    turn, tilt = abs(math.cos(b[4] - a[4])), abs(math.sin(b[4] - a[4]))
+    along = abs(x * cosine + y * sine) - turn * b[2] / 2 - tilt * b[3] / 2
+    across = abs(y * cosine - x * sine) - tilt * b[2] / 2 - turn * b[3] / 2
+    return along > a[2] / 2 or across > a[3] / 2

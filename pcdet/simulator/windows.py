@@ -1,0 +1,183 @@
+"""Windows of a ray grid that enclose what a triangle or a volume can cover in it."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from pcdet.simulator.mesh import BOX_FACES
+from pcdet.simulator.sensor import APEX, ELEVATIONS, FIRINGS, RINGS
+
+_NEAR = 0.3  # metres in front of the camera
+_LOWEST_APEX, _HIGHEST_APEX = APEX.min(), APEX.max()
+_FALLS = -np.tan(ELEVATIONS)  # ascending, as searchsorted needs
+_PER_RADIAN = FIRINGS / (2 * np.pi)
+
+
+@numba.njit(cache=True)
+def lidar_windows(triangles):
+    """Rings and firings that may meet each triangle (T, 3, 3) of the LiDAR frame.
+
+    Returns:
+        (T, 4) int32: first ring, ring after the last, first firing, firing after the last;
+        firings may be negative or beyond the turn and count modulo its length.
+    """
+    windows = np.zeros((len(triangles), 4), np.int32)
+    for k in range(len(triangles)):
+        corners = triangles[k]
+        first = math.atan2(corners[0, 1], corners[0, 0])
+        left, right, far = first, first, 0.0
+        low, high = np.inf, -np.inf
+        for x, y, z in corners:
+            # The azimuth, within half a turn of the first corner's.
+            turn = (math.atan2(y, x) - first + np.pi) % (2 * np.pi) - np.pi + first
+            left, right = min(left, turn), max(right, turn)
+            low, high = min(low, z), max(high, z)
+            far = max(far, math.hypot(x, y))
+        if far < 0.5:
+            continue
+        nearest = _distance_to_axis(corners)
+        near = max(nearest, 0.3)
+        top, bottom = high - _LOWEST_APEX, low - _HIGHEST_APEX
+        highest = top / near if top > 0 else top / far
+        lowest = bottom / far if bottom > 0 else bottom / near
+        windows[k, 0] = np.searchsorted(_FALLS, -highest - 1e-4)
+        windows[k, 1] = np.searchsorted(_FALLS, -lowest + 1e-4)
+        if nearest > 0.0:
+            windows[k, 2] = math.floor(left * _PER_RADIAN) - 1 + FIRINGS
+            windows[k, 3] = math.ceil(right * _PER_RADIAN) + 2 + FIRINGS
+        else:
+            windows[k, 2], windows[k, 3] = FIRINGS, 2 * FIRINGS
+    return windows
+
+
+@numba.njit(cache=True)
+def _distance_to_axis(corners):
+    """Least horizontal distance of a triangle (3, 3) from the origin, 0 if it lies about it."""
+    best, sides = np.inf, 0
+    for a in range(3):
+        b = (a + 1) % 3
+        x, y = corners[a, 0], corners[a, 1]
+        along_x, along_y = corners[b, 0] - x, corners[b, 1] - y
+        length = max(along_x * along_x + along_y * along_y, 1e-12)
+        share = min(max(-(x * along_x + y * along_y) / length, 0.0), 1.0)
+        best = min(best, math.hypot(x + share * along_x, y + share * along_y))
+        sides += np.sign(x * along_y - y * along_x)
+    return 0.0 if abs(sides) == 3 else best
+
+
+@numba.njit(cache=True)
+def camera_windows(triangles, projection, shape):
+    """Pixel rows and columns that may show each triangle.
+
+    Args:
+        triangles: (T, 3, 3) in the LiDAR frame.
+        projection: (3, 4) from the LiDAR frame to pixels.
+        shape: rows and columns of the image.
+
+    Returns:
+        (T, 4) int32: first row, row after the last, first column, column after the last; empty
+        where a triangle is out of the picture.
+    """
+    windows = np.zeros((len(triangles), 4), np.int32)
+    points = np.empty((3, 3))  # u w, v w, w of each corner
+    seen = np.empty((6, 3))  # the same of the corners of what lies before the camera
+    for k in range(len(triangles)):
+        for a in range(3):
+            x, y, z = triangles[k, a]
+            for i in range(3):
+                points[a, i] = projection[i, 0] * x + projection[i, 1] * y
+                points[a, i] += projection[i, 2] * z + projection[i, 3]
+        count = _cut_(points, seen)
+        for axis in range(2):
+            low, high = np.inf, -np.inf
+            for n in range(count):
+                pixel = seen[n, 1 - axis] / seen[n, 2]
+                low, high = min(low, pixel), max(high, pixel)
+            if count:
+                windows[k, 2 * axis] = min(max(math.floor(low), 0), shape[axis])
+                windows[k, 2 * axis + 1] = min(max(math.ceil(high) + 1, 0), shape[axis])
+        if windows[k, 0] >= windows[k, 1] or windows[k, 2] >= windows[k, 3]:
+            for side in range(4):
+                windows[k, side] = 0
+    return windows
+
+
+@numba.njit(cache=True)
+def _cut_(points, seen):
+    """Write to `seen` (6, 3) the corners of what of a triangle (3, 3) has a depth above `_NEAR`.
+
+    Returns:
+        Their number.
+    """
+    count = 0
+    for a in range(3):
+        b = (a + 1) % 3
+        start, end = points[a, 2], points[b, 2]
+        if start > _NEAR:
+            for i in range(3):
+                seen[count, i] = points[a, i]
+            count += 1
+        if (start > _NEAR) != (end > _NEAR):
+            share = (_NEAR - start) / (end - start)
+            for i in range(3):
+                seen[count, i] = points[a, i] + share * (points[b, i] - points[a, i])
+            count += 1
+    return count
+
+
+_CUBE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=np.float64)
+
+
+def volume_hulls(volumes: np.ndarray) -> np.ndarray:
+    """The twelve triangles of the box about each volume, (V, 12, 3, 3).
+
+    Args:
+        volumes: (V, 15), rows of `foliage.Volume`.
+    """
+    local = _CUBE[None] * volumes[:, None, 4:7]
+    c, s = np.cos(volumes[:, 7, None]), np.sin(volumes[:, 7, None])
+    corners = np.stack(
+        [
+            local[..., 0] * c - local[..., 1] * s,
+            local[..., 0] * s + local[..., 1] * c,
+            local[..., 2],
+        ],
+        axis=-1,
+    )
+    return (corners + volumes[:, None, 1:4])[:, BOX_FACES]
+
+
+def enclosing(windows: np.ndarray, count: int, wrap: bool) -> np.ndarray:
+    """One window about the windows of a volume's hull.
+
+    Args:
+        windows: (count * 12, 4) of the hulls' triangles.
+        count: number of volumes.
+        wrap: columns count modulo the firings of a turn; else they are pixels.
+
+    Returns:
+        (count, 4) int32.
+    """
+    windows = windows.reshape(count, 12, 4).astype(np.int64)
+    empty = (windows[..., 0] >= windows[..., 1]) & (windows[..., 2] >= windows[..., 3])
+    low = np.where(empty[..., None], 1 << 30, windows[..., [0, 2]])
+    high = np.where(empty[..., None], -1, windows[..., [1, 3]])
+    if wrap:
+        # Bring all columns near those of the first triangle that is not empty.
+        chosen = np.argmin(empty, axis=1)
+        anchor = windows[np.arange(count), chosen, 2][:, None]
+        shift = np.round((windows[..., 2] - anchor) / FIRINGS).astype(np.int64) * FIRINGS
+        low[..., 1] = np.where(empty, low[..., 1], low[..., 1] - shift)
+        high[..., 1] = np.where(empty, high[..., 1], high[..., 1] - shift)
+    first, last = low.min(axis=1), high.max(axis=1)
+    result = np.stack([first[:, 0], last[:, 0], first[:, 1], last[:, 1]], axis=1)
+    if wrap:
+        wide = result[:, 3] - result[:, 2] >= FIRINGS
+        result[wide, 2], result[wide, 3] = 0, FIRINGS
+        result[:, 0], result[:, 1] = np.maximum(result[:, 0], 0), np.minimum(result[:, 1], RINGS)
+        result[:, 2:] += FIRINGS * 2
+    result[empty.all(axis=1)] = 0
+    return result.astype(np.int32)

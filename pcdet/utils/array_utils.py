@@ -1,0 +1,60 @@
+"""Selections of points by value and of boxes by the names of their classes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class FinitePoints:
+    """Drops points that hold NaN or infinity.
+
+    How many were dropped goes to the log, once for each file in each process: a training meets the
+    same frame in every epoch.
+    """
+
+    def __init__(self) -> None:
+        self._reported: set[str] = set()
+
+    def __call__(self, points: np.ndarray, name: str, logger: logging.Logger) -> np.ndarray:
+        """Those of (N, C) points that are finite.
+
+        Args:
+            points: of a sample or an object.
+            name: what they belong to, for the log.
+            logger: where the count goes.
+        """
+        finite = np.isfinite(points)
+        if finite.all():
+            return points
+        rows = finite.all(axis=1)
+        if name not in self._reported:
+            self._reported.add(name)
+            logger.warning(
+                "%s: dropped %d of %d points that hold NaN or infinity",
+                *(name, len(points) - rows.sum(), len(points)),
+            )
+        return points.compress(rows, axis=0)
+
+
+def keep_arrays_by_name(names: np.ndarray, used_names: Sequence[str]) -> np.ndarray:
+    """Indices (K,) int64 of the names (N,) that are in `used_names`."""
+    return np.flatnonzero(np.isin(names, used_names)) if len(names) else np.zeros(0, np.int64)
+
+
+def drop_arrays_by_name(names: np.ndarray, unused_names: Sequence[str]) -> np.ndarray:
+    """Indices (K,) int64 of the names (N,) that are not in `unused_names`."""
+    if not len(names):
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(np.isin(names, unused_names, invert=True))
+
+
+def mask_points_by_range(points: np.ndarray, limit_range: Sequence[float]) -> np.ndarray:
+    """Points (N, 3 + C) inside x_min, y_min, z_min, x_max, y_max, z_max, bounds included."""
+    limit = np.asarray(limit_range, dtype=points.dtype)
+    inside = np.ones(len(points), dtype=bool)
+    for axis in range(3):  # one column at a time is several times as fast as all at once
+        inside &= (points[:, axis] >= limit[axis]) & (points[:, axis] <= limit[axis + 3])
+    return points.compress(inside, axis=0)

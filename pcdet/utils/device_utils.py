@@ -1,0 +1,39 @@
+"""The device of this process, its memory and its random numbers."""
+
+from __future__ import annotations
+
+import ctypes
+import random
+from contextlib import suppress
+
+import numpy as np
+import torch
+
+from pcdet.ops.iou3d_nms import iou3d_nms_utils
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed Python, NumPy and torch on all devices."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - third-party code may still use the global generator
+    torch.manual_seed(seed)
+
+
+def default_device() -> torch.device:
+    """The CUDA device of this process if there is one and our operators have it, else the CPU."""
+    if torch.cuda.is_available() and iou3d_nms_utils.built_for_cuda():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, if its C library is glibc.
+
+    A training step on the CPU allocates tensors of tens of megabytes; glibc gives those back to the
+    kernel when they are freed, and the next step pays a page fault for every 4 kB again.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)

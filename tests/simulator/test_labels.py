@@ -1,0 +1,125 @@
+"""Labels: truncation, occlusion, angles and lines worked out on scenes of a few things."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pcdet.simulator import labelling, vehicles
+from pcdet.simulator import materials as m
+from pcdet.simulator.camera import take_picture
+from pcdet.simulator.ground import ASPHALT, Ground, Verge
+from pcdet.simulator.lidar import sweep
+from pcdet.simulator.mesh import box
+from pcdet.simulator.recording import IMAGE_SHAPE, draw_recording
+from pcdet.simulator.road import Road
+from pcdet.simulator.scene import SceneObject, assemble
+from pcdet.utils.object3d_utils import Object3d
+
+GROUND = -1.73
+
+
+def flat_ground() -> Ground:
+    road = Road(0, 0, 0, 0, 100.0)
+    verge = Verge(0.0, ASPHALT)
+    ground = Ground([road], verge, verge, kerb=0.0, height=GROUND, slope=(0.0, 0.0), arch=0.0,
+                    waves=np.zeros((0, 4)), shade=0.0, divider=False)  # fmt: skip
+    ground.build(np.random.default_rng(0))
+    ground.heights[:] = GROUND
+    return ground
+
+
+def a_car(x, y, heading=0.0) -> SceneObject:
+    mesh, size = vehicles.car(np.random.default_rng(3))
+    position = np.array([x, y, GROUND])
+    return SceneObject("Car", mesh.moved(position, heading), position, size, heading)
+
+
+def label(objects, statics=()):
+    rng = np.random.default_rng(0)
+    scene = assemble(flat_ground(), list(objects), list(statics), [], np.array([0, 0, 1.0]), "test")
+    recording = draw_recording(rng)
+    picture = take_picture(scene, recording, rng)
+    turn = sweep(scene, rng)
+    return labelling.label_scene(scene, picture, turn, recording), scene, turn, recording
+
+
+def test_a_car_ahead_and_alone():
+    found, _, turn, _ = label([a_car(15.0, 0.0)])
+    (only,) = found
+    assert (only.name, only.truncation, only.occlusion) == ("Car", 0.0, 0)
+    # It looks away from the camera: heading along the view is -pi / 2 in KITTI's angle.
+    assert only.rotation_y == pytest.approx(-np.pi / 2, abs=0.03)
+    assert only.alpha == pytest.approx(-np.pi / 2, abs=0.05)
+    assert only.location[2] == pytest.approx(15.0 - 0.27, abs=0.1)
+    assert only.location[1] == pytest.approx(1.73 - 0.08, abs=0.35)
+    assert (turn.owner == 0).sum() > 150
+
+
+@pytest.mark.parametrize("heading", [0.0, 0.7, np.pi / 2, 3.0, -2.0])
+def test_rotation_is_the_heading_turned(heading):
+    (only,), *_ = label([a_car(18.0, 2.0, heading)])
+    wrong = np.mod(only.rotation_y + heading + np.pi / 2 + np.pi, 2 * np.pi) - np.pi
+    assert abs(wrong) < 0.03
+
+
+def test_a_car_half_out_of_the_picture():
+    found, scene, _, recording = label([a_car(6.0, 4.6)])
+    (only,) = found
+    unclipped = labelling.project_box(scene.objects[0], recording)
+    assert unclipped[0] < 0 <= only.box[0]
+    share = (only.box[2] - only.box[0]) * (only.box[3] - only.box[1])
+    share /= (unclipped[2] - unclipped[0]) * (unclipped[3] - unclipped[1])
+    assert only.truncation == pytest.approx(1 - share)
+    assert 0.1 < only.truncation < 0.9
+
+
+def test_cars_behind_or_beside_get_no_label():
+    assert label([a_car(-15.0, 0.0), a_car(3.0, 12.0)])[0] == []
+
+
+@pytest.mark.parametrize(("edge", "occlusion"), [(1.2, 0), (0.15, 1), (-0.35, 2), (-0.5, 3)])
+def test_occlusion_grows_with_what_hides_the_car(edge, occlusion):
+    # A slab hides what lies left of `edge`, metres from the middle of the car's rear.
+    slab = box((0.1, 4.0, 4.0), (11.0, edge * 11 / 14 + 2.0, 0.0), m.CONCRETE)
+    (only,), *_ = label([a_car(16.0, 0.0)], [slab])
+    assert only.occlusion == occlusion
+
+
+def test_a_hidden_car_gets_no_label():
+    slab = box((0.1, 6.0, 4.0), (11.0, 0.0, 0.0), m.CONCRETE)
+    assert label([a_car(16.0, 0.0)], [slab])[0] == []
+
+
+def test_a_far_car_is_a_region_not_to_care_about():
+    (only,), *_ = label([a_car(77.0, 0.0)])
+    assert only.name == "DontCare"
+    assert only.line().split()[:4] == ["DontCare", "-1", "-1", "-10"]
+    assert only.line().endswith("-1 -1 -1 -1000 -1000 -1000 -10")
+    assert Object3d.from_line(only.line()).cls_type == "DontCare"
+
+
+def test_a_line_has_two_decimals_and_is_read_back():
+    (only,), *_ = label([a_car(15.0, 1.0, 0.3)])
+    words = only.line().split()
+    assert len(words) == 15
+    assert all(len(word.split(".")[1]) == 2 for word in words[3:])
+    back = Object3d.from_line(only.line())
+    assert (back.h, back.w, back.l) == pytest.approx(only.size, abs=0.006)
+    np.testing.assert_allclose(back.loc, only.location, atol=0.006)
+
+
+def test_a_box_through_the_cameras_plane_is_cut():
+    found, scene, _, recording = label([a_car(1.0, 3.0)])
+    projected = labelling.project_box(scene.objects[0], recording)
+    assert projected is None or np.isfinite(projected).all()
+    assert all(one.box[2] <= IMAGE_SHAPE[1] - 1 for one in found)
+
+
+def test_the_road_as_a_plane():
+    _, scene, _, recording = label([a_car(15.0, 0.0)])
+    plane = labelling.ground_plane(scene, recording)
+    assert plane[1] < -0.99
+    assert np.linalg.norm(plane[:3]) == pytest.approx(1.0)
+    spot = recording.lidar_to_rect @ [12.0, 1.0, GROUND, 1.0]
+    assert plane[:3] @ spot + plane[3] == pytest.approx(0.0, abs=5e-3)

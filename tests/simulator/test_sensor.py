@@ -1,0 +1,46 @@
+"""The beams of the simulated HDL-64E."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pcdet.simulator import sensor
+
+
+def test_two_blocks_of_lasers():
+    elevations = np.rad2deg(sensor.ELEVATIONS)
+    steps = -np.diff(elevations)
+    assert len(elevations) == sensor.RINGS
+    assert (steps > 0).all()
+    assert 1.8 < elevations[0] < 2.1
+    assert -25.1 < elevations[-1] < -24.7
+    assert 0.31 < steps[:31].mean() < 0.37
+    assert 0.48 < steps[32:].mean() < 0.55
+    assert sensor.APEX[:32].min() - sensor.APEX[32:].max() > 0.06
+
+
+def test_azimuths_grow_once_around():
+    beams = sensor.beams()
+    assert (np.diff(beams.azimuth, axis=1) > 0).all()
+    assert beams.azimuth.min() >= 0
+    assert beams.azimuth.max() < 2 * np.pi
+    steps = np.rad2deg(np.diff(beams.azimuth, axis=1))[:, :-1]
+    assert np.median(steps) == np.float64(steps.max()).round(9) or np.median(steps) < 0.19
+    np.testing.assert_allclose(np.unique(np.round(steps, 2)), [0.09, 0.18])
+
+
+def test_directions_are_unit_vectors_at_the_right_angles():
+    rays = sensor.beams().rays
+    np.testing.assert_allclose(np.linalg.norm(rays.directions, axis=0), 1.0, atol=1e-6)
+    elevation = np.arcsin(rays.directions[2])
+    np.testing.assert_allclose(
+        elevation, sensor.ELEVATIONS[:, None].repeat(sensor.FIRINGS, 1), atol=1e-6
+    )
+
+
+def test_the_recording_car_covers_only_steep_rays():
+    blind = sensor.beams().blind
+    assert not blind[:40].any()
+    shares = blind.mean(axis=1)
+    assert 0.35 < shares[63] < 0.6
+    assert 0.02 < blind.mean() < 0.08
