@@ -109,7 +109,7 @@ def data_parallel(model: torch.nn.Module, device: torch.device) -> torch.nn.Modu
 
 @contextmanager
 def training_session(run: Run) -> Iterator[RunRecord]:
-    """Hold the lock of the run's folder, and keep its record, on rank 0; see `run.lock`, `run.record`.
+    """Hold the lock of the run's folder and keep its record, on rank 0 (`run.lock`, `run.record`).
 
     Yields:
         The record, for facts that are known later.
