@@ -18,10 +18,10 @@ from PIL import Image, ImageDraw
 
 from pcdet.datasets.kitti.kitti_files import NUM_POINT_FEATURES
 from pcdet.simulator.sensor import RINGS
-from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import ConfigError, DataError, PcdetError
 from pcdet.utils.io_utils import atomic_write, read_points
-from pcdet.utils.object3d_utils import Object3d, get_objects_from_label
+from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.kitti_format.label import Object3d, get_objects_from_label
 
 logger = logging.getLogger(__name__)
 RANGE_EDGES = np.array([0.0, 6.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0])

@@ -16,7 +16,7 @@ import torch
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 
 if TYPE_CHECKING:
-    from pcdet.utils.calibration import Calibration
+    from pcdet.utils.kitti_format.calib import Calibration
 
 # Columns of a LiDAR box; a batch of ground truth adds the 1-based class label.
 X, Y, Z, W, L, H, RZ, LABEL = range(8)

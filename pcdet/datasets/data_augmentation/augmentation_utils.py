@@ -48,7 +48,7 @@ def noise_per_object_v3_(
     valid = np.ones(num_boxes, bool) if valid_mask is None else np.asarray(valid_mask, bool)
     moves = rng.normal(scale=center_noise_std, size=(num_boxes, num_try, 3))
     turns = rng.uniform(*_low_high(rotation_perturb), size=(num_boxes, num_try))
-    chosen = first_free_try(gt_boxes.astype(np.float64), valid, moves, turns)
+    chosen = first_free_try(gt_boxes, valid, moves, turns)
 
     moved = np.flatnonzero(chosen >= 0)
     new_boxes = gt_boxes.copy()

@@ -11,9 +11,9 @@ import numba
 import numpy as np
 from PIL import Image
 
-from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import regular_file_size
+from pcdet.utils.kitti_format.calib import Calibration
 
 _MOST_PIXELS = 1 << 26
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -26,17 +26,19 @@ from pcdet.datasets.kitti import ground_database, splits
 from pcdet.datasets.kitti.annotations import BoxFilter, annotate_batch, write_annotation
 from pcdet.datasets.kitti.camera_view import points_in_view
 from pcdet.datasets.kitti.command_line import parse_args
-from pcdet.datasets.kitti.frame_pool import map_frames
 from pcdet.datasets.kitti.kitti_files import KittiFiles
-from pcdet.datasets.kitti.kitti_infos import DONT_CARE, build_info, load_info_files, load_infos
+from pcdet.datasets.kitti.kitti_infos import build_info, load_info_files, load_infos
 from pcdet.datasets.sections import read_entry
 from pcdet.evaluation import official_results, rules, summarize, write_submission
 from pcdet.evaluation.plots import plot_figures
-from pcdet.evaluation.reading import read_split
-from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import ConfigError, PcdetError
+from pcdet.utils.frame_pool import map_frames
 from pcdet.utils.info_record import write_record
 from pcdet.utils.io_utils import atomic_write, save_pickle
+from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.kitti_format.folders import part_of_split
+from pcdet.utils.kitti_format.label import DONT_CARE
+from pcdet.utils.kitti_format.split import read_split, split_path
 from pcdet.utils.log_utils import create_logger
 
 _LOGGER = logging.getLogger("pcdet.datasets.kitti")
@@ -60,14 +62,14 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
     def set_split(self, split: str) -> None:
         """Turn to another split: train, val, test or any other that ImageSets lists."""
         self.split = split
-        self.root_split_path = self.root_path / ("testing" if split == "test" else "training")
-        path = splits.split_path(self.root_path, split)
+        self.root_split_path = self.root_path / part_of_split(split)
+        path = split_path(self.root_path, split)
         self.sample_id_list = read_split(path) if path.exists() else None
 
     def check_listed(self) -> None:
         """Raise a DataError that says what is expected, if ImageSets does not list the split."""
         if self.sample_id_list is None:
-            raise splits.missing_split(splits.split_path(self.root_path, self.split))
+            raise splits.missing_split(split_path(self.root_path, self.split))
 
     def get_lidar(self, idx: str) -> np.ndarray:
         """(N, 4) points of a frame, see `KittiFiles.get_lidar`, those dropped that hold NaN."""
