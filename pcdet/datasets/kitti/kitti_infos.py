@@ -248,7 +248,7 @@ def points_of_boxes(points: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
         M arrays of indices into the points, in rising order.
     """
     inside = roiaware_pool3d_utils.points_in_boxes_cpu(
-        torch.from_numpy(points[:, :3]), torch.from_numpy(boxes.astype(np.float32))
+        torch.from_numpy(points[:, :3]), torch.from_numpy(boxes)
     )
     return [np.flatnonzero(row) for row in inside.numpy().astype(bool)]
 
