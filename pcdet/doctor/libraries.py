@@ -10,7 +10,12 @@ from pcdet.doctor.findings import Finding
 from pcdet.utils.paths import repository
 
 # Where the name to import is another one.
-_MODULES = {"pillow": "PIL", "pyyaml": "yaml", "tensorboardx": "tensorboardX"}
+_MODULES = {
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit-image": "skimage",
+    "tensorboardx": "tensorboardX",
+}
 _INSTALL = "run `pip install -r requirements.txt` in the repository"
 
 

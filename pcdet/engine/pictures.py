@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pcdet.utils.calibration import Calibration
 from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.visualize_utils import DrawnBoxes, draw_bev, draw_on_image
 
 
