@@ -29,6 +29,9 @@ ALLOWED = {
 FORMER_PLACES = {
     "pcdet/datasets/kitti/kitti_eval.py",
     "pcdet/datasets/kitti/synthetic.py",
+    "pcdet/utils/calibration.py",
+    "pcdet/utils/common_utils.py",
+    "pcdet/utils/object3d_utils.py",
 }
 # Those that choose, describe or time the device of a process.
 MAY_NAME_CUDA = {
@@ -85,6 +88,15 @@ def test_rooms_import_only_what_they_may(path):
         if module.split(".")[0] == "spconv":
             assert relative(path) == "pcdet/utils/spconv_utils.py"
         assert not module.endswith(".reference"), "reference implementations are for tests alone"
+
+
+@pytest.mark.parametrize("name", sorted(FORMER_PLACES))
+def test_a_former_place_passes_on_and_is_not_used_here(name):
+    tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+    assert not [node for node in ast.walk(tree) if hasattr(node, "decorator_list")]
+    module = name.removesuffix(".py").replace("/", ".")
+    users = [path for path in [*SOURCES, *TOOLS] if module in imported_modules(path)]
+    assert not users
 
 
 def test_every_room_has_its_rule():

@@ -25,6 +25,7 @@ from pcdet.utils.io_utils import atomic_write, read_points
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.folders import TRAINING, frame_path
 from pcdet.utils.kitti_format.label import DONT_CARE, Object3d, get_objects_from_label
+from pcdet.utils.program_name import program_name
 
 logger = logging.getLogger(__name__)
 RANGE_EDGES = np.array([0.0, 6.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0])
@@ -188,7 +189,9 @@ def _report(name: str, root: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw and report; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Compare a synthetic data set with a real one.")
+    parser = argparse.ArgumentParser(
+        prog=program_name(), description="Compare a synthetic data set with a real one."
+    )
     parser.add_argument("--real", type=Path, required=True, help="folder of real KITTI")
     parser.add_argument("--synthetic", type=Path, required=True, help="folder of the synthetic set")
     parser.add_argument("--frame", default="000000", help="real frame to draw")
