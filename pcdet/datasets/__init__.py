@@ -114,6 +114,26 @@ def build_dataloader(
         from pcdet.config import cfg as global_cfg
 
         cfg = global_cfg
+    dataset = _make_dataset(data_dir, cfg, training, logger)
+    if seed is not None:
+        dataset.seed = seed
+    sampler = _make_sampler(dataset, training, dist)
+    loader = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=dataset.collate_batch,
+        persistent_workers=training and workers > 0,
+        worker_init_fn=leave_interrupts_to_parent if training else None,
+    )
+    return dataset, loader, sampler
+
+
+def _make_dataset(
+    data_dir: str | Path, cfg: Mapping[str, Any], training: bool, logger: logging.Logger | None
+) -> DatasetTemplate:
+    """The data set that the config names, on its split for training or for testing."""
     name = read_entry(cfg, "DATA_CONFIG.DATASET")
     dataset_class = lookup(_DATASETS, name, "DATA_CONFIG.DATASET")()
     split = read_entry(cfg, f"MODEL.{'TRAIN' if training else 'TEST'}.SPLIT")
@@ -126,24 +146,15 @@ def build_dataloader(
         logger=logger,
         cfg=cfg,
     )
-    if seed is not None:
-        dataset.seed = seed
     if not len(dataset):
         raise DataError(f"{root_path}: split {split!r} has no frame")
+    return dataset
+
+
+def _make_sampler(dataset: DatasetTemplate, training: bool, dist: bool) -> Sampler:
+    """The frames of this rank: in a random order for training, in that of the split for testing."""
     replicas = dist_package.get_world_size() if dist else 1
     rank = dist_package.get_rank() if dist else 0
-    sampler: Sampler
     if training:
-        sampler = ResumableSampler(dataset, replicas, rank, shuffle=True, seed=dataset.seed)
-    else:
-        sampler = EveryKthSampler(len(dataset), replicas, rank)
-    loader = DataLoader(
-        dataset,
-        batch_size=batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        collate_fn=dataset.collate_batch,
-        persistent_workers=training and workers > 0,
-        worker_init_fn=leave_interrupts_to_parent if training else None,
-    )
-    return dataset, loader, sampler
+        return ResumableSampler(dataset, replicas, rank, shuffle=True, seed=dataset.seed)
+    return EveryKthSampler(len(dataset), replicas, rank)

@@ -120,7 +120,7 @@ def from_triangles(triangles: np.ndarray, surface: Surface) -> Mesh:
 
 
 @numba.njit(cache=True)
-def grid_triangles(points):
+def grid_triangles(points: np.ndarray) -> np.ndarray:
     """Triangles of a sheet given by a grid of points.
 
     Args:

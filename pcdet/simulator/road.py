@@ -26,14 +26,14 @@ ROAD = np.dtype(
 
 
 @numba.njit(cache=True)
-def lateral_of(centre_x, centre_y, radius, x, y):
+def lateral_of(centre_x: float, centre_y: float, radius: float, x: float, y: float) -> float:
     """Distance (left positive) of a point of the LiDAR frame from the centre line of a road."""
     dx, dy = x - centre_x, y - centre_y
     return radius - math.copysign(math.sqrt(dx * dx + dy * dy), radius)
 
 
 @numba.njit(cache=True)
-def is_painted(road, x, y):
+def is_painted(road: np.record, x: float, y: float) -> bool:
     """Whether a point lies on a painted line: dashes between lanes, a line along either edge.
 
     Args:

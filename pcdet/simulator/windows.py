@@ -17,7 +17,7 @@ _PER_RADIAN = FIRINGS / (2 * np.pi)
 
 
 @numba.njit(cache=True)
-def lidar_windows(triangles):
+def lidar_windows(triangles: np.ndarray) -> np.ndarray:
     """Rings and firings that may meet each triangle (T, 3, 3) of the LiDAR frame.
 
     Returns:
@@ -69,7 +69,9 @@ def _distance_to_axis(corners):
 
 
 @numba.njit(cache=True)
-def camera_windows(triangles, projection, shape):
+def camera_windows(
+    triangles: np.ndarray, projection: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
     """Pixel rows and columns that may show each triangle.
 
     Args:

@@ -8,7 +8,8 @@ camera box is `[x, y, z, l, h, w, ry]`, y at the bottom face. docs/coordinates.m
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Callable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 
 if TYPE_CHECKING:
     from pcdet.utils.kitti_format.calib import Calibration
+
+# What the functions take and return: all NumPy or all torch.
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 # Columns of a LiDAR box; a batch of ground truth adds the 1-based class label.
 X, Y, Z, W, L, H, RZ, LABEL = range(8)
@@ -45,13 +49,13 @@ def _numpy_or_torch(function: Callable) -> Callable:
 
 
 @_numpy_or_torch
-def limit_period(val, offset: float = 0.5, period: float = np.pi):
+def limit_period(val: Array, offset: float = 0.5, period: float = np.pi) -> Array:
     """Shift values by multiples of `period` into [-offset * period, (1 - offset) * period)."""
     return val - torch.floor(val / period + offset) * period
 
 
 @_numpy_or_torch
-def rotate_points_along_z(points, angle):
+def rotate_points_along_z(points: Array, angle: Array) -> Array:
     """Turn points about the z axis, clockwise seen from above for a positive angle (as rz does).
 
     Args:
@@ -73,7 +77,7 @@ def rotate_pc_along_z(pc: np.ndarray, rot_angle: float) -> np.ndarray:
 
 
 @_numpy_or_torch
-def boxes3d_to_corners3d_lidar(boxes3d, bottom_center: bool = True):
+def boxes3d_to_corners3d_lidar(boxes3d: Array, bottom_center: bool = True) -> Array:
     """Corners of LiDAR boxes.
 
     ::
@@ -104,7 +108,7 @@ def boxes3d_to_corners3d_lidar(boxes3d, bottom_center: bool = True):
 
 
 @_numpy_or_torch
-def boxes3d_to_corners3d_camera(boxes3d, bottom_center: bool = True):
+def boxes3d_to_corners3d_camera(boxes3d: Array, bottom_center: bool = True) -> Array:
     """Corners of camera boxes `[x, y, z, l, h, w, ry]`, numbered as those of LiDAR boxes.
 
     The box's own axes are length along x and width along z; 0-3 lie on the bottom face.
@@ -157,7 +161,7 @@ def boxes3d_camera_to_imageboxes(
 
 
 @_numpy_or_torch
-def mask_boxes_outside_range(boxes3d, limit_range):
+def mask_boxes_outside_range(boxes3d: Array, limit_range: Sequence[float]) -> Array:
     """Which boxes lie in the range with all eight corners, bounds included.
 
     Args:
@@ -173,7 +177,7 @@ def mask_boxes_outside_range(boxes3d, limit_range):
 
 
 @_numpy_or_torch
-def enlarge_box3d(boxes3d, extra_width: float):
+def enlarge_box3d(boxes3d: Array, extra_width: float) -> Array:
     """LiDAR boxes grown by `extra_width` metres on every side, the bottom included."""
     grown = boxes3d.clone()
     grown[:, DIMS] += 2 * extra_width
@@ -182,14 +186,14 @@ def enlarge_box3d(boxes3d, extra_width: float):
 
 
 @_numpy_or_torch
-def boxes3d_to_bevboxes_lidar(boxes3d):
+def boxes3d_to_bevboxes_lidar(boxes3d: Array) -> Array:
     """(N, 7) LiDAR boxes to (N, 5) rotated BEV boxes `[x1, y1, x2, y2, rz]` before rotation."""
     center, half = boxes3d[:, X : Y + 1], boxes3d[:, W : L + 1] / 2
     return torch.cat((center - half, center + half, boxes3d[:, RZ : RZ + 1]), dim=1)
 
 
 @_numpy_or_torch
-def boxes3d_to_nearest_bev_boxes(boxes3d):
+def boxes3d_to_nearest_bev_boxes(boxes3d: Array) -> Array:
     """Axis-aligned BEV boxes nearest to LiDAR boxes: w and l swap when rz is nearer to pi / 2.
 
     Args:
@@ -206,7 +210,7 @@ def boxes3d_to_nearest_bev_boxes(boxes3d):
 
 
 @_numpy_or_torch
-def boxes_iou_normal(boxes_a, boxes_b):
+def boxes_iou_normal(boxes_a: Array, boxes_b: Array) -> Array:
     """IoU of axis-aligned rectangles.
 
     Args:
@@ -225,7 +229,7 @@ def boxes_iou_normal(boxes_a, boxes_b):
 
 
 @_numpy_or_torch
-def nearest_iou_similarity(boxes_a, boxes_b):
+def nearest_iou_similarity(boxes_a: Array, boxes_b: Array) -> Array:
     """(N, M) IoU of the axis-aligned BEV boxes nearest to LiDAR boxes (N, 7) and (M, 7)."""
     return boxes_iou_normal(
         boxes3d_to_nearest_bev_boxes(boxes_a), boxes3d_to_nearest_bev_boxes(boxes_b)

@@ -27,7 +27,7 @@ def rectangles_of_boxes(boxes3d: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True)
-def overlaps_any(rectangle, others, skip=-1):
+def overlaps_any(rectangle: np.ndarray, others: np.ndarray, skip: int = -1) -> bool:
     """Whether a rectangle overlaps one of others.
 
     By the separating axis theorem: two rectangles are apart if they are along one of their sides.

@@ -142,22 +142,10 @@ class DataBaseSampler:
             DataError: the points of an object cannot be read.
         """
         rng = np.random.default_rng() if rng is None else rng
-        drawn = []
         taken = np.ascontiguousarray(gt_boxes[:, BOX], dtype=np.float64)
-        for name, count in self._groups.items():
-            objects = self._objects[name]
-            missing = round(self._rate * (count - np.count_nonzero(gt_names == name)))
-            if missing <= 0 or not len(objects):
-                continue
-            chosen = rng.permutation(len(objects))[:missing]
-            together = np.concatenate((taken, objects.boxes[chosen]))
-            chosen = chosen[select_free_boxes(together, len(taken))]
-            taken = np.concatenate((taken, objects.boxes[chosen]))
-            drawn.extend((objects, k) for k in chosen)
+        drawn, boxes = self._draw(taken, gt_names, rng)
         if not drawn:
             return None
-
-        boxes = taken[len(gt_boxes) :]
         points = [
             self._object_points(objects, k, root_path, num_point_features) for objects, k in drawn
         ]
@@ -177,6 +165,23 @@ class DataBaseSampler:
             "points": points,
             "gt_masks": np.ones(len(boxes), dtype=bool),
         }
+
+    def _draw(
+        self, taken: np.ndarray, gt_names: np.ndarray, rng: np.random.Generator
+    ) -> tuple[list[tuple[_Objects, int]], np.ndarray]:
+        """Objects and their boxes (S, 7) that are clear of the boxes (M, 7) and of each other."""
+        drawn, num_fixed = [], len(taken)
+        for name, count in self._groups.items():
+            objects = self._objects[name]
+            missing = round(self._rate * (count - np.count_nonzero(gt_names == name)))
+            if missing <= 0 or not len(objects):
+                continue
+            chosen = rng.permutation(len(objects))[:missing]
+            together = np.concatenate((taken, objects.boxes[chosen]))
+            chosen = chosen[select_free_boxes(together, len(taken))]
+            taken = np.concatenate((taken, objects.boxes[chosen]))
+            drawn.extend((objects, k) for k in chosen)
+        return drawn, taken[num_fixed:]
 
     def _object_points(
         self, objects: _Objects, k: int, root_path: str | Path, num_point_features: int
