@@ -32,7 +32,7 @@ _DATASETS: Mapping[str, Callable[[], type[DatasetTemplate]]] = {"KittiDataset": 
 
 
 class EveryKthSampler(Sampler):
-    """Frames rank, rank + K, rank + 2K, ... of K ranks: none left out and none twice."""
+    """Frames rank, rank + K, rank + 2K, ... of K ranks: each frame once."""
 
     def __init__(self, num_frames: int, num_replicas: int = 1, rank: int = 0) -> None:
         self._indices = range(rank, num_frames, num_replicas)
@@ -50,7 +50,7 @@ class ResumableSampler(DistributedSampler):
     _skipped = 0
 
     def skip(self, num_samples: int) -> None:
-        """Leave out so many samples of this rank, once, at the start of the next pass."""
+        """Skip so many samples of this rank, once, at the start of the next pass."""
         self._skipped = num_samples
 
     def __iter__(self) -> Iterator[int]:

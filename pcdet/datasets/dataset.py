@@ -149,7 +149,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         return None if self.augmentor is None else self.augmentor.db_sampler
 
     def resolve_path(self, path: str | Path) -> Path:
-        """Where a file named in the yaml lies.
+        """Find a file that the yaml names.
 
         A path below DATA_DIR is looked up in `root_path`, so that another data folder needs no
         other yaml; any other relative path starts at `root_dir()`.
@@ -176,7 +176,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         return np.random.default_rng((self.seed, self.epoch, index))
 
     def get_road_plane(self, sample_idx: str) -> np.ndarray:
-        """(4,) ground plane [a, b, c, d], ax + by + cz + d = 0, rectified camera frame, b < 0."""
+        """Return the ground plane (4,) [a, b, c, d] of a frame: ax + by + cz + d = 0, b < 0."""
         raise NotImplementedError(f"{type(self).__name__} has no road planes")
 
     def prepare_data(
@@ -287,7 +287,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         return self.finite_points(points, input_dict["sample_idx"])
 
     def finite_points(self, points: np.ndarray, sample_idx: str) -> np.ndarray:
-        """Those of (N, C) points that hold neither NaN nor infinity, see `FinitePoints`."""
+        """Drop those of (N, C) points that hold NaN or infinity, see `FinitePoints`."""
         return self._finite_points(points, f"sample {sample_idx}", self.logger)
 
     @staticmethod

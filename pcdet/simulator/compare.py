@@ -63,7 +63,7 @@ class FrameStatistics:
 
 
 def rings_of(points: np.ndarray) -> np.ndarray:
-    """Laser of each point (N,), which KITTI's files do not hold but their order shows.
+    """Find the laser of each point (N,), which KITTI's files do not hold but their order shows.
 
     The points of a laser follow each other, once around; a laser ends where the azimuth falls by
     more than half a turn.
@@ -73,7 +73,7 @@ def rings_of(points: np.ndarray) -> np.ndarray:
 
 
 def frame_statistics(points: np.ndarray) -> FrameStatistics:
-    """Statistics of one frame.
+    """Compute the statistics of one frame.
 
     Args:
         points: (N, 4) x, y, z, intensity, in KITTI's order.
@@ -99,7 +99,7 @@ def frame_statistics(points: np.ndarray) -> FrameStatistics:
 
 
 def draw_bev(points: np.ndarray, labels: Sequence[Object3d], calib: Calibration) -> np.ndarray:
-    """A frame from above, forward up: points by height, boxes by class.
+    """Draw a frame from above, forward up: points by height, boxes by class.
 
     Args:
         points: (N, 4) of the LiDAR frame.
@@ -141,7 +141,7 @@ def _footprint(label: Object3d, calib: Calibration) -> np.ndarray:
 
 
 def load_frame(root: Path, frame: str) -> tuple[np.ndarray, list[Object3d], Calibration]:
-    """Points, labels and calibration of a frame of `root`/training."""
+    """Read points, labels and calibration of a frame of `root`/training."""
     part = root / TRAINING
     return (
         read_points(frame_path(part, "velodyne", frame), NUM_POINT_FEATURES),
@@ -151,7 +151,7 @@ def load_frame(root: Path, frame: str) -> tuple[np.ndarray, list[Object3d], Cali
 
 
 def draw_side_by_side(frames: Sequence[tuple[str, Path, str]]) -> Image.Image:
-    """Frames from above next to each other.
+    """Draw frames from above next to each other.
 
     Args:
         frames: title, data set and frame number of each.

@@ -134,7 +134,7 @@ _CUBE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)],
 
 
 def volume_hulls(volumes: np.ndarray) -> np.ndarray:
-    """The twelve triangles of the box about each volume, (V, 12, 3, 3).
+    """Return the twelve triangles of the box about each volume, (V, 12, 3, 3).
 
     Args:
         volumes: (V, 15), rows of `foliage.Volume`.
@@ -153,7 +153,7 @@ def volume_hulls(volumes: np.ndarray) -> np.ndarray:
 
 
 def enclosing(windows: np.ndarray, count: int, wrap: bool) -> np.ndarray:
-    """One window about the windows of a volume's hull.
+    """Find one window about the windows of a volume's hull.
 
     Args:
         windows: (count * 12, 4) of the hulls' triangles.

@@ -72,13 +72,13 @@ def rotate_points_along_z(points: Array, angle: Array) -> Array:
 
 
 def rotate_pc_along_z(pc: np.ndarray, rot_angle: float) -> np.ndarray:
-    """(N, 3 + C) points or boxes turned about the z axis, clockwise seen from above; a copy."""
+    """Turn (N, 3 + C) points or boxes about the z axis, clockwise seen from above; in a copy."""
     return rotate_points_along_z(pc[None], np.array([rot_angle], dtype=pc.dtype))[0]
 
 
 @_numpy_or_torch
 def boxes3d_to_corners3d_lidar(boxes3d: Array, bottom_center: bool = True) -> Array:
-    """Corners of LiDAR boxes.
+    """Compute the corners of LiDAR boxes.
 
     ::
 
@@ -109,7 +109,7 @@ def boxes3d_to_corners3d_lidar(boxes3d: Array, bottom_center: bool = True) -> Ar
 
 @_numpy_or_torch
 def boxes3d_to_corners3d_camera(boxes3d: Array, bottom_center: bool = True) -> Array:
-    """Corners of camera boxes `[x, y, z, l, h, w, ry]`, numbered as those of LiDAR boxes.
+    """Compute the corners of camera boxes `[x, y, z, l, h, w, ry]`, numbered as LiDAR boxes'.
 
     The box's own axes are length along x and width along z; 0-3 lie on the bottom face.
 
@@ -127,13 +127,13 @@ def boxes3d_to_corners3d_camera(boxes3d: Array, bottom_center: bool = True) -> A
 
 
 def boxes3d_lidar_to_camera(boxes3d_lidar: np.ndarray, calib: Calibration) -> np.ndarray:
-    """(N, 7) LiDAR boxes to (N, 7) camera boxes; both name the middle of the bottom face."""
+    """Turn LiDAR boxes (N, 7) into camera boxes (N, 7); both name the bottom face's middle."""
     center = calib.lidar_to_rect(boxes3d_lidar[:, CENTER])
     return np.concatenate((center, boxes3d_lidar[:, [L, H, W, RZ]]), axis=1)
 
 
 def boxes3d_camera_to_lidar(boxes3d_camera: np.ndarray, calib: Calibration) -> np.ndarray:
-    """(N, 7) camera boxes to (N, 7) LiDAR boxes; both name the middle of the bottom face."""
+    """Turn camera boxes (N, 7) into LiDAR boxes (N, 7); both name the bottom face's middle."""
     center = calib.rect_to_lidar(boxes3d_camera[:, CENTER])
     return np.concatenate((center, boxes3d_camera[:, [CAM_W, CAM_L, CAM_H, CAM_RY]]), axis=1)
 
@@ -141,7 +141,7 @@ def boxes3d_camera_to_lidar(boxes3d_camera: np.ndarray, calib: Calibration) -> n
 def boxes3d_camera_to_imageboxes(
     boxes3d: np.ndarray, calib: Calibration, image_shape: tuple | np.ndarray | None = None
 ) -> np.ndarray:
-    """Smallest image rectangles around the projected corners of camera boxes.
+    """Find the smallest image rectangles around the projected corners of camera boxes.
 
     Args:
         boxes3d: (N, 7) camera boxes.
@@ -162,7 +162,7 @@ def boxes3d_camera_to_imageboxes(
 
 @_numpy_or_torch
 def mask_boxes_outside_range(boxes3d: Array, limit_range: Sequence[float]) -> Array:
-    """Which boxes lie in the range with all eight corners, bounds included.
+    """Tell which boxes lie in the range with all eight corners, bounds included.
 
     Args:
         boxes3d: (N, 7) LiDAR boxes.
@@ -178,7 +178,7 @@ def mask_boxes_outside_range(boxes3d: Array, limit_range: Sequence[float]) -> Ar
 
 @_numpy_or_torch
 def enlarge_box3d(boxes3d: Array, extra_width: float) -> Array:
-    """LiDAR boxes grown by `extra_width` metres on every side, the bottom included."""
+    """Grow LiDAR boxes by `extra_width` metres on every side, the bottom included."""
     grown = boxes3d.clone()
     grown[:, DIMS] += 2 * extra_width
     grown[:, Z] -= extra_width
@@ -187,14 +187,14 @@ def enlarge_box3d(boxes3d: Array, extra_width: float) -> Array:
 
 @_numpy_or_torch
 def boxes3d_to_bevboxes_lidar(boxes3d: Array) -> Array:
-    """(N, 7) LiDAR boxes to (N, 5) rotated BEV boxes `[x1, y1, x2, y2, rz]` before rotation."""
+    """Turn LiDAR boxes (N, 7) into BEV boxes (N, 5) `[x1, y1, x2, y2, rz]` before rotation."""
     center, half = boxes3d[:, X : Y + 1], boxes3d[:, W : L + 1] / 2
     return torch.cat((center - half, center + half, boxes3d[:, RZ : RZ + 1]), dim=1)
 
 
 @_numpy_or_torch
 def boxes3d_to_nearest_bev_boxes(boxes3d: Array) -> Array:
-    """Axis-aligned BEV boxes nearest to LiDAR boxes: w and l swap when rz is nearer to pi / 2.
+    """Find the axis-aligned BEV boxes nearest to LiDAR boxes: w and l swap for rz near pi / 2.
 
     Args:
         boxes3d: (..., 7).
@@ -211,7 +211,7 @@ def boxes3d_to_nearest_bev_boxes(boxes3d: Array) -> Array:
 
 @_numpy_or_torch
 def boxes_iou_normal(boxes_a: Array, boxes_b: Array) -> Array:
-    """IoU of axis-aligned rectangles.
+    """Compute the IoU of axis-aligned rectangles.
 
     Args:
         boxes_a: (N, 4) x1, y1, x2, y2.
@@ -230,14 +230,14 @@ def boxes_iou_normal(boxes_a: Array, boxes_b: Array) -> Array:
 
 @_numpy_or_torch
 def nearest_iou_similarity(boxes_a: Array, boxes_b: Array) -> Array:
-    """(N, M) IoU of the axis-aligned BEV boxes nearest to LiDAR boxes (N, 7) and (M, 7)."""
+    """Compute the (N, M) IoU of the axis-aligned BEV boxes nearest to boxes (N, 7) and (M, 7)."""
     return boxes_iou_normal(
         boxes3d_to_nearest_bev_boxes(boxes_a), boxes3d_to_nearest_bev_boxes(boxes_b)
     )
 
 
 def in_hull(p: np.ndarray, hull: np.ndarray) -> np.ndarray:
-    """Which points lie in the convex hull of others, or on its faces.
+    """Tell which points lie in the convex hull of others, or on its faces.
 
     This is how PCDet counts the points of a box, given its corners; the infos count them some
     hundred times faster (`kitti_infos.points_in_closed_box`), and this is their yardstick.
@@ -272,5 +272,5 @@ def first_box_of_points(points: np.ndarray, boxes3d: np.ndarray) -> np.ndarray:
 
 
 def remove_points_in_boxes3d(points: np.ndarray, boxes3d: np.ndarray) -> np.ndarray:
-    """Points (N, 3 + C) that lie in none of the LiDAR boxes (M, 7)."""
+    """Remove the points of (N, 3 + C) that lie in any of the LiDAR boxes (M, 7)."""
     return points.compress(first_box_of_points(points, boxes3d) < 0, axis=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def program_name() -> str:
-    """What to type to start this program again, for --help: `python -m package`, or a command."""
+    """Return how this program was started, for --help: `python -m package`, or a command."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is None:
         return Path(sys.argv[0]).name
