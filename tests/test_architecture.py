@@ -19,7 +19,7 @@ ALLOWED = {
     "config": {"utils"},
     "evaluation": {"ops", "utils"},
     "datasets": {"ops", "utils", "evaluation"},
-    "simulator": {"ops", "utils", "datasets"},
+    "simulator": {"utils"},
     "models": {"ops", "utils"},
     "engine": {"ops", "utils", "models", "evaluation", "run"},
     "run": {"ops", "utils", "engine"},

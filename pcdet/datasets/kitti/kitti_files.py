@@ -10,11 +10,9 @@ from pcdet.datasets.kitti.camera_view import read_png, read_png_shape, rect_poin
 from pcdet.datasets.kitti.ground_plane import estimate_road_plane
 from pcdet.utils.io_utils import read_points
 from pcdet.utils.kitti_format.calib import Calibration
-from pcdet.utils.kitti_format.folders import frame_path
+from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, frame_path
 from pcdet.utils.kitti_format.label import Object3d, get_objects_from_label
 from pcdet.utils.kitti_format.planes import read_road_plane
-
-NUM_POINT_FEATURES = 4
 
 
 class KittiFiles:

@@ -13,13 +13,14 @@ import torch
 
 from pcdet.datasets.kitti.camera_view import rect_points_in_view
 from pcdet.datasets.kitti.ground_plane import estimate_road_plane
-from pcdet.datasets.kitti.kitti_files import NUM_POINT_FEATURES, KittiFiles
+from pcdet.datasets.kitti.kitti_files import KittiFiles
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.utils.box_utils import CENTER, DIMS, RZ, H, L, W, enlarge_box3d
 from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import check_array, check_file_name, is_file_name
 from pcdet.utils.io_utils import load_pickle
 from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES
 from pcdet.utils.kitti_format.label import DONT_CARE, Object3d
 from pcdet.utils.kitti_format.planes import is_road
 

@@ -15,6 +15,8 @@ import os
 from pathlib import Path
 
 TRAINING, TESTING = "training", "testing"
+# Float32 numbers of each point in velodyne: x, y, z in metres, LiDAR frame, and intensity.
+NUM_POINT_FEATURES = 4
 # Folder of each kind of file, and the files' suffix.
 SUFFIXES = {
     "velodyne": ".bin",
