@@ -239,8 +239,8 @@ def nearest_iou_similarity(boxes_a: Array, boxes_b: Array) -> Array:
 def in_hull(p: np.ndarray, hull: np.ndarray) -> np.ndarray:
     """Tell which points lie in the convex hull of others, or on its faces.
 
-    This is how PCDet counts the points of a box, given its corners; the infos count them some
-    hundred times faster (`kitti_infos.points_in_closed_box`), and this is their yardstick.
+    PCDet counts the points of a box by this call with its corners. The infos count them without a
+    hull (`kitti_infos.points_in_closed_box`), and must come to the same numbers.
 
     Args:
         p: (N, D) points.
@@ -249,7 +249,7 @@ def in_hull(p: np.ndarray, hull: np.ndarray) -> np.ndarray:
     Returns:
         (N,) bool; none lies in a hull without volume.
     """
-    from scipy.spatial import Delaunay, QhullError  # a fifth of a second, for a rare call
+    from scipy.spatial import Delaunay, QhullError  # slow to start, and seldom needed
 
     try:
         return Delaunay(hull).find_simplex(p) >= 0
