@@ -32,7 +32,7 @@ _DATASETS: Mapping[str, Callable[[], type[DatasetTemplate]]] = {"KittiDataset": 
 
 
 class EveryKthSampler(Sampler):
-    """Frames rank, rank + K, rank + 2K, ... of K ranks: none left out and none twice."""
+    """Frames rank, rank + K, rank + 2K, ... of K ranks: each frame once."""
 
     def __init__(self, num_frames: int, num_replicas: int = 1, rank: int = 0) -> None:
         self._indices = range(rank, num_frames, num_replicas)
@@ -50,7 +50,7 @@ class ResumableSampler(DistributedSampler):
     _skipped = 0
 
     def skip(self, num_samples: int) -> None:
-        """Leave out so many samples of this rank, once, at the start of the next pass."""
+        """Skip so many samples of this rank, once, at the start of the next pass."""
         self._skipped = num_samples
 
     def __iter__(self) -> Iterator[int]:
@@ -116,6 +116,27 @@ def build_dataloader(
         from pcdet.config import cfg as global_cfg
 
         cfg = global_cfg
+    dataset = _make_dataset(data_dir, cfg, training, logger)
+    if seed is not None:
+        dataset.seed = seed
+    sampler = _make_sampler(dataset, training, dist)
+    loader = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=dataset.collate_tensors if pin_memory else dataset.collate_batch,
+        pin_memory=pin_memory,
+        persistent_workers=training and workers > 0,
+        worker_init_fn=leave_interrupts_to_parent if training else None,
+    )
+    return dataset, loader, sampler
+
+
+def _make_dataset(
+    data_dir: str | Path, cfg: Mapping[str, Any], training: bool, logger: logging.Logger | None
+) -> DatasetTemplate:
+    """The data set that the config names, on its split for training or for testing."""
     name = read_entry(cfg, "DATA_CONFIG.DATASET")
     dataset_class = lookup(_DATASETS, name, "DATA_CONFIG.DATASET")()
     split = read_entry(cfg, f"MODEL.{'TRAIN' if training else 'TEST'}.SPLIT")
@@ -128,25 +149,15 @@ def build_dataloader(
         logger=logger,
         cfg=cfg,
     )
-    if seed is not None:
-        dataset.seed = seed
     if not len(dataset):
         raise DataError(f"{root_path}: split {split!r} has no frame")
+    return dataset
+
+
+def _make_sampler(dataset: DatasetTemplate, training: bool, dist: bool) -> Sampler:
+    """The frames of this rank: in a random order for training, in that of the split for testing."""
     replicas = dist_package.get_world_size() if dist else 1
     rank = dist_package.get_rank() if dist else 0
-    sampler: Sampler
     if training:
-        sampler = ResumableSampler(dataset, replicas, rank, shuffle=True, seed=dataset.seed)
-    else:
-        sampler = EveryKthSampler(len(dataset), replicas, rank)
-    loader = DataLoader(
-        dataset,
-        batch_size=batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        collate_fn=dataset.collate_tensors if pin_memory else dataset.collate_batch,
-        pin_memory=pin_memory,
-        persistent_workers=training and workers > 0,
-        worker_init_fn=leave_interrupts_to_parent if training else None,
-    )
-    return dataset, loader, sampler
+        return ResumableSampler(dataset, replicas, rank, shuffle=True, seed=dataset.seed)
+    return EveryKthSampler(len(dataset), replicas, rank)

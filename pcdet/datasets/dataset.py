@@ -153,7 +153,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         return None if self.augmentor is None else self.augmentor.db_sampler
 
     def resolve_path(self, path: str | Path) -> Path:
-        """Where a file named in the yaml lies.
+        """Find a file that the yaml names.
 
         A path below DATA_DIR is looked up in `root_path`, so that another data folder needs no
         other yaml; any other relative path starts at `root_dir()`.
@@ -180,7 +180,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         return np.random.default_rng((self.seed, self.epoch, index))
 
     def get_road_plane(self, sample_idx: str) -> np.ndarray:
-        """(4,) ground plane [a, b, c, d], ax + by + cz + d = 0, rectified camera frame, b < 0."""
+        """Return the ground plane (4,) [a, b, c, d] of a frame: ax + by + cz + d = 0, b < 0."""
         raise NotImplementedError(f"{type(self).__name__} has no road planes")
 
     def prepare_data(
@@ -225,30 +225,34 @@ class DatasetTemplate(torch.utils.data.Dataset):
             gt_boxes, gt_names = gt_boxes[selected], gt_names[selected]
             gt_classes = np.array([self.class_names.index(n) + 1 for n in gt_names], np.int32)
 
-        points = points[:, : self.num_point_features]
-        if self._shuffle_points:
-            points = points.take(rng.permutation(len(points)), axis=0)
-        voxels, coordinates, num_points = self.voxel_generator.generate(points)
-        voxel_centers = self.voxel_generator.voxel_centers(coordinates)
-        if self._mask_points:
-            points = array_utils.mask_points_by_range(points, self._point_cloud_range)
-
         example = {
             "sample_idx": input_dict["sample_idx"],
-            "voxels": voxels,
-            "num_points": num_points,
-            "coordinates": coordinates,
-            "voxel_centers": voxel_centers,
             "calib": input_dict["calib"],
-            "points": points,
+            **self._voxelized(points[:, : self.num_point_features], rng),
         }
         if "image_shape" in input_dict:
             example["image_shape"] = input_dict["image_shape"]
         if has_label:
             if self.part_target_generator is not None:
-                example.update(self._part_targets(voxel_centers, gt_boxes, gt_classes))
+                centers = example["voxel_centers"]
+                example.update(self._part_targets(centers, gt_boxes, gt_classes))
             example["gt_boxes"] = np.concatenate((gt_boxes, gt_classes[:, None]), axis=1)
         return {name: value for name, value in example.items() if name not in self.unused}
+
+    def _voxelized(self, points: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """The voxels of the points (N, C) of a frame, and those points themselves."""
+        if self._shuffle_points:
+            points = points.take(rng.permutation(len(points)), axis=0)
+        voxels, coordinates, num_points = self.voxel_generator.generate(points)
+        if self._mask_points:
+            points = array_utils.mask_points_by_range(points, self._point_cloud_range)
+        return {
+            "voxels": voxels,
+            "num_points": num_points,
+            "coordinates": coordinates,
+            "voxel_centers": self.voxel_generator.voxel_centers(coordinates),
+            "points": points,
+        }
 
     def _augment(
         self,
@@ -287,7 +291,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         return self.finite_points(points, input_dict["sample_idx"])
 
     def finite_points(self, points: np.ndarray, sample_idx: str) -> np.ndarray:
-        """Those of (N, C) points that hold neither NaN nor infinity, see `FinitePoints`."""
+        """Drop those of (N, C) points that hold NaN or infinity, see `FinitePoints`."""
         return self._finite_points(points, f"sample {sample_idx}", self.logger)
 
     @staticmethod

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pcdet.doctor.findings import Finding
+from pcdet.utils.errors import DataError
+from pcdet.utils.kitti_format.folders import SUFFIXES, TESTING, TRAINING, part_of_split
 
 CREATE = "python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
-_SPLITS = {"train": "training", "val": "training", "test": "testing"}
-# Folder and suffix of the files that each frame must have.
-_FILES = {"velodyne": ".bin", "image_2": ".png", "calib": ".txt", "label_2": ".txt"}
+_SPLITS = ("train", "val", "test")
 
 
 def examine_data(root: Path, given: bool) -> list[Finding]:
@@ -29,33 +29,35 @@ def examine_data(root: Path, given: bool) -> list[Finding]:
     frames = {split: _listed(root, split) for split in _SPLITS}
     for split, names in frames.items():
         findings.append(_split(root, split, names))
-    for folder in ("training", "testing"):
+    for folder in (TRAINING, TESTING):
         if (root / folder).is_dir():
-            wanted = [n for split, n in frames.items() if _SPLITS[split] == folder and n]
+            wanted = [n for split, n in frames.items() if part_of_split(split) == folder and n]
             findings.append(
                 _frame_files(root / folder, {name for names in wanted for name in names})
             )
-    if (root / "training").is_dir():
-        findings.append(_planes(root / "training"))
+    if (root / TRAINING).is_dir():
+        findings.append(_planes(root / TRAINING))
     findings += [_infos(root, split, names) for split, names in frames.items() if names]
     findings.append(_database(root))
     return findings
 
 
 def _listed(root: Path, split: str) -> list[str] | None:
-    """Frames of a split, None if ImageSets does not have it."""
+    """Frames of a split, none if its list cannot be read, None if ImageSets does not have it."""
+    from pcdet.utils.kitti_format.split import read_split, split_path  # need a NumPy that works
+
+    path = split_path(root, split)
     try:
-        text = (root / "ImageSets" / f"{split}.txt").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
-    return text.split()
+        return read_split(path)
+    except DataError:
+        return [] if path.exists() else None
 
 
 def _split(root: Path, split: str, names: list[str] | None) -> Finding:
     name = f"ImageSets/{split}.txt"
     if names:
         return Finding(name, f"{len(names)} frames")
-    state = "missing" if names is None else "empty"
+    state = "missing" if names is None else "empty or damaged"
     if split == "test":
         return Finding(name, f"{state} (needed only for testing/)")
     advice = (
@@ -73,8 +75,8 @@ def _stems(folder: Path, suffix: str) -> set[str]:
 def _frame_files(folder: Path, wanted: set[str]) -> Finding:
     """Counts of files, and which of the listed frames lack one."""
     counts, gaps = [], []
-    for kind, suffix in _FILES.items():
-        if kind == "label_2" and folder.name == "testing":
+    for kind, suffix in SUFFIXES.items():
+        if kind == "planes" or (kind == "label_2" and folder.name == TESTING):
             continue
         there = _stems(folder / kind, suffix)
         counts.append(f"{kind} {len(there)}")
@@ -92,7 +94,7 @@ def _frame_files(folder: Path, wanted: set[str]) -> Finding:
 
 
 def _planes(folder: Path) -> Finding:
-    count = len(_stems(folder / "planes", ".txt"))
+    count = len(_stems(folder / "planes", SUFFIXES["planes"]))
     state = f"{count} files" if count else "none: estimated from the points"
     return Finding("training/planes", state)
 

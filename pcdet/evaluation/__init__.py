@@ -54,7 +54,7 @@ def official_results(
 
 
 def summarize(strict: EvalResult, loose: EvalResult) -> tuple[str, dict[str, float | None]]:
-    """The tables as text, and AP by tag.
+    """Return the tables as text, and AP by tag.
 
     Tags are `Car_3d/moderate_R40` and, at the looser overlap, `Car_3d_0.50/moderate_R40`; None
     where nothing is evaluated.
@@ -70,5 +70,5 @@ def get_official_eval_result(
     dt_annos: Sequence[Mapping],
     class_names: Sequence[str] = rules.CLASS_NAMES,
 ) -> tuple[str, dict[str, float | None]]:
-    """`official_results`, summarized: PCDet's call."""
+    """Evaluate and summarize, see `official_results`: PCDet's call."""
     return summarize(*official_results(gt_annos, dt_annos, class_names))

@@ -16,12 +16,13 @@ from pcdet.evaluation import rules
 from pcdet.evaluation.scoring import evaluate_overlap_sets, read_folders
 from pcdet.utils.errors import PcdetError
 from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.program_name import program_name
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the options of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m pcdet.evaluation",
+        prog=program_name(),
         description="KITTI AP by the official rules: 2D, AOS, BEV and 3D, R40 and R11.",
     )
     parser.add_argument("--gt", type=Path, required=True, help="folder of label files")

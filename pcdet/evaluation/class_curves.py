@@ -52,7 +52,7 @@ def class_curves(
 
 
 def valid_gt(gt: Labels, name: str, difficulty: rules.Difficulty) -> np.ndarray:
-    """(G,) bool: of the class, and easy enough for the difficulty."""
+    """Tell which ground truth (G,) is of the class, and easy enough for the difficulty."""
     return (
         (gt.name == name.lower())
         & (gt.bbox[:, 3] - gt.bbox[:, 1] > difficulty.min_height)

@@ -19,7 +19,7 @@ MIN_POINTS = (1, 10, 20)
 
 
 def best_overlaps(info: Mapping[str, Any], anno: Mapping[str, Any], name: str) -> np.ndarray:
-    """(M, 2) points in, and greatest 3D IoU with a detection of, each object of a class.
+    """Count the points in, and find the best 3D IoU with, each object of a class: (M, 2).
 
     Args:
         info: of the frame, with `annos`.
@@ -43,12 +43,12 @@ def found_table(
     annos: Sequence[Mapping[str, Any]],
     class_names: Sequence[str],
 ) -> str:
-    """Text: for each class, at KITTI's overlap and the looser one, objects found of those there.
+    """Return a text: for each class and overlap, how many of its objects were found.
 
     Args:
         infos: of all frames, with `annos`.
         annos: their detections.
-        class_names: the classes; those without an overlap in KITTI's rules are left out.
+        class_names: the classes; those without an overlap in KITTI's rules are skipped.
     """
     columns = [f">= {count} point{'s' * (count > 1)}" for count in MIN_POINTS]
     lines = [f"{'objects found, 3D IoU over':<28}" + "".join(f"{c:>16}" for c in columns)]

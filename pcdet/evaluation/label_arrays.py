@@ -59,7 +59,7 @@ class Labels:
         return np.repeat(np.arange(self.num_frames), np.diff(self.frame_starts))
 
     def heights(self) -> np.ndarray:
-        """(N,) float64, height in the image in pixels, whichever corner is the upper one."""
+        """Return the (N,) heights in the image in pixels, whichever corner is the upper one."""
         return np.abs(self.bbox[:, 1] - self.bbox[:, 3])
 
 

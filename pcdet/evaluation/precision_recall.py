@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NUM_SAMPLES = 41
-# Which of the 41 samples a recall set averages. R40 leaves out recall 0; R11 is the old set.
+# Which of the 41 samples a recall set averages. R40 skips recall 0; R11 is the old set.
 RECALL_SETS = {"R40": np.arange(1, NUM_SAMPLES), "R11": np.arange(0, NUM_SAMPLES, 4)}
 
 

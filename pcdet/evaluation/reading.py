@@ -40,8 +40,8 @@ def choose_frames(
 ) -> list[str]:
     """Return the frames to evaluate: those of the split, or else those of both folders.
 
-    A frame without a result file is never passed over in silence: its objects would count as
-    missed in the official program, and leaving it out would raise the AP.
+    A frame without a result file is never skipped silently: its objects would count as missed in
+    the official program, and skipping it would raise the AP.
 
     Raises:
         DataError: a frame lacks its label or its result file.

@@ -11,12 +11,13 @@ from pcdet.simulator.writer import write_dataset
 from pcdet.utils.device_utils import keep_freed_memory
 from pcdet.utils.errors import ConfigError, PcdetError
 from pcdet.utils.frame_pool import available_cores
+from pcdet.utils.program_name import program_name
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m pcdet.simulator",
+        prog=program_name(),
         description="Write simulated street scenes as a data set in KITTI's layout.",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the data set")

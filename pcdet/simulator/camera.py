@@ -61,7 +61,7 @@ def take_picture(scene: Scene, recording: Recording, rng: np.random.Generator) -
 
 
 def pixel_rays(recording: Recording) -> Rays:
-    """The ray of each pixel in the LiDAR frame.
+    """Return the ray of each pixel in the LiDAR frame.
 
     A direction has depth 1, so a distance along it is a depth in metres.
     """

@@ -19,7 +19,7 @@ def cast_scene(
     is_turn: bool,
     rng: np.random.Generator,
 ) -> Hits:
-    """What each ray meets.
+    """Find what each ray meets.
 
     Args:
         scene: the scene.
@@ -42,6 +42,6 @@ def cast_scene(
 
 
 def owners_of(scene: Scene, index: np.ndarray) -> np.ndarray:
-    """Object that each hit (see `raycast`) is on, -1 for none; same shape as `index`."""
+    """Find the object that each hit (see `raycast`) is on, -1 for none; same shape as `index`."""
     solid = (index >= 0) & (index < len(scene.owner))
     return np.where(solid, np.append(scene.owner, -1)[np.where(solid, index, -1)], -1)

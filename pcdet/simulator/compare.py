@@ -17,14 +17,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 from skimage.draw import polygon_perimeter, set_color
 
-from pcdet.datasets.kitti.kitti_files import NUM_POINT_FEATURES
 from pcdet.simulator.sensor import RINGS
 from pcdet.utils.box_utils import boxes3d_to_corners3d_camera
 from pcdet.utils.errors import ConfigError, DataError, PcdetError
 from pcdet.utils.io_utils import atomic_write, read_points
 from pcdet.utils.kitti_format.calib import Calibration
-from pcdet.utils.kitti_format.folders import TRAINING, frame_path
+from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, TRAINING, frame_path
 from pcdet.utils.kitti_format.label import DONT_CARE, Object3d, get_objects_from_label
+from pcdet.utils.program_name import program_name
 
 logger = logging.getLogger(__name__)
 RANGE_EDGES = np.array([0.0, 6.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0])
@@ -62,7 +62,7 @@ class FrameStatistics:
 
 
 def rings_of(points: np.ndarray) -> np.ndarray:
-    """Laser of each point (N,), which KITTI's files do not hold but their order shows.
+    """Find the laser of each point (N,), which KITTI's files do not hold but their order shows.
 
     The points of a laser follow each other, once around; a laser ends where the azimuth falls by
     more than half a turn.
@@ -72,7 +72,7 @@ def rings_of(points: np.ndarray) -> np.ndarray:
 
 
 def frame_statistics(points: np.ndarray) -> FrameStatistics:
-    """Statistics of one frame.
+    """Compute the statistics of one frame.
 
     Args:
         points: (N, 4) x, y, z, intensity, in KITTI's order.
@@ -98,7 +98,7 @@ def frame_statistics(points: np.ndarray) -> FrameStatistics:
 
 
 def draw_bev(points: np.ndarray, labels: Sequence[Object3d], calib: Calibration) -> np.ndarray:
-    """A frame from above, forward up: points by height, boxes by class.
+    """Draw a frame from above, forward up: points by height, boxes by class.
 
     Args:
         points: (N, 4) of the LiDAR frame.
@@ -140,7 +140,7 @@ def _footprint(label: Object3d, calib: Calibration) -> np.ndarray:
 
 
 def load_frame(root: Path, frame: str) -> tuple[np.ndarray, list[Object3d], Calibration]:
-    """Points, labels and calibration of a frame of `root`/training."""
+    """Read points, labels and calibration of a frame of `root`/training."""
     part = root / TRAINING
     return (
         read_points(frame_path(part, "velodyne", frame), NUM_POINT_FEATURES),
@@ -150,7 +150,7 @@ def load_frame(root: Path, frame: str) -> tuple[np.ndarray, list[Object3d], Cali
 
 
 def draw_side_by_side(frames: Sequence[tuple[str, Path, str]]) -> Image.Image:
-    """Frames from above next to each other.
+    """Draw frames from above next to each other.
 
     Args:
         frames: title, data set and frame number of each.
@@ -188,7 +188,9 @@ def _report(name: str, root: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw and report; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Compare a synthetic data set with a real one.")
+    parser = argparse.ArgumentParser(
+        prog=program_name(), description="Compare a synthetic data set with a real one."
+    )
     parser.add_argument("--real", type=Path, required=True, help="folder of real KITTI")
     parser.add_argument("--synthetic", type=Path, required=True, help="folder of the synthetic set")
     parser.add_argument("--frame", default="000000", help="real frame to draw")

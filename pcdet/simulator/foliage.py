@@ -58,7 +58,7 @@ def hedge(
     yaw: float,
     rng: np.random.Generator,
 ) -> list[Volume]:
-    """A clipped hedge or a row of shrubs; `size` is length, depth, height."""
+    """Make a clipped hedge or a row of shrubs; `size` is length, depth, height."""
     length, depth, height = size
     tidy = rng.random() < 0.6
     middle = ground + height / 2 - 0.05
@@ -82,7 +82,7 @@ def hedge(
 
 
 def bush(x: float, y: float, ground: float, radius: float, rng: np.random.Generator) -> Volume:
-    """One shrub, about as high as wide, down to the ground."""
+    """Make one shrub, about as high as wide, down to the ground."""
     height = radius * rng.uniform(0.8, 1.6)
     return Volume(
         ELLIPSOID,
@@ -109,7 +109,7 @@ def thicket(
     yaw: float,
     rng: np.random.Generator,
 ) -> list[Volume]:
-    """A wall of wild shrubs and low trees; `size` is length, depth, height."""
+    """Make a wall of wild shrubs and low trees; `size` is length, depth, height."""
     length, depth, height = size
     volumes = []
     for along in np.arange(-length / 2, length / 2, 2.2):
@@ -139,7 +139,7 @@ def thicket(
 def crown(
     x: float, y: float, ground: float, height: float, rng: np.random.Generator
 ) -> list[Volume]:
-    """The crown of a tree: a few overlapping balls of leaves above the trunk."""
+    """Make the crown of a tree: a few overlapping balls of leaves above the trunk."""
     bottom = ground + height * rng.uniform(0.22, 0.42)
     radius = (height - (bottom - ground)) * rng.uniform(0.32, 0.5)
     colour = _green(rng)

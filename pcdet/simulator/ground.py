@@ -142,7 +142,7 @@ class Ground:
 
 
 @numba.njit(cache=True, fastmath=True)
-def height_at(field, x, y):
+def height_at(field: np.ndarray, x: float, y: float) -> float:
     """Height of the ground field at x, y, bilinear, clamped at its border."""
     top = field.shape[0] - 1.001
     u = min(max((x + HALF_SIZE) / CELL, 0.0), top)
@@ -205,7 +205,7 @@ def _unpainted(plan, lateral, edge):
 
 
 @numba.njit(cache=True)
-def cover_at(plan, x, y):
+def cover_at(plan: Plan, x: float, y: float) -> int:
     """Index into `SURFACES` of the ground at a point."""
     lateral, edge = _place(plan, x, y)
     cover = _unpainted(plan, lateral, edge)

@@ -46,7 +46,7 @@ class Label:
     rotation_y: float
 
     def line(self) -> str:
-        """The line as KITTI writes it, with two decimals."""
+        """Write the line of a label file, with two decimals as KITTI does."""
         if self.name == DONT_CARE:
             return dont_care_line(self.box)
         values = (self.alpha, *self.box, *self.size, *self.location, self.rotation_y)
@@ -185,7 +185,7 @@ def _wrap(angle: float) -> float:
 
 
 def ground_plane(scene: Scene, recording: Recording) -> np.ndarray:
-    """The road before the car as a plane, (4,) a b c d in the rectified camera frame.
+    """Fit a plane to the road before the car: (4,) a b c d in the rectified camera frame.
 
     The normal points up (b < 0 there) and has unit length, as in KITTI's `planes` files.
     """

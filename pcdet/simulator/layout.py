@@ -18,7 +18,7 @@ _BEHIND, _AHEAD = -65.0, 78.0  # stations between which a street is furnished, m
 
 
 def draw_scene(rng: np.random.Generator) -> Scene:
-    """A random scene.
+    """Draw a random scene.
 
     Args:
         rng: all its randomness; the same state gives the same scene.

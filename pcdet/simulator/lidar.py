@@ -89,7 +89,7 @@ class _Returns(NamedTuple):
 
 
 def sweep(scene: Scene, rng: np.random.Generator) -> Sweep:
-    """One turn of the sensor.
+    """Make one turn of the sensor.
 
     Args:
         scene: the scene.

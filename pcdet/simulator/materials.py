@@ -54,7 +54,7 @@ _BLACK_HOLE_SHARE = 0.3  # of black cars: metallic paint that answers hardly at 
 
 
 def car_paint(rng: np.random.Generator) -> Surface:
-    """The paint of one car: colours by their share on German roads of 2011."""
+    """Draw the paint of one car: colours by their share on German roads of 2011."""
     index = int(rng.choice(len(_PAINTS), p=_PAINT_SHARE))
     reflectivity = _PAINT_REFLECTIVITY[index] * np.exp(0.7 * rng.standard_normal())
     if index == 0 and rng.random() < _BLACK_HOLE_SHARE:
@@ -65,18 +65,18 @@ def car_paint(rng: np.random.Generator) -> Surface:
 
 
 def car_glass(rng: np.random.Generator) -> Surface:
-    """The panes of one car; a beam seldom comes back from behind them."""
+    """Draw the panes of one car; a beam seldom comes back from behind them."""
     passes = rng.uniform(0.1, 0.5) if rng.random() < 0.3 else CAR_GLASS.reflectivity
     return CAR_GLASS._replace(reflectivity=float(passes))
 
 
 def window(rng: np.random.Generator) -> Surface:
-    """The windows of one house."""
+    """Draw the windows of one house."""
     return WINDOW._replace(reflectivity=float(rng.uniform(0.0, 0.6)))
 
 
 def plaster(rng: np.random.Generator) -> Surface:
-    """The face of one building: plaster, brick or clinker."""
+    """Draw the face of one building: plaster, brick or clinker."""
     light = rng.uniform(0.45, 0.85)
     tint = np.clip(light + rng.uniform(-0.10, 0.10, 3) * [1.0, 0.5, 1.0], 0.2, 0.95)
     return Surface(
@@ -85,7 +85,7 @@ def plaster(rng: np.random.Generator) -> Surface:
 
 
 def cloth(rng: np.random.Generator) -> Surface:
-    """One piece of clothing; most textiles, black ones too, are bright in the infrared."""
+    """Draw one piece of clothing; most textiles, black too, are bright in the infrared."""
     colour = rng.uniform(0.08, 0.85, 3) * rng.uniform(0.4, 1.0)
     return Surface(
         SOLID, float(rng.uniform(0.12, 0.6)), float(rng.normal(0.01, 0.04)), *map(float, colour)

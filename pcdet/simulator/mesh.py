@@ -102,7 +102,7 @@ def _moved(triangles, placing):
 
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:
-    """One mesh of all triangles of `meshes`, in order."""
+    """Join the triangles of `meshes`, in order, to one mesh."""
     if not meshes:
         return Mesh(np.zeros((0, 3, 3)), np.zeros((0, 6)))
     return Mesh(
@@ -112,7 +112,7 @@ def merge(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def from_triangles(triangles: np.ndarray, surface: Surface) -> Mesh:
-    """A mesh (T, 3, 3) of one material."""
+    """Make a mesh of triangles (T, 3, 3) of one material."""
     triangles = np.asarray(triangles, dtype=np.float64)
     surfaces = np.empty((len(triangles), len(surface)))
     surfaces[:] = surface
@@ -120,7 +120,7 @@ def from_triangles(triangles: np.ndarray, surface: Surface) -> Mesh:
 
 
 @numba.njit(cache=True)
-def grid_triangles(points):
+def grid_triangles(points: np.ndarray) -> np.ndarray:
     """Triangles of a sheet given by a grid of points.
 
     Args:
@@ -143,7 +143,7 @@ def grid_triangles(points):
 
 
 def sheet(points: np.ndarray, surface: Surface) -> Mesh:
-    """A sheet over a grid of points (M, N, 3), of one material."""
+    """Make a sheet over a grid of points (M, N, 3), of one material."""
     return from_triangles(grid_triangles(np.ascontiguousarray(points, np.float64)), surface)
 
 
@@ -153,7 +153,7 @@ Corners = Sequence[Sequence[float]]
 def quad(
     a: Sequence[float], b: Sequence[float], c: Sequence[float], d: Sequence[float], surface: Surface
 ) -> Mesh:
-    """A quadrilateral a-b-c-d."""
+    """Make a quadrilateral a-b-c-d."""
     return from_triangles(np.array([[a, b, c], [a, c, d]]), surface)
 
 
@@ -186,7 +186,7 @@ BOX_FACES = np.array(
 
 
 def box(size: Sequence[float], centre: Sequence[float], surface: Surface) -> Mesh:
-    """A box of `size` (x, y, z) about `centre`."""
+    """Make a box of `size` (x, y, z) about `centre`."""
     corners = _BOX_CORNERS * np.asarray(size, dtype=np.float64) + np.asarray(centre)
     return from_triangles(corners[BOX_FACES], surface)
 
@@ -212,7 +212,7 @@ def tube(
     sides: int = 6,
     flatness: float = 1.0,
 ) -> Mesh:
-    """A tapered tube with closed ends.
+    """Make a tapered tube with closed ends.
 
     Args:
         start: centre of the first end.
@@ -271,14 +271,14 @@ def _ball(sides: int) -> np.ndarray:
 def ellipsoid(
     centre: Sequence[float], radii: Sequence[float], surface: Surface, sides: int = 8
 ) -> Mesh:
-    """An ellipsoid with its axes along x, y and z."""
+    """Make an ellipsoid with its axes along x, y and z."""
     return from_triangles(_ball(sides) * np.asarray(radii) + np.asarray(centre), surface)
 
 
 def wheel(
     centre: Sequence[float], radius: float, width: float, tyre: Surface, hub: Surface
 ) -> Mesh:
-    """A wheel that turns about y: a tyre and a hub disc on either side."""
+    """Make a wheel that turns about y: a tyre and a hub disc on either side."""
     x, y, z = centre
     parts = []
     circle = _upright_circle(14)
@@ -294,7 +294,7 @@ def wheel(
 
 
 def hoop(centre: Sequence[float], radius: float, thickness: float, surface: Surface) -> Mesh:
-    """A thin open wheel (of a bicycle) that turns about y, with a few spokes."""
+    """Make a thin open wheel (of a bicycle) that turns about y, with a few spokes."""
     circle = _upright_circle(16)
     centre = np.asarray(centre, dtype=np.float64)
     half = np.array([0.0, thickness / 2, 0.0])

@@ -176,7 +176,7 @@ def sitting_person(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
 
 
 def bicycle(rng: np.random.Generator, paint: Surface | None = None) -> Mesh:
-    """A bicycle of 1.75 m without a rider, standing upright."""
+    """Make a bicycle of 1.75 m without a rider, standing upright."""
     paint = paint or m.lacquer(rng)
     radius, axle = 0.34, 0.525
     rear, front = np.array([-axle, 0, radius]), np.array([axle, 0, radius])
@@ -205,7 +205,7 @@ def bicycle(rng: np.random.Generator, paint: Surface | None = None) -> Mesh:
 
 
 def cyclist(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
-    """A rider on a bicycle, KITTI's means 1.76, 0.60, 1.74."""
+    """Make a rider on a bicycle, KITTI's means 1.76, 0.60, 1.74."""
     outfit = _outfit(rng)
     height = np.clip(rng.normal(1.68, 0.09), 1.4, 1.92)
     lean = rng.uniform(0.12, 0.65)

@@ -48,7 +48,7 @@ class Builder:
         self._taken = np.array([_RECORDING_CAR])
 
     def is_free(self, x: float, y: float, length: float, width: float, heading: float) -> bool:
-        """Whether a rectangle overlaps nothing placed before."""
+        """Tell whether a rectangle overlaps nothing placed before."""
         wanted = np.array([x, y, length, width, heading], dtype=np.float64)
         return not overlaps_any(wanted, self._taken)
 
@@ -111,5 +111,5 @@ class Builder:
                 self.volumes.append(volume)
 
     def height(self, x: float, y: float) -> float:
-        """Height of the ground, metres."""
+        """Return the height of the ground, metres."""
         return self.ground.at(x, y)

@@ -69,7 +69,7 @@ def no_hits(shape: tuple[int, int], objects: int) -> Hits:
 
 
 @numba.njit(cache=True, fastmath=True)
-def cast_ground_(field, rays, hits):
+def cast_ground_(field: np.ndarray, rays: Rays, hits: Hits) -> None:
     """Meet the ground with the rays of a grid whose columns lie in upright planes.
 
     Rows must run from the highest ray to the lowest. A steeper ray of a column ends nearer, so
@@ -116,7 +116,14 @@ def _farther(rho):
 
 
 @numba.njit(cache=True, fastmath=True)
-def cast_triangles_(triangles, is_glass, owner, windows, rays, hits):
+def cast_triangles_(
+    triangles: np.ndarray,
+    is_glass: np.ndarray,
+    owner: np.ndarray,
+    windows: np.ndarray,
+    rays: Rays,
+    hits: Hits,
+) -> None:
     """Meet triangles with the rays of their windows.
 
     Args:
@@ -248,7 +255,25 @@ def _crossing(shape, ox, oy, oz, ex, ey, ez, farthest):
 
 
 @numba.njit(cache=True, fastmath=True)
-def cast_volumes_(volumes, windows, luck, first, rays, hits):
+def _depth(shape, place, size):
+    """How far inside a volume a place in units of its half size lies, metres; at most so far."""
+    x, y, z = place
+    rx, ry, rz = size
+    if shape == 0:
+        return (1.0 - np.sqrt(x * x + y * y + z * z)) * min(rx, min(ry, rz))
+    depth = min((1.0 - abs(x)) * rx, (1.0 - abs(y)) * ry)
+    return min(depth, (1.0 - z) * rz)
+
+
+@numba.njit(cache=True, fastmath=True)
+def cast_volumes_(
+    volumes: np.ndarray,
+    windows: np.ndarray,
+    luck: np.ndarray,
+    first: int,
+    rays: Rays,
+    hits: Hits,
+) -> None:
     """Walk through the volumes of foliage until a leaf stops the ray.
 
     At a point `depth` metres inside the volume's nominal outside a leaf stops the ray where
@@ -272,13 +297,9 @@ def cast_volumes_(volumes, windows, luck, first, rays, hits):
         cos_y, sin_y = np.cos(volumes[k, 7]), np.sin(volumes[k, 7])
         rough, scatter, grain = volumes[k, 8], volumes[k, 9], volumes[k, 10]
         seed = int(volumes[k, 11] * 1000.0)
-        least = min(rx, min(ry, rz))
         for r in range(windows[k, 0], windows[k, 1]):
-            px, py, pz = (
-                origins[r, 0] - volumes[k, 1],
-                origins[r, 1] - volumes[k, 2],
-                origins[r, 2] - volumes[k, 3],
-            )
+            px, py = origins[r, 0] - volumes[k, 1], origins[r, 1] - volumes[k, 2]
+            pz = origins[r, 2] - volumes[k, 3]
             ox, oy, oz = (px * cos_y + py * sin_y) / rx, (py * cos_y - px * sin_y) / ry, pz / rz
             for count in range(windows[k, 2], windows[k, 3]):
                 c = count % columns
@@ -293,11 +314,7 @@ def cast_volumes_(volumes, windows, luck, first, rays, hits):
                 wanted = -0.7 * scatter * np.log(1.0 - 0.98 * luck[r, c])
                 while t < high:
                     ux, uy, uz = ox + t * ex, oy + t * ey, oz + t * ez
-                    if shape == 0:
-                        depth = (1.0 - np.sqrt(ux * ux + uy * uy + uz * uz)) * least
-                    else:
-                        depth = min((1.0 - abs(ux)) * rx, (1.0 - abs(uy)) * ry)
-                        depth = min(depth, (1.0 - uz) * rz)
+                    depth = _depth(shape, (ux, uy, uz), (rx, ry, rz))
                     stops = depth > wanted + rough  # whatever the bumps, which are below 1
                     if depth > wanted and not stops:
                         bump = _noise(ux * rx / grain, uy * ry / grain, uz * rz / grain, seed)

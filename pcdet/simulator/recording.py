@@ -86,7 +86,7 @@ class Recording:
         return self.projections[2] @ np.vstack([self.lidar_to_rect, [0.0, 0.0, 0.0, 1.0]])
 
     def text(self) -> str:
-        """The calibration file."""
+        """Write the calibration file."""
         return calib_text(
             {
                 **{f"P{k}": matrix for k, matrix in enumerate(self.projections)},
@@ -98,7 +98,7 @@ class Recording:
 
 
 def draw_recording(rng: np.random.Generator) -> Recording:
-    """The calibration of a random frame."""
+    """Draw the calibration of a random frame."""
     day = _DAYS[int(rng.choice(len(_DAYS), p=[day.share for day in _DAYS]))]
     base = np.array([[day.focal, 0, day.centre[0]], [0, day.focal, day.centre[1]], [0, 0, 1.0]])
     columns = np.vstack([np.zeros(3), day.baselines])

@@ -26,15 +26,15 @@ ROAD = np.dtype(
 
 
 @numba.njit(cache=True)
-def lateral_of(centre_x, centre_y, radius, x, y):
+def lateral_of(centre_x: float, centre_y: float, radius: float, x: float, y: float) -> float:
     """Distance (left positive) of a point of the LiDAR frame from the centre line of a road."""
     dx, dy = x - centre_x, y - centre_y
     return radius - math.copysign(math.sqrt(dx * dx + dy * dy), radius)
 
 
 @numba.njit(cache=True)
-def is_painted(road, x, y):
-    """Whether a point lies on a painted line: dashes between lanes, a line along either edge.
+def is_painted(road: np.record, x: float, y: float) -> bool:
+    """Tell whether a point lies on a painted line: dashes between lanes, or either edge's line.
 
     Args:
         road: an element of an array of dtype `ROAD`.
@@ -100,7 +100,7 @@ class Road:
         return lateral_of(*self.centre, x, y)
 
     def record(self) -> tuple[float, float, float, float, float, int]:
-        """The road as a row of an array of dtype `ROAD`."""
+        """Return the road as a row of an array of dtype `ROAD`."""
         return *self.centre, self.heading, self.half_width, self.lanes
 
     def lane_centres(self) -> list[tuple[float, int]]:

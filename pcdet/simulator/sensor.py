@@ -78,7 +78,7 @@ class Beams:
 
 @lru_cache(maxsize=1)
 def beams() -> Beams:
-    """The rays of a turn; they are the same in every frame."""
+    """Return the rays of a turn; they are the same in every frame."""
     phase = np.mod(np.arange(RINGS) * 0.618034, 1.0)[:, None]
     ticks = np.floor(np.arange(FIRINGS) * (2 * np.pi / FIRINGS / ENCODER_STEP))
     azimuth = (ticks + 0.99 * phase) * ENCODER_STEP

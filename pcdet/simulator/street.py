@@ -107,7 +107,7 @@ def _bay(
 
 
 def building(length: float, depth: float, rng: np.random.Generator) -> Mesh:
-    """A house; its front lies along x in the plane y = 0, the rest behind it at y < 0."""
+    """Make a house; its front lies along x in the plane y = 0, the rest behind it at y < 0."""
     storeys = int(rng.choice([1, 2, 3, 4], p=[0.15, 0.4, 0.3, 0.15]))
     storey = rng.uniform(2.6, 3.4)
     height = storeys * storey
@@ -159,7 +159,7 @@ def _front_details(length: float, height: float, rng: np.random.Generator) -> li
 
 
 def shed(rng: np.random.Generator) -> Mesh:
-    """A garden shed, garage or kiosk; about the size of a car or van, some of them."""
+    """Make a garden shed, garage or kiosk; about the size of a car or van, some of them."""
     length, width, height = rng.uniform([1.8, 1.5, 1.6], [6.5, 3.5, 3.0])
     surface = m.plaster(rng) if rng.random() < 0.6 else m.WOOD
     parts = [
@@ -175,7 +175,7 @@ def shed(rng: np.random.Generator) -> Mesh:
 
 
 def wall(length: float, height: float, rng: np.random.Generator) -> Mesh:
-    """A garden or retaining wall, in sections with piers."""
+    """Make a garden or retaining wall, in sections with piers."""
     surface = m.plaster(rng)
     parts = []
     sections = max(1, round(length / 4.0))
@@ -191,7 +191,7 @@ def wall(length: float, height: float, rng: np.random.Generator) -> Mesh:
 
 
 def fence(length: float, height: float, rng: np.random.Generator) -> Mesh:
-    """A fence of pickets, boards or wire on posts."""
+    """Make a fence of pickets, boards or wire on posts."""
     kind = rng.choice(["pickets", "boards", "rails"])
     surface = m.WOOD if rng.random() < 0.5 else m.METAL
     parts = []
@@ -218,7 +218,7 @@ def fence(length: float, height: float, rng: np.random.Generator) -> Mesh:
 
 
 def guard_rail(length: float) -> Mesh:
-    """A steel crash barrier with its posts."""
+    """Make a steel crash barrier with its posts."""
     parts = []
     for x in np.arange(-length / 2, length / 2 + 0.1, 2.0):
         parts.append(box((0.10, 0.14, 0.70), (x, -0.12, 0.35), m.METAL))
@@ -229,7 +229,7 @@ def guard_rail(length: float) -> Mesh:
 
 
 def pole(rng: np.random.Generator) -> Mesh:
-    """A lamp post, mast or traffic light."""
+    """Make a lamp post, mast or traffic light."""
     height, radius = rng.uniform(3.5, 9.0), rng.uniform(0.05, 0.15)
     surface = m.METAL if rng.random() < 0.7 else m.CONCRETE
     parts = [tube((0, 0, 0), (0, 0, height), (radius, radius * 0.7), surface, 8)]
@@ -245,7 +245,7 @@ def pole(rng: np.random.Generator) -> Mesh:
 
 
 def sign_post(rng: np.random.Generator) -> Mesh:
-    """A traffic sign on a pipe, or a board between two."""
+    """Make a traffic sign on a pipe, or a board between two."""
     if rng.random() < 0.15:
         width, height, low = rng.uniform(1.2, 2.8), rng.uniform(0.6, 1.6), rng.uniform(0.6, 2.0)
         posts = [
@@ -273,7 +273,7 @@ def sign_post(rng: np.random.Generator) -> Mesh:
 
 
 def bollard(rng: np.random.Generator) -> Mesh:
-    """A bollard or a delineator post."""
+    """Make a bollard or a delineator post."""
     height, radius = rng.uniform(0.6, 1.2), rng.uniform(0.04, 0.14)
     parts = [tube((0, 0, 0), (0, 0, height), (radius, radius * 0.9), m.lacquer(rng), 6)]
     if rng.random() < 0.2:
@@ -284,7 +284,7 @@ def bollard(rng: np.random.Generator) -> Mesh:
 
 
 def bin_or_box(rng: np.random.Generator) -> Mesh:
-    """A waste bin on wheels, a litter bin, a letter or switch box, a container."""
+    """Make a waste bin on wheels, a litter bin, a letter or switch box, a container."""
     kind = rng.random()
     if kind < 0.5:
         width, height = rng.uniform(0.5, 0.65), rng.uniform(0.9, 1.15)
@@ -301,7 +301,7 @@ def bin_or_box(rng: np.random.Generator) -> Mesh:
 
 
 def bench(rng: np.random.Generator) -> Mesh:
-    """A bench that faces +x."""
+    """Make a bench that faces +x."""
     width = rng.uniform(1.3, 2.0)
     parts = [
         box((0.42, width, 0.06), (0, 0, 0.44), m.WOOD),
@@ -312,7 +312,7 @@ def bench(rng: np.random.Generator) -> Mesh:
 
 
 def trunk(height: float, rng: np.random.Generator) -> Mesh:
-    """The trunk of a tree with a fork or two."""
+    """Make the trunk of a tree with a fork or two."""
     radius = np.clip(rng.lognormal(np.log(0.16), 0.4), 0.07, 0.45)
     lean = rng.normal(0.0, 0.06, 2) * height
     fork = np.array([lean[0] * 0.5, lean[1] * 0.5, height * 0.45])
@@ -338,7 +338,7 @@ def bicycle_stand(rng: np.random.Generator) -> Mesh:
 
 
 def motorcycle(rng: np.random.Generator) -> Mesh:
-    """A parked motorcycle or scooter, 2 m long."""
+    """Make a parked motorcycle or scooter, 2 m long."""
     paint = m.lacquer(rng)
     parts = [
         tube((0.68, -0.06, 0.31), (0.68, 0.06, 0.31), (0.31, 0.31), m.TYRE, 10),
@@ -354,7 +354,7 @@ def motorcycle(rng: np.random.Generator) -> Mesh:
 
 
 def shelter(rng: np.random.Generator) -> Mesh:
-    """A bus or tram stop with panes and a roof, open towards +y."""
+    """Make a bus or tram stop with panes and a roof, open towards +y."""
     length = rng.uniform(2.5, 5.0)
     parts = [box((length, 1.6, 0.1), (0, -0.7, 2.4), m.METAL)]
     parts += [box((0.08, 0.08, 2.4), (x, -1.4, 1.2), m.METAL) for x in (-length / 2, 0, length / 2)]

@@ -254,7 +254,7 @@ def _lofted(style: BodyStyle, size: np.ndarray, rng: np.random.Generator, paint:
 
 
 def car(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
-    """A car.
+    """Make a car.
 
     Returns:
         The mesh and its size (length, width, height), with KITTI's means 3.88, 1.63, 1.53.
@@ -267,7 +267,7 @@ def car(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
 
 
 def van(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
-    """A delivery van or minibus, KITTI's means 5.08, 1.90, 2.21."""
+    """Make a delivery van or minibus, KITTI's means 5.08, 1.90, 2.21."""
     size = rng.normal([5.08, 1.90, 2.21], [0.55, 0.11, 0.28])
     size = np.clip(size, [3.9, 1.65, 1.75], [6.6, 2.15, 2.85])
     paint = m.lacquer(rng) if rng.random() < 0.5 else m.car_paint(rng)
@@ -276,7 +276,7 @@ def van(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
 
 
 def truck(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
-    """A lorry with a cab and a closed or open body, KITTI's means 10.1, 2.59, 3.25."""
+    """Make a lorry with a cab and a closed or open body, KITTI's means 10.1, 2.59, 3.25."""
     size = np.clip(rng.normal([10.1, 2.59, 3.25], [2.6, 0.2, 0.42]), [5.5, 2.2, 2.6],
                    [15.5, 2.95, 4.1])  # fmt: skip
     length, width, height = size
@@ -330,7 +330,7 @@ def _extruded(profile: np.ndarray, half_width: float, surface: Surface) -> Mesh:
 
 
 def tram(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
-    """A tram of one or two sections, KITTI's means 16.1, 2.54, 3.53."""
+    """Make a tram of one or two sections, KITTI's means 16.1, 2.54, 3.53."""
     size = np.clip(rng.normal([16.1, 2.54, 3.53], [5.0, 0.1, 0.12]), [9.0, 2.3, 3.3],
                    [28.0, 2.7, 3.8])  # fmt: skip
     length, width, height = size
@@ -353,7 +353,7 @@ def tram(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
 
 
 def trailer(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
-    """What KITTI calls Misc: a small trailer or a caravan, means 3.58, 1.51, 1.91."""
+    """Make what KITTI calls Misc: a small trailer or a caravan, means 3.58, 1.51, 1.91."""
     size = np.clip(rng.normal([3.3, 1.51, 1.85], [0.9, 0.18, 0.35]), [1.8, 1.1, 1.1],
                    [6.0, 2.2, 2.7])  # fmt: skip
     length, width, height = size

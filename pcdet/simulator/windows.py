@@ -17,7 +17,7 @@ _PER_RADIAN = FIRINGS / (2 * np.pi)
 
 
 @numba.njit(cache=True)
-def lidar_windows(triangles):
+def lidar_windows(triangles: np.ndarray) -> np.ndarray:
     """Rings and firings that may meet each triangle (T, 3, 3) of the LiDAR frame.
 
     Returns:
@@ -69,7 +69,9 @@ def _distance_to_axis(corners):
 
 
 @numba.njit(cache=True)
-def camera_windows(triangles, projection, shape):
+def camera_windows(
+    triangles: np.ndarray, projection: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
     """Pixel rows and columns that may show each triangle.
 
     Args:
@@ -132,7 +134,7 @@ _CUBE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)],
 
 
 def volume_hulls(volumes: np.ndarray) -> np.ndarray:
-    """The twelve triangles of the box about each volume, (V, 12, 3, 3).
+    """Return the twelve triangles of the box about each volume, (V, 12, 3, 3).
 
     Args:
         volumes: (V, 15), rows of `foliage.Volume`.
@@ -151,7 +153,7 @@ def volume_hulls(volumes: np.ndarray) -> np.ndarray:
 
 
 def enclosing(windows: np.ndarray, count: int, wrap: bool) -> np.ndarray:
-    """One window about the windows of a volume's hull.
+    """Find one window about the windows of a volume's hull.
 
     Args:
         windows: (count * 12, 4) of the hulls' triangles.

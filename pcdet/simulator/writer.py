@@ -69,7 +69,7 @@ def write_frame(job: FrameJob) -> None:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """A picture (R, C, 3) uint8 as a PNG file.
+    """Encode a picture (R, C, 3) uint8 as a PNG file.
 
     Its rows are not filtered, since plain areas of few colours deflate best as they are. The
     encoders of image libraries choose a filter for each row; they take four times as long here and

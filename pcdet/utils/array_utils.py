@@ -40,19 +40,19 @@ class FinitePoints:
 
 
 def keep_arrays_by_name(names: np.ndarray, used_names: Sequence[str]) -> np.ndarray:
-    """Indices (K,) int64 of the names (N,) that are in `used_names`."""
+    """Return the indices (K,) int64 of the names (N,) that are in `used_names`."""
     return np.flatnonzero(np.isin(names, used_names)) if len(names) else np.zeros(0, np.int64)
 
 
 def drop_arrays_by_name(names: np.ndarray, unused_names: Sequence[str]) -> np.ndarray:
-    """Indices (K,) int64 of the names (N,) that are not in `unused_names`."""
+    """Return the indices (K,) int64 of the names (N,) that are not in `unused_names`."""
     if not len(names):
         return np.zeros(0, np.int64)
     return np.flatnonzero(np.isin(names, unused_names, invert=True))
 
 
 def mask_points_by_range(points: np.ndarray, limit_range: Sequence[float]) -> np.ndarray:
-    """Points (N, 3 + C) inside x_min, y_min, z_min, x_max, y_max, z_max, bounds included."""
+    """Return the points (N, 3 + C) in x_min, y_min, z_min, x_max, y_max, z_max or on a bound."""
     limit = np.asarray(limit_range, dtype=points.dtype)
     inside = np.ones(len(points), dtype=bool)
     for axis in range(3):  # one column at a time is several times as fast as all at once

@@ -21,7 +21,7 @@ class ResidualCoder:
 
     @staticmethod
     def encode(boxes: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
-        """Residuals (..., 7) of LiDAR boxes (..., 7) with respect to anchors (..., 7)."""
+        """Return the residuals (..., 7) of LiDAR boxes (..., 7) to anchors (..., 7)."""
         diagonal = torch.sqrt(anchors[..., L] ** 2 + anchors[..., W] ** 2)
         boxes_mid_z = boxes[..., Z] + boxes[..., H] / 2
         anchors_mid_z = anchors[..., Z] + anchors[..., H] / 2
@@ -40,7 +40,7 @@ class ResidualCoder:
 
     @staticmethod
     def decode(residuals: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
-        """LiDAR boxes (..., 7) from residuals (..., 7) and anchors (..., 7)."""
+        """Return the LiDAR boxes (..., 7) of residuals (..., 7) and anchors (..., 7)."""
         diagonal = torch.sqrt(anchors[..., L] ** 2 + anchors[..., W] ** 2)
         height = torch.exp(residuals[..., H]) * anchors[..., H]
         mid_z = residuals[..., Z] * anchors[..., H] + anchors[..., Z] + anchors[..., H] / 2
@@ -72,7 +72,7 @@ def check_code_weights(code_weights: Sequence[float]) -> None:
 
 
 def direction_bin(angles: torch.Tensor, dir_offset: float, num_bins: int = 2) -> torch.Tensor:
-    """Which of `num_bins` equal sectors of the circle, the first starting at `dir_offset`.
+    """Find in which of `num_bins` equal sectors of the circle, from `dir_offset` on, angles lie.
 
     Args:
         angles: (...) radians.
@@ -94,7 +94,7 @@ def resolve_direction(
     dir_limit_offset: float = 0.0,
     num_bins: int = 2,
 ) -> torch.Tensor:
-    """Angles that are known up to one sector, put into the sector of the direction classifier.
+    """Put angles that are known up to one sector into the sector of the direction classifier.
 
     Args:
         angles: (...) radians, of which only the value modulo a sector counts.

@@ -8,7 +8,8 @@ camera box is `[x, y, z, l, h, w, ry]`, y at the bottom face. docs/coordinates.m
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Callable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 
 if TYPE_CHECKING:
     from pcdet.utils.kitti_format.calib import Calibration
+
+# What the functions take and return: all NumPy or all torch.
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 # Columns of a LiDAR box; a batch of ground truth adds the 1-based class label.
 X, Y, Z, W, L, H, RZ, LABEL = range(8)
@@ -45,13 +49,13 @@ def _numpy_or_torch(function: Callable) -> Callable:
 
 
 @_numpy_or_torch
-def limit_period(val, offset: float = 0.5, period: float = np.pi):
+def limit_period(val: Array, offset: float = 0.5, period: float = np.pi) -> Array:
     """Shift values by multiples of `period` into [-offset * period, (1 - offset) * period)."""
     return val - torch.floor(val / period + offset) * period
 
 
 @_numpy_or_torch
-def rotate_points_along_z(points, angle):
+def rotate_points_along_z(points: Array, angle: Array) -> Array:
     """Turn points about the z axis, clockwise seen from above for a positive angle (as rz does).
 
     Args:
@@ -68,13 +72,13 @@ def rotate_points_along_z(points, angle):
 
 
 def rotate_pc_along_z(pc: np.ndarray, rot_angle: float) -> np.ndarray:
-    """(N, 3 + C) points or boxes turned about the z axis, clockwise seen from above; a copy."""
+    """Turn (N, 3 + C) points or boxes about the z axis, clockwise seen from above; in a copy."""
     return rotate_points_along_z(pc[None], np.array([rot_angle], dtype=pc.dtype))[0]
 
 
 @_numpy_or_torch
-def boxes3d_to_corners3d_lidar(boxes3d, bottom_center: bool = True):
-    """Corners of LiDAR boxes.
+def boxes3d_to_corners3d_lidar(boxes3d: Array, bottom_center: bool = True) -> Array:
+    """Compute the corners of LiDAR boxes.
 
     ::
 
@@ -104,8 +108,8 @@ def boxes3d_to_corners3d_lidar(boxes3d, bottom_center: bool = True):
 
 
 @_numpy_or_torch
-def boxes3d_to_corners3d_camera(boxes3d, bottom_center: bool = True):
-    """Corners of camera boxes `[x, y, z, l, h, w, ry]`, numbered as those of LiDAR boxes.
+def boxes3d_to_corners3d_camera(boxes3d: Array, bottom_center: bool = True) -> Array:
+    """Compute the corners of camera boxes `[x, y, z, l, h, w, ry]`, numbered as LiDAR boxes'.
 
     The box's own axes are length along x and width along z; 0-3 lie on the bottom face.
 
@@ -123,13 +127,13 @@ def boxes3d_to_corners3d_camera(boxes3d, bottom_center: bool = True):
 
 
 def boxes3d_lidar_to_camera(boxes3d_lidar: np.ndarray, calib: Calibration) -> np.ndarray:
-    """(N, 7) LiDAR boxes to (N, 7) camera boxes; both name the middle of the bottom face."""
+    """Turn LiDAR boxes (N, 7) into camera boxes (N, 7); both name the bottom face's middle."""
     center = calib.lidar_to_rect(boxes3d_lidar[:, CENTER])
     return np.concatenate((center, boxes3d_lidar[:, [L, H, W, RZ]]), axis=1)
 
 
 def boxes3d_camera_to_lidar(boxes3d_camera: np.ndarray, calib: Calibration) -> np.ndarray:
-    """(N, 7) camera boxes to (N, 7) LiDAR boxes; both name the middle of the bottom face."""
+    """Turn camera boxes (N, 7) into LiDAR boxes (N, 7); both name the bottom face's middle."""
     center = calib.rect_to_lidar(boxes3d_camera[:, CENTER])
     return np.concatenate((center, boxes3d_camera[:, [CAM_W, CAM_L, CAM_H, CAM_RY]]), axis=1)
 
@@ -137,7 +141,7 @@ def boxes3d_camera_to_lidar(boxes3d_camera: np.ndarray, calib: Calibration) -> n
 def boxes3d_camera_to_imageboxes(
     boxes3d: np.ndarray, calib: Calibration, image_shape: tuple | np.ndarray | None = None
 ) -> np.ndarray:
-    """Smallest image rectangles around the projected corners of camera boxes.
+    """Find the smallest image rectangles around the projected corners of camera boxes.
 
     Args:
         boxes3d: (N, 7) camera boxes.
@@ -157,8 +161,8 @@ def boxes3d_camera_to_imageboxes(
 
 
 @_numpy_or_torch
-def mask_boxes_outside_range(boxes3d, limit_range):
-    """Which boxes lie in the range with all eight corners, bounds included.
+def mask_boxes_outside_range(boxes3d: Array, limit_range: Sequence[float]) -> Array:
+    """Tell which boxes lie in the range with all eight corners, bounds included.
 
     Args:
         boxes3d: (N, 7) LiDAR boxes.
@@ -173,8 +177,8 @@ def mask_boxes_outside_range(boxes3d, limit_range):
 
 
 @_numpy_or_torch
-def enlarge_box3d(boxes3d, extra_width: float):
-    """LiDAR boxes grown by `extra_width` metres on every side, the bottom included."""
+def enlarge_box3d(boxes3d: Array, extra_width: float) -> Array:
+    """Grow LiDAR boxes by `extra_width` metres on every side, the bottom included."""
     grown = boxes3d.clone()
     grown[:, DIMS] += 2 * extra_width
     grown[:, Z] -= extra_width
@@ -182,15 +186,15 @@ def enlarge_box3d(boxes3d, extra_width: float):
 
 
 @_numpy_or_torch
-def boxes3d_to_bevboxes_lidar(boxes3d):
-    """(N, 7) LiDAR boxes to (N, 5) rotated BEV boxes `[x1, y1, x2, y2, rz]` before rotation."""
+def boxes3d_to_bevboxes_lidar(boxes3d: Array) -> Array:
+    """Turn LiDAR boxes (N, 7) into BEV boxes (N, 5) `[x1, y1, x2, y2, rz]` before rotation."""
     center, half = boxes3d[:, X : Y + 1], boxes3d[:, W : L + 1] / 2
     return torch.cat((center - half, center + half, boxes3d[:, RZ : RZ + 1]), dim=1)
 
 
 @_numpy_or_torch
-def boxes3d_to_nearest_bev_boxes(boxes3d):
-    """Axis-aligned BEV boxes nearest to LiDAR boxes: w and l swap when rz is nearer to pi / 2.
+def boxes3d_to_nearest_bev_boxes(boxes3d: Array) -> Array:
+    """Find the axis-aligned BEV boxes nearest to LiDAR boxes: w and l swap for rz near pi / 2.
 
     Args:
         boxes3d: (..., 7).
@@ -206,8 +210,8 @@ def boxes3d_to_nearest_bev_boxes(boxes3d):
 
 
 @_numpy_or_torch
-def boxes_iou_normal(boxes_a, boxes_b):
-    """IoU of axis-aligned rectangles.
+def boxes_iou_normal(boxes_a: Array, boxes_b: Array) -> Array:
+    """Compute the IoU of axis-aligned rectangles.
 
     Args:
         boxes_a: (N, 4) x1, y1, x2, y2.
@@ -225,18 +229,18 @@ def boxes_iou_normal(boxes_a, boxes_b):
 
 
 @_numpy_or_torch
-def nearest_iou_similarity(boxes_a, boxes_b):
-    """(N, M) IoU of the axis-aligned BEV boxes nearest to LiDAR boxes (N, 7) and (M, 7)."""
+def nearest_iou_similarity(boxes_a: Array, boxes_b: Array) -> Array:
+    """Compute the (N, M) IoU of the axis-aligned BEV boxes nearest to boxes (N, 7) and (M, 7)."""
     return boxes_iou_normal(
         boxes3d_to_nearest_bev_boxes(boxes_a), boxes3d_to_nearest_bev_boxes(boxes_b)
     )
 
 
 def in_hull(p: np.ndarray, hull: np.ndarray) -> np.ndarray:
-    """Which points lie in the convex hull of others, or on its faces.
+    """Tell which points lie in the convex hull of others, or on its faces.
 
-    This is how PCDet counts the points of a box, given its corners; the infos count them some
-    hundred times faster (`kitti_infos.points_in_closed_box`), and this is their yardstick.
+    PCDet counts the points of a box by this call with its corners. The infos count them without a
+    hull (`kitti_infos.points_in_closed_box`), and must come to the same numbers.
 
     Args:
         p: (N, D) points.
@@ -245,7 +249,7 @@ def in_hull(p: np.ndarray, hull: np.ndarray) -> np.ndarray:
     Returns:
         (N,) bool; none lies in a hull without volume.
     """
-    from scipy.spatial import Delaunay, QhullError  # a fifth of a second, for a rare call
+    from scipy.spatial import Delaunay, QhullError  # slow to start, and seldom needed
 
     try:
         return Delaunay(hull).find_simplex(p) >= 0
@@ -268,5 +272,5 @@ def first_box_of_points(points: np.ndarray, boxes3d: np.ndarray) -> np.ndarray:
 
 
 def remove_points_in_boxes3d(points: np.ndarray, boxes3d: np.ndarray) -> np.ndarray:
-    """Points (N, 3 + C) that lie in none of the LiDAR boxes (M, 7)."""
+    """Remove the points of (N, 3 + C) that lie in any of the LiDAR boxes (M, 7)."""
     return points.compress(first_box_of_points(points, boxes3d) < 0, axis=0)

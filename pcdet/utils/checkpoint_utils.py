@@ -27,7 +27,7 @@ def checkpoint_state(
     it: int,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What a checkpoint holds: weights, optimiser, finished epochs and iterations.
+    """Gather what a checkpoint holds: weights, optimiser, finished epochs and iterations.
 
     Args:
         model: alone or in DistributedDataParallel.
@@ -208,7 +208,7 @@ def restore_training(
 
 
 def finished_count(checkpoint: Mapping[str, Any], key: str, source: str | os.PathLike) -> int:
-    """A number of finished iterations or epochs; PCDet stored None or a float for some.
+    """Read a number of finished iterations or epochs; PCDet stored None or a float for some.
 
     Raises:
         CheckpointError: the entry is anything else; without it the number is 0.

@@ -20,7 +20,7 @@ def set_random_seed(seed: int) -> None:
 
 
 def default_device() -> torch.device:
-    """The CUDA device of this process if there is one and our operators have it, else the CPU."""
+    """Return the CUDA device of this process if our operators can use it, else the CPU."""
     if torch.cuda.is_available() and iou3d_nms_utils.built_for_cuda():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")

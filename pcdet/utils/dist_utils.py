@@ -94,7 +94,7 @@ def local_rank() -> int:
 
 
 def port_for(job: str) -> int:
-    """A port that all processes of a job agree on without talking, below the ones Linux gives out.
+    """Choose a port, below those that Linux gives out, that all processes of a job agree on.
 
     Two jobs on one machine share a port once in ten thousand times; `--tcp_port` then helps.
     """

@@ -46,7 +46,7 @@ def check_file_name(value: Any, what: str) -> None:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a name such as 000123 leads to a file inside a folder, and to nowhere else."""
+    """Tell whether a name such as 000123 leads to a file inside a folder, and nowhere else."""
     return (
         0 < len(name) <= _MAX_NAME
         and name.isprintable()

@@ -18,7 +18,7 @@ INFO_FORMAT = 1
 
 
 def record_path(path: str | os.PathLike) -> Path:
-    """The record of a file of infos: kitti_infos_train.json of kitti_infos_train.pkl."""
+    """Return the record of a file of infos: kitti_infos_train.json of kitti_infos_train.pkl."""
     return Path(path).with_suffix(".json")
 
 
@@ -30,7 +30,7 @@ def write_record(path: str | os.PathLike, num_frames: int) -> None:
 
 
 def read_record(path: str | os.PathLike) -> dict[str, Any] | None:
-    """The record of a file of infos: format, frames, bytes; None if it has none that fits it."""
+    """Read the record of a file of infos: format, frames, bytes; None if none fits the file."""
     try:
         record = json.loads(record_path(path).read_text(encoding="utf-8"))
         fits = record["bytes"] == Path(path).stat().st_size

@@ -1,4 +1,4 @@
-"""Files: atomic writes, and readers that no file can keep busy, or crash, or make run code."""
+"""Files: atomic writes, and readers that no file can block, crash, or trick into running code."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def load_pickle(path: str | os.PathLike) -> Any:
 def regular_file_size(
     path: str | os.PathLike, what: str = "", error: type[PcdetError] = DataError
 ) -> int:
-    """Size in bytes of a regular file: reading a pipe or a device may never end.
+    """Return the size in bytes of a regular file: reading a pipe or a device may never end.
 
     Args:
         path: the file.
@@ -116,7 +116,7 @@ def read_file(
     error: type[PcdetError] = DataError,
     max_size: int | None = None,
 ) -> bytes:
-    """Content of a file; see `regular_file_size` for the arguments.
+    """Read a file; see `regular_file_size` for the arguments.
 
     Args:
         path: the file.
@@ -147,13 +147,13 @@ def read_file(
 def _unreadable(
     path: str | os.PathLike, what: str, error: type[PcdetError], reason: Exception | str
 ) -> PcdetError:
-    """The error for a file that cannot be read; a ValueError is of a name that cannot be one."""
+    """The error for a file that cannot be read; `reason` is a ValueError if the name is invalid."""
     subject = f"{what} " if what else ""
     return error(f"{path}: {subject}cannot be read: {getattr(reason, 'strerror', None) or reason}")
 
 
 def read_text(path: str | os.PathLike, what: str = "") -> str:
-    """Text of a small file; bytes that are no UTF-8 become replacement characters.
+    """Read a small text file; bytes that are not UTF-8 become replacement characters.
 
     Raises:
         DataError: it cannot be read or is far too large.
@@ -162,7 +162,7 @@ def read_text(path: str | os.PathLike, what: str = "") -> str:
 
 
 def read_number(word: str) -> float:
-    """A number in decimal notation, at most LARGEST_NUMBER.
+    """Read a number in decimal notation, at most LARGEST_NUMBER.
 
     Raises:
         ValueError: it is anything else, also what `float` would take, such as "nan" or "1_0".
@@ -174,7 +174,7 @@ def read_number(word: str) -> float:
 
 
 def read_points(path: str | os.PathLike, num_features: int) -> np.ndarray:
-    """Points from a file of float32 rows.
+    """Read points from a file of float32 rows.
 
     Returns:
         (N, num_features) float32; what is not finite is still in it.

@@ -10,7 +10,7 @@ import torch
 
 
 def create_logger(log_file: str | os.PathLike | None = None, rank: int = 0) -> logging.Logger:
-    """A logger to the terminal and to `log_file`; ranks other than 0 report errors only."""
+    """Make a logger to the terminal and to `log_file`; ranks other than 0 report errors only."""
     logger = logging.getLogger("pcdet")
     logger.setLevel(logging.INFO if rank == 0 else logging.ERROR)
     logger.propagate = False
@@ -28,7 +28,7 @@ def create_logger(log_file: str | os.PathLike | None = None, rank: int = 0) -> l
 
 
 def machine_line() -> str:
-    """One line on the machine, for logs and benchmarks."""
+    """Describe the machine in one line, for logs and benchmarks."""
     devices = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     return (
         f"{socket.gethostname()}: {os.cpu_count()} cores, torch {torch.__version__} with "

@@ -66,7 +66,7 @@ def add_sin_difference(
 
 
 def divisor(count: torch.Tensor) -> torch.Tensor:
-    """What to divide a sum over a batch by, so that it becomes a mean over `count` items.
+    """Return what to divide a sum over a batch by, to make it a mean over `count` items.
 
     In a training of several processes each has a part of the batch, and their gradients are
     averaged. The mean over the whole batch then needs the mean of all processes' counts: with each

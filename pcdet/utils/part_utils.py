@@ -45,7 +45,7 @@ def part_targets(
 def box_targets(
     points: torch.Tensor, boxes: torch.Tensor, mean_sizes: torch.Tensor
 ) -> torch.Tensor:
-    """What leads from each point of an object to its box; the later box has the last word.
+    """Describe the box of each point, from the point; the later box has the last word.
 
     Args:
         points: (N, 3) LiDAR frame, metres.

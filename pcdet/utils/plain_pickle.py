@@ -139,7 +139,7 @@ class _Reader:
         return result
 
     def take(self, count: int) -> bytes:
-        """The next bytes."""
+        """Read the next bytes."""
         end = self.position + count
         if end > len(self.data):
             raise ValueError("it ends too early")
@@ -148,13 +148,13 @@ class _Reader:
         return taken
 
     def byte(self) -> int:
-        """The next byte as a number."""
+        """Read the next byte as a number."""
         value = self.data[self.position]
         self.position += 1
         return value
 
     def number(self, size: int) -> int:
-        """The next whole number, of `size` bytes without a sign."""
+        """Read the next whole number, of `size` bytes without a sign."""
         return int.from_bytes(self.take(size), "little")
 
     def line(self) -> str:
@@ -163,7 +163,7 @@ class _Reader:
         return self.take(end + 1 - self.position)[:-1].decode("ascii")
 
     def pop_mark(self) -> list[Any]:
-        """The objects above the newest mark."""
+        """Take off the objects above the newest mark."""
         items = self.stack
         self.stack = self.outer_stacks.pop()
         return items

@@ -19,7 +19,7 @@ _TOUCH = 1e-9
 
 
 def rectangles_of_boxes(boxes3d: np.ndarray) -> np.ndarray:
-    """(N, 5) float64 rectangles of LiDAR boxes (N, 7) seen from above."""
+    """Return the (N, 5) float64 rectangles of LiDAR boxes (N, 7) seen from above."""
     columns = [box_utils.X, box_utils.Y, box_utils.W, box_utils.L, box_utils.RZ]
     rectangles = boxes3d[:, columns].astype(np.float64, order="C")
     rectangles[:, TURN] *= -1
@@ -27,15 +27,15 @@ def rectangles_of_boxes(boxes3d: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True)
-def overlaps_any(rectangle, others, skip=-1):
-    """Whether a rectangle overlaps one of others.
+def overlaps_any(rectangle: np.ndarray, others: np.ndarray, skip: int = -1) -> bool:
+    """Tell whether a rectangle overlaps one of others.
 
     By the separating axis theorem: two rectangles are apart if they are along one of their sides.
 
     Args:
         rectangle: (5,) float64.
         others: (K, 5) float64.
-        skip: number of a row of `others` that is not looked at.
+        skip: number of a row of `others` to ignore; -1 for none.
     """
     x, y = rectangle[X], rectangle[Y]
     cos, sin = np.cos(rectangle[TURN]), np.sin(rectangle[TURN])

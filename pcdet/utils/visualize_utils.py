@@ -51,7 +51,7 @@ class DrawnBoxes:
         return _CLASS_COLORS[index % len(_CLASS_COLORS)]
 
     def text(self, k: int) -> str:
-        """The class, with the score of a detection."""
+        """Return the class, with the score of a detection."""
         return self.names[k] if self.scores is None else f"{self.names[k]} {self.scores[k]:.2f}"
 
 
@@ -72,7 +72,7 @@ def draw_bev(
     limit_range: Sequence[float],
     title: str = "",
 ) -> Figure:
-    """A frame seen from above, x upwards and y to the left, as from behind the car.
+    """Draw a frame seen from above, x upwards and y to the left, as from behind the car.
 
     Args:
         points: (N, 3 + C) LiDAR points, coloured by height.
@@ -111,7 +111,7 @@ def draw_on_image(
     class_names: Sequence[str],
     title: str = "",
 ) -> Figure:
-    """Boxes as wire frames on the camera image; edges behind the camera are cut off.
+    """Draw boxes as wire frames on the camera image; edges behind the camera are cut off.
 
     Args:
         image: (H, W, 3) uint8.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pcdet.utils.part_utils import part_targets
+from pcdet.utils.part_utils import box_targets, part_targets
 
 
 def inside_and_place(point, box, margin: float = 0.0):
@@ -62,3 +62,23 @@ def test_nothing_to_label(num_points, num_boxes):
     )
     assert seg.shape == (num_points,) and part.shape == (num_points, 3)
     assert not seg.any() and not part.any()
+
+
+def test_boxes_by_definition(device):
+    """Vector to the middle, relative size and turn of the last box around each point."""
+    rng = np.random.default_rng(5)
+    boxes = np.concatenate((
+        rng.uniform(-3, 3, (6, 3)), rng.uniform(0.5, 4, (6, 3)), rng.uniform(-7, 7, (6, 1))
+    ), axis=1)  # fmt: skip
+    points, sizes = rng.uniform(-5, 5, (800, 3)), rng.uniform(1, 2, (6, 3))
+    expected = np.zeros((800, 7))
+    for k, point in enumerate(points):
+        for box, size in zip(boxes, sizes):
+            if inside_and_place(point, box)[0]:
+                middle = box[:3] + np.array([0, 0, box[5] / 2])
+                expected[k] = [*(middle - point), *(box[3:6] / size - 1), box[6]]
+    found = box_targets(*(torch.from_numpy(v).to(device) for v in (points, boxes, sizes)))
+    assert expected.any(axis=1).sum() > 20
+    np.testing.assert_allclose(found.cpu().numpy(), expected, atol=1e-12)
+    assert box_targets(torch.zeros(0, 3), torch.ones(2, 7), torch.ones(2, 3)).shape == (0, 7)
+    assert not box_targets(torch.zeros(3, 3), torch.ones(0, 7), torch.ones(0, 3)).any()

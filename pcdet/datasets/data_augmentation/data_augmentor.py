@@ -68,7 +68,7 @@ class DataAugmentor:
         object_noise: Mapping[str, Any] | None = None,
         scene_noise: SceneNoise | None = None,
     ) -> None:
-        """Make an augmentor; a part that is None is left out.
+        """Make an augmentor; a part that is None is skipped.
 
         Args:
             class_names: classes whose objects are kept.
@@ -148,7 +148,7 @@ class DataAugmentor:
             gt_names: (M,) names, of any class: objects of other classes stay where they are and
                 take up room, and are then dropped.
             points: (N, 3 + C) float32, LiDAR frame, metres.
-            sampling: what else `DataBaseSampler.sample_all` needs to know of the frame.
+            sampling: the other arguments of `DataBaseSampler.sample_all`.
             rng: random numbers.
 
         Returns:

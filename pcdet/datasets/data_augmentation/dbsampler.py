@@ -25,7 +25,7 @@ _INFO_KEYS = ("name", "path", "box3d_lidar", "num_points_in_gt", "difficulty")
 
 
 def packed_points_path(db_info_path: str | Path) -> Path:
-    """The file with the points of all objects of a database, beside its kitti_dbinfos_*.pkl.
+    """Return the file with all objects' points of a database, beside its kitti_dbinfos_*.pkl.
 
     It is a NumPy file kitti_gt_points_*.npy, (T, C) float32, the points relative to their box's
     bottom centre and not turned. The objects follow each other as in the infos, class by class,
@@ -72,7 +72,7 @@ class DataBaseSampler:
 
         Args:
             db_info_paths: kitti_dbinfos_*.pkl files.
-            class_names: classes of the model; groups of other classes are left out.
+            class_names: classes of the model; groups of other classes are skipped.
             prepare: filter_by_difficulty, a list of difficulties to drop; filter_by_min_points,
                 entries such as `Car:5`.
             sample_groups: entries such as `Car:15`, the number of objects that a frame should
@@ -142,22 +142,10 @@ class DataBaseSampler:
             DataError: the points of an object cannot be read.
         """
         rng = np.random.default_rng() if rng is None else rng
-        drawn = []
         taken = np.ascontiguousarray(gt_boxes[:, BOX], dtype=np.float64)
-        for name, count in self._groups.items():
-            objects = self._objects[name]
-            missing = round(self._rate * (count - np.count_nonzero(gt_names == name)))
-            if missing <= 0 or not len(objects):
-                continue
-            chosen = rng.permutation(len(objects))[:missing]
-            together = np.concatenate((taken, objects.boxes[chosen]))
-            chosen = chosen[select_free_boxes(together, len(taken))]
-            taken = np.concatenate((taken, objects.boxes[chosen]))
-            drawn.extend((objects, k) for k in chosen)
+        drawn, boxes = self._draw(taken, gt_names, rng)
         if not drawn:
             return None
-
-        boxes = taken[len(gt_boxes) :]
         points = [
             self._object_points(objects, k, root_path, num_point_features) for objects, k in drawn
         ]
@@ -177,6 +165,23 @@ class DataBaseSampler:
             "points": points,
             "gt_masks": np.ones(len(boxes), dtype=bool),
         }
+
+    def _draw(
+        self, taken: np.ndarray, gt_names: np.ndarray, rng: np.random.Generator
+    ) -> tuple[list[tuple[_Objects, int]], np.ndarray]:
+        """Objects and their boxes (S, 7) that are clear of the boxes (M, 7) and of each other."""
+        drawn, num_fixed = [], len(taken)
+        for name, count in self._groups.items():
+            objects = self._objects[name]
+            missing = round(self._rate * (count - np.count_nonzero(gt_names == name)))
+            if missing <= 0 or not len(objects):
+                continue
+            chosen = rng.permutation(len(objects))[:missing]
+            together = np.concatenate((taken, objects.boxes[chosen]))
+            chosen = chosen[select_free_boxes(together, len(taken))]
+            taken = np.concatenate((taken, objects.boxes[chosen]))
+            drawn.extend((objects, k) for k in chosen)
+        return drawn, taken[num_fixed:]
 
     def _object_points(
         self, objects: _Objects, k: int, root_path: str | Path, num_point_features: int
@@ -246,10 +251,10 @@ def _check_object(info: Any) -> None:
             raise ValueError(f"no {key!r}")
     for key in ("name", "path"):
         if not isinstance(info[key], str) or not info[key].isprintable():
-            raise ValueError(f"{key!r} is no text")
+            raise ValueError(f"{key!r} is not a printable string")
     for key in ("num_points_in_gt", "difficulty"):
         if not isinstance(info[key], (int, np.integer)) or abs(int(info[key])) > LARGEST_NUMBER:
-            raise ValueError(f"{key!r} is no number of objects or points")
+            raise ValueError(f"{key!r} is not a valid integer")
     if info["num_points_in_gt"] < 0:
         raise ValueError("'num_points_in_gt' is negative")
     check_array(info["box3d_lidar"], "box3d_lidar", (7,))

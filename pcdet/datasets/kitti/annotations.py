@@ -59,7 +59,7 @@ class BoxFilter:
         bbox: np.ndarray,
         image_shape: np.ndarray,
     ) -> np.ndarray:
-        """Which of N boxes to keep.
+        """Choose which of N boxes to keep.
 
         Args:
             boxes_lidar: (N, 7) LiDAR boxes.

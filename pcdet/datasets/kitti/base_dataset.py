@@ -52,7 +52,7 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             raise splits.missing_split(split_path(self.root_path, self.split))
 
     def get_lidar(self, idx: str) -> np.ndarray:
-        """(N, 4) points of a frame, see `KittiFiles.get_lidar`, those dropped that hold NaN."""
+        """Read the (N, 4) points of a frame, see `KittiFiles.get_lidar`; drop those with NaN."""
         return self.finite_points(super().get_lidar(idx), idx)
 
     def get_infos(

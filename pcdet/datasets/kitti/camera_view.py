@@ -21,7 +21,7 @@ _PNG_HEADER = struct.Struct(">8sI4sII5sI")
 
 
 def read_png_shape(path: str | os.PathLike) -> np.ndarray:
-    """Height and width of a PNG, from its first 33 bytes.
+    """Read height and width of a PNG from its first 33 bytes.
 
     scikit-image can only decode the whole image, which takes a hundred times as long.
 
@@ -29,7 +29,7 @@ def read_png_shape(path: str | os.PathLike) -> np.ndarray:
         (2,) int32.
 
     Raises:
-        DataError: the file cannot be read, is no PNG, its header or end is damaged, or it claims
+        DataError: the file cannot be read, is not a PNG, has a damaged header or end, or claims
             to be larger than a camera's image can be.
     """
     path = Path(path)
@@ -59,7 +59,7 @@ def read_png_shape(path: str | os.PathLike) -> np.ndarray:
 
 
 def read_png(path: str | os.PathLike) -> np.ndarray:
-    """(height, width, 3) uint8 colours of a PNG; transparency is dropped.
+    """Read a PNG's (height, width, 3) uint8 colours; transparency is dropped.
 
     Raises:
         DataError: see `read_png_shape`; or its pixels are damaged.
@@ -77,7 +77,7 @@ def read_png(path: str | os.PathLike) -> np.ndarray:
 def rect_points_in_view(
     pts_rect: np.ndarray, image_shape: np.ndarray, calib: Calibration
 ) -> np.ndarray:
-    """Which points of the rectified camera frame are seen in the image.
+    """Tell which points of the rectified camera frame are seen in the image.
 
     Args:
         pts_rect: (N, 3), metres.
@@ -94,7 +94,7 @@ def rect_points_in_view(
 
 
 def points_in_view(points: np.ndarray, image_shape: np.ndarray, calib: Calibration) -> np.ndarray:
-    """Which points of the LiDAR frame are seen in the image.
+    """Tell which points of the LiDAR frame are seen in the image.
 
     What `rect_points_in_view` says, in one compiled pass: several times faster on a whole scan,
     not worth its start-up on a few points.

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pcdet.datasets.kitti.kitti_infos import CREATE_COMMAND
 from pcdet.utils.frame_pool import available_cores
+from pcdet.utils.program_name import program_name
 
 
 def parse_args(argv: Sequence[str] | None, description: str, data_path: Path) -> argparse.Namespace:
@@ -19,7 +19,7 @@ def parse_args(argv: Sequence[str] | None, description: str, data_path: Path) ->
         data_path: the data folder if none is given.
     """
     parser = argparse.ArgumentParser(
-        prog=CREATE_COMMAND.rsplit(" ", 1)[0],
+        prog=program_name(),
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

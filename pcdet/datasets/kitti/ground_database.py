@@ -21,12 +21,12 @@ from pcdet.utils.io_utils import atomic_write
 
 
 def database_dir(root: str | os.PathLike, split: str) -> Path:
-    """Folder of the small files."""
+    """Return the folder of the small files."""
     return Path(root) / ("gt_database" if split == "train" else f"gt_database_{split}")
 
 
 def dbinfos_path(root: str | os.PathLike, split: str) -> Path:
-    """File of the dbinfos."""
+    """Return the file of the dbinfos."""
     return Path(root) / f"kitti_dbinfos_{split}.pkl"
 
 

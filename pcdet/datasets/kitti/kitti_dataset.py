@@ -67,7 +67,7 @@ class KittiDataset(BaseKittiDataset):
 
         Raises:
             ConfigError: a key or value of the config does not fit.
-            DataError: no info file is there, or one cannot be read.
+            DataError: no info file exists, or one cannot be read.
         """
         super().__init__(root_path, split)
         if cfg is None:
@@ -150,7 +150,7 @@ class KittiDataset(BaseKittiDataset):
         return self.prepare_data(input_dict, has_label="annos" in info, rng=rng)
 
     def get_road_plane(self, idx: str) -> np.ndarray:
-        """The ground plane (4,) of a frame; an estimated one comes from the infos."""
+        """Return the ground plane (4,) of a frame; an estimated one comes from the infos."""
         if self.has_road_plane(idx):
             return super().get_road_plane(idx)
         if idx not in self._road_planes:
@@ -198,7 +198,7 @@ class KittiDataset(BaseKittiDataset):
     def evaluation_report(
         self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
     ) -> tuple[str, dict[str, float | None], dict[str, Figure]]:
-        """As `evaluation`, with the precision-recall curves of each class as a third value."""
+        """Return, besides what `evaluation` does, the precision-recall curves of each class."""
         from pcdet.evaluation.plots import plot_figures  # starts matplotlib
 
         strict, loose = self._official_results(det_annos, class_names)
@@ -224,7 +224,7 @@ def create_kitti_infos(
 ) -> None:
     """Write the infos of all splits and the ground-truth database of the training split.
 
-    A test split that ImageSets does not list, or whose frames are not there, is left out.
+    A test split that ImageSets does not list, or whose frames are missing, is skipped.
 
     Args:
         data_path: the data folder.
@@ -247,7 +247,7 @@ def create_kitti_infos(
     for split, split_infos in zip(("train", "val", "trainval"), (*infos, infos[0] + infos[1])):
         _save_infos(split_infos, save_path, split)
     if test.sample_id_list is None or not test.root_split_path.is_dir():
-        _LOGGER.info("No test split in %s: it is left out", data_path)
+        _LOGGER.info("No test split in %s: skipped", data_path)
     else:
         test_infos = test.get_infos(num_workers=workers, has_label=False, count_inside_pts=False)
         _save_infos(test_infos, save_path, "test")

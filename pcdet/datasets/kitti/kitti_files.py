@@ -10,11 +10,9 @@ from pcdet.datasets.kitti.camera_view import read_png, read_png_shape, rect_poin
 from pcdet.datasets.kitti.ground_plane import estimate_road_plane
 from pcdet.utils.io_utils import read_points
 from pcdet.utils.kitti_format.calib import Calibration
-from pcdet.utils.kitti_format.folders import frame_path
+from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, frame_path
 from pcdet.utils.kitti_format.label import Object3d, get_objects_from_label
 from pcdet.utils.kitti_format.planes import read_road_plane
-
-NUM_POINT_FEATURES = 4
 
 
 class KittiFiles:
@@ -32,23 +30,23 @@ class KittiFiles:
         return frame_path(self.root_split_path, kind, idx)
 
     def get_lidar(self, idx: str) -> np.ndarray:
-        """(N, 4) float32 points of a frame: x, y, z in metres, LiDAR frame, and intensity."""
+        """Read the (N, 4) float32 points of a frame: LiDAR x, y, z in metres, and intensity."""
         return read_points(self._path("velodyne", idx), NUM_POINT_FEATURES)
 
     def get_image_shape(self, idx: str) -> np.ndarray:
-        """(2,) int32 height and width of a frame's image, read from its header."""
+        """Read the (2,) int32 height and width of a frame's image from its header."""
         return read_png_shape(self._path("image_2", idx))
 
     def get_image(self, idx: str) -> np.ndarray:
-        """(height, width, 3) uint8 image of a frame."""
+        """Read the (height, width, 3) uint8 image of a frame."""
         return read_png(self._path("image_2", idx))
 
     def get_label(self, idx: str) -> list[Object3d]:
-        """The labelled objects of a frame, DontCare regions included."""
+        """Read the labelled objects of a frame, DontCare regions included."""
         return get_objects_from_label(self._path("label_2", idx))
 
     def get_calib(self, idx: str) -> Calibration:
-        """The calibration of a frame."""
+        """Read the calibration of a frame."""
         return Calibration(self._path("calib", idx))
 
     @property
@@ -57,11 +55,11 @@ class KittiFiles:
         return self.root_split_path / "planes"
 
     def has_road_plane(self, idx: str) -> bool:
-        """Whether a frame has a planes file."""
+        """Tell whether a frame has a planes file."""
         return self._path("planes", idx).is_file()
 
     def get_road_plane(self, idx: str) -> np.ndarray:
-        """The ground plane of a frame: from its planes file, else estimated from its points.
+        """Read the ground plane of a frame, or estimate it from the points without a planes file.
 
         Returns:
             (4,) float64 [a, b, c, d] with ax + by + cz + d = 0 in the rectified camera frame, the
@@ -74,5 +72,5 @@ class KittiFiles:
 
     @staticmethod
     def get_fov_flag(pts_rect: np.ndarray, img_shape: np.ndarray, calib: Calibration) -> np.ndarray:
-        """Which points (N, 3) of the rectified camera frame lie in the image: (N,) bool."""
+        """Tell which points (N, 3) of the rectified camera frame lie in the image: (N,) bool."""
         return rect_points_in_view(pts_rect, img_shape, calib)

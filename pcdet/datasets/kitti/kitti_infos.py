@@ -13,13 +13,14 @@ import torch
 
 from pcdet.datasets.kitti.camera_view import rect_points_in_view
 from pcdet.datasets.kitti.ground_plane import estimate_road_plane
-from pcdet.datasets.kitti.kitti_files import NUM_POINT_FEATURES, KittiFiles
+from pcdet.datasets.kitti.kitti_files import KittiFiles
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.utils.box_utils import CENTER, DIMS, RZ, H, L, W, enlarge_box3d
 from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import check_array, check_file_name, is_file_name
 from pcdet.utils.io_utils import load_pickle
 from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES
 from pcdet.utils.kitti_format.label import DONT_CARE, Object3d
 from pcdet.utils.kitti_format.planes import is_road
 
@@ -67,7 +68,7 @@ def load_infos(path: str | os.PathLike, has_label: bool = False) -> list[dict[st
 def load_info_files(
     paths: Sequence[Path], has_label: bool, logger: logging.Logger
 ) -> list[dict[str, Any]]:
-    """The infos of all files that are there; a missing one is told to the logger.
+    """Load the infos of all files that exist; log a warning for each missing one.
 
     Args:
         paths: of the files.
@@ -75,7 +76,7 @@ def load_info_files(
         logger: where warnings go.
 
     Raises:
-        DataError: none is there, or see `load_infos`.
+        DataError: none exists, or see `load_infos`.
     """
     present = [path for path in paths if path.exists()]
     if not present:
@@ -83,7 +84,7 @@ def load_info_files(
         raise DataError(f"no info file is there ({names}); make them with `{CREATE_COMMAND}`")
     for path in paths:
         if path not in present:
-            logger.warning("%s of INFO_PATH is missing and left out", path)
+            logger.warning("%s of INFO_PATH is missing: skipped", path)
     return [info for path in present for info in load_infos(path, has_label)]
 
 
@@ -126,7 +127,7 @@ def _check_annos(info: dict[str, Any]) -> None:
 
 
 def _check_objects(annos: dict[str, np.ndarray]) -> None:
-    """Raise a DataError that names the first object whose class or size cannot be one.
+    """Raise a DataError that names the first object with an impossible class or size.
 
     The class becomes a part of the name of a file, and the targets take the logarithm of the sizes.
     """
@@ -166,7 +167,7 @@ def build_info(
         point_cloud, image, calib and, with labels, annos, see `object_annotations`.
 
     Raises:
-        DataError: a file is missing or broken, or the class or size of an object cannot be one.
+        DataError: a file is missing or broken, or an object has an impossible class or size.
     """
     calib = dataset.get_calib(sample_idx)
     image_shape = dataset.get_image_shape(sample_idx)
@@ -238,7 +239,7 @@ def object_annotations(objects: list[Object3d], calib: Calibration) -> dict[str,
 
 
 def points_of_boxes(points: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
-    """Which points lie in which box, by the op's rule in float32.
+    """Find which points lie in which box, by the op's rule in float32.
 
     Args:
         points: (N, 3 + C) float32 LiDAR frame.
@@ -254,7 +255,7 @@ def points_of_boxes(points: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
 
 
 def points_in_closed_box(points: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Which points (N, 3) lie in a LiDAR box (7,) or on its faces, in float64: (N,) bool."""
+    """Tell which points (N, 3) lie in a LiDAR box (7,) or on its faces, in float64: (N,) bool."""
     offset = points[:, :3].astype(np.float64) - box[CENTER]
     cos, sin = np.cos(box[RZ]), np.sin(box[RZ])
     across = offset[:, 0] * cos - offset[:, 1] * sin

@@ -16,7 +16,7 @@ _TRAIN_SHARE = 0.5
 
 
 def missing_split(path: Path) -> DataError:
-    """The error for a split that is needed and not there."""
+    """Return the error for a split that is needed and missing."""
     return DataError(
         f"{path}: missing; expected one frame name such as 000123 on each line. The standard "
         "KITTI split (3712 training and 3769 validation frames) comes with every KITTI detector; "
@@ -37,7 +37,7 @@ def write_random_split(root_path: str | os.PathLike, seed: int) -> dict[str, lis
         Split to frame names, of the files that were written.
 
     Raises:
-        DataError: a train or val split is there already, or no labels are.
+        DataError: a train or val split exists already, or there are no labels.
     """
     root = Path(root_path)
     for split in ("train", "val"):

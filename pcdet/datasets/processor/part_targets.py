@@ -34,7 +34,7 @@ class PartTargetGenerator:
     ) -> PartTargetGenerator | None:
         """Make a generator from a TARGET_CONFIG, or None if it wants no targets of the data set.
 
-        GENERATE_BBOX_REG_LABELS: True, a key that PCDet's files leave out, adds bbox_reg_labels.
+        GENERATE_BBOX_REG_LABELS: True, a key that PCDet's files lack, adds bbox_reg_labels.
 
         Raises:
             ConfigError: a key is missing or unknown, or MEAN_SIZE lacks a class.

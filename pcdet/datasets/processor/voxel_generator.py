@@ -54,7 +54,7 @@ class VoxelGenerator:
         """Group points into voxels, both in the order of the points.
 
         A voxel keeps its first P points. Once `max_voxels` voxels are open, points open no
-        further one, but go on filling the open ones. Points outside the range are left out.
+        further one, but still fill the open ones. Points outside the range are skipped.
 
         Args:
             points: (N, C) float32, the first columns x, y, z in metres.
@@ -80,7 +80,7 @@ class VoxelGenerator:
         return voxels, coordinates, num_points
 
     def voxel_centers(self, coordinates: np.ndarray) -> np.ndarray:
-        """(V, 3) float64 centres in metres of voxels (V, 3) [z, y, x]."""
+        """Return the (V, 3) float64 centres in metres of voxels (V, 3) [z, y, x]."""
         centers = np.empty((len(coordinates), 3))
         for axis in range(3):  # one column at a time is three times as fast as all at once
             size, minimum = float(self.voxel_size[axis]), float(self.point_cloud_range[axis])
@@ -96,7 +96,7 @@ def _assign(points, voxel_size, point_cloud_range, grid_size, max_num_points, ma
     grid would have 90 million cells for SECOND, of which a frame occupies some 15 thousand.
 
     Returns:
-        slots (N,) int64 row in the (V * P) rows of the voxels array, -1 for a point left out;
+        slots (N,) int64 row in the (V * P) rows of the voxels array, -1 for a skipped point;
         coordinates (V, 3) int32 [z, y, x]; num_points (V,) int32.
     """
     num_slots = 1

@@ -68,10 +68,10 @@ class ProposalTargetLayer:
             frame has none; gt_iou (R,): that overlap; rcnn_cls_labels (R,): score to learn, -1 to
             ignore; reg_valid_mask (R,) bool: box to be refined.
         """
-        gt_boxes = gt_boxes[gt_boxes[:, LABEL] > 0].to(rois.dtype)
-        iou, owner = best_overlaps(rois, labels, gt_boxes)
-        index = self.sample(iou)
-        rois, iou = rois[index], iou[index]
+        gt_boxes = gt_boxes[gt_boxes[:, LABEL] > 0].to(rois.dtype)  # (m, 8)
+        iou, owner = best_overlaps(rois, labels, gt_boxes)  # (N,) each
+        index = self.sample(iou)  # (R,)
+        rois, iou = rois[index], iou[index]  # (R, 7), (R,)
         gt_of_rois = gt_boxes[owner[index]][:, BOX] if len(gt_boxes) else torch.zeros_like(rois)
         return {
             "rois": rois,
@@ -88,8 +88,8 @@ class ProposalTargetLayer:
         with replacement.
         """
         fg_thresh = min(self.reg_fg_thresh, self.cls_fg_thresh)
-        is_hard = (iou < fg_thresh) & (iou >= self.cls_bg_thresh_lo)
-        foreground = torch.nonzero(iou >= fg_thresh).squeeze(1)
+        is_hard = (iou < fg_thresh) & (iou >= self.cls_bg_thresh_lo)  # (N,)
+        foreground = torch.nonzero(iou >= fg_thresh).squeeze(1)  # indices, as hard and easy
         hard = torch.nonzero(is_hard).squeeze(1)
         easy = torch.nonzero(iou < self.cls_bg_thresh_lo).squeeze(1)
         if not len(hard) and not len(easy):
@@ -126,7 +126,7 @@ def best_overlaps(
     """
     if not len(gt_boxes):
         return rois.new_zeros(len(rois)), torch.zeros_like(labels)
-    iou = iou3d_nms_utils.boxes_iou3d_gpu(rois, gt_boxes[:, BOX].contiguous())
+    iou = iou3d_nms_utils.boxes_iou3d_gpu(rois, gt_boxes[:, BOX].contiguous())  # (N, M)
     iou = iou * (labels.unsqueeze(1) == gt_boxes[:, LABEL])
     return iou.max(dim=1)
 

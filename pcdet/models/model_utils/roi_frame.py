@@ -26,9 +26,9 @@ def boxes_to_roi_frame(boxes: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
         (R, 7) boxes with their place in the RoI's frame, and rz minus that of the RoI, turned by
         half a turn if need be into [-pi/2, pi/2).
     """
-    center = (boxes[:, CENTER] - rois[:, CENTER]).unsqueeze(1)
+    center = (boxes[:, CENTER] - rois[:, CENTER]).unsqueeze(1)  # (R, 1, 3)
     center = box_utils.rotate_points_along_z(center, -(rois[:, RZ] + _QUARTER_TURN)).squeeze(1)
-    angle = box_utils.limit_period(boxes[:, RZ] - rois[:, RZ], 0.5, math.pi)
+    angle = box_utils.limit_period(boxes[:, RZ] - rois[:, RZ], 0.5, math.pi)  # (R,)
     return torch.cat((center, boxes[:, CENTER.stop : RZ], angle.unsqueeze(1)), dim=1)
 
 
@@ -42,9 +42,9 @@ def boxes_from_roi_frame(boxes: torch.Tensor, rois: torch.Tensor) -> torch.Tenso
     Returns:
         (R, 7) LiDAR boxes.
     """
-    center = boxes[:, CENTER].unsqueeze(1)
+    center = boxes[:, CENTER].unsqueeze(1)  # (R, 1, 3)
     center = box_utils.rotate_points_along_z(center, rois[:, RZ] + _QUARTER_TURN).squeeze(1)
-    angle = boxes[:, RZ] + rois[:, RZ]
+    angle = boxes[:, RZ] + rois[:, RZ]  # (R,)
     return torch.cat(
         (center + rois[:, CENTER], boxes[:, CENTER.stop : RZ], angle.unsqueeze(1)), dim=1
     )
@@ -70,9 +70,10 @@ def corner_loss(boxes: torch.Tensor, gt_boxes: torch.Tensor) -> torch.Tensor:
     Returns:
         (R,) means over the eight corners.
     """
-    corners = box_utils.boxes3d_to_corners3d_lidar(boxes)
+    corners = box_utils.boxes3d_to_corners3d_lidar(boxes)  # (R, 8, 3)
     wanted = box_utils.boxes3d_to_corners3d_lidar(gt_boxes)
     # The same corners after half a turn: 2, 3, 0, 1 of each face.
     turned = wanted.unflatten(1, (2, 4)).roll(2, dims=2).flatten(1, 2)
+    # (R, 8)
     distance = torch.minimum((corners - wanted).norm(dim=2), (corners - turned).norm(dim=2))
     return F.huber_loss(distance, torch.zeros_like(distance), reduction="none").mean(dim=1)

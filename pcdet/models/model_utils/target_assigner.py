@@ -76,21 +76,23 @@ class TargetAssigner(nn.Module):
             need to wait for their number; N = H * W * A in this order.
         """
         batch_size, max_gt = gt_boxes.shape[:2]
-        anchors = self.anchors.view(-1, self.anchors.shape[-1])
+        anchors = self.anchors.view(-1, self.anchors.shape[-1])  # (N, 7)
         num_anchors = len(anchors)
         labels = torch.zeros(batch_size * num_anchors, dtype=torch.long, device=anchors.device)
         targets = anchors.new_zeros(batch_size * num_anchors, self.box_coder.code_size)
-        boxes = gt_boxes.reshape(-1, gt_boxes.shape[-1]).to(anchors.dtype)
+        boxes = gt_boxes.reshape(-1, gt_boxes.shape[-1]).to(anchors.dtype)  # (B * M, 8)
+        # P pairs of a box and an anchor shape of its class: gt (P,) in B * M, slot (P,) in A.
         gt, slot = torch.nonzero(boxes[:, LABEL, None] == self.anchor_label, as_tuple=True)
         chosen = gt  # where there is no ground truth, none is positive
         if len(gt):
-            pair, site, overlap = self._overlaps(boxes[gt], slot)
-            gt, slot = gt[pair], slot[pair]
-            site = site + gt // max_gt * num_anchors
+            pair, site, overlap = self._overlaps(boxes[gt], slot)  # (Q,) each
+            gt, slot = gt[pair], slot[pair]  # (Q,) each
+            site = site + gt // max_gt * num_anchors  # (Q,) in B * N
+            # (B * M,) the greatest overlap of each box with any anchor
             best_of_gt = overlap.new_zeros(len(boxes)).scatter_reduce(0, gt, overlap, "amax")
             forced = (overlap == best_of_gt[gt]) & (overlap > 0)
             positive = self._label_(labels, site, slot, overlap, forced)
-            chosen, owner = _owners(labels, site, gt, positive)
+            chosen, owner = _owners(labels, site, gt, positive)  # (K,) positive anchors in B * N
             targets[chosen] = self.box_coder.encode(
                 boxes[owner][:, BOX], anchors[chosen % num_anchors]
             )
@@ -112,12 +114,12 @@ class TargetAssigner(nn.Module):
         Returns:
             For Q overlaps which pair (Q,), index (Q,) of the anchor within its frame, IoU (Q,).
         """
-        nearest = box_utils.boxes3d_to_nearest_bev_boxes(boxes[:, BOX])
-        x_overlap, x_size = _along(nearest[:, 0::2], self.x_edges[:, slot])
-        y_overlap, y_size = _along(nearest[:, 1::2], self.y_edges[:, slot])
+        nearest = box_utils.boxes3d_to_nearest_bev_boxes(boxes[:, BOX])  # (P, 4) x1, y1, x2, y2
+        x_overlap, x_size = _along(nearest[:, 0::2], self.x_edges[:, slot])  # (P, W) each
+        y_overlap, y_size = _along(nearest[:, 1::2], self.y_edges[:, slot])  # (P, H) each
         pair, row = torch.nonzero(y_overlap, as_tuple=True)
         entry, column = torch.nonzero(x_overlap[pair], as_tuple=True)
-        pair, row = pair[entry], row[entry]
+        pair, row = pair[entry], row[entry]  # (Q,) each, as are all that follow
         intersection = y_overlap[pair, row] * x_overlap[pair, column]
         area = (nearest[:, 2:] - nearest[:, :2]).prod(dim=1)[pair]
         anchor_area = y_size[pair, row] * x_size[pair, column]
@@ -145,6 +147,7 @@ class TargetAssigner(nn.Module):
         Returns:
             (Q,) bool: the overlap is that of a positive anchor with the box it should find.
         """
+        # (Q,) the greatest overlap of the anchor that each overlap is of
         best = overlap.new_zeros(len(labels)).scatter_reduce(0, site, overlap, "amax")[site]
         is_forced = torch.zeros_like(labels, dtype=torch.uint8)
         is_forced = is_forced.scatter_reduce(0, site, forced.byte(), "amax")[site] > 0

@@ -103,6 +103,7 @@ class PartAggregation(RCNNHead):
         Returns:
             rcnn_cls (R,) logits and rcnn_reg (R, 7) residuals, frame after frame.
         """
+        # (R, S, S, S, 4) and (R, S, S, S, C)
         parts, features = self.pool(rois, voxels, voxel_centers, coordinates)
         # Scores are positive, so that zero means a cell without any voxel.
         cells = torch.nonzero(parts[..., -1])  # (n, 4): RoI, then the place along l, w, h
@@ -110,10 +111,11 @@ class PartAggregation(RCNNHead):
             cells = cells.new_zeros(len(parts), 4)
             cells[:, 0] = torch.arange(len(parts), device=cells.device)
         place = cells.unbind(dim=1)
-        x = sparse_tensor(parts[place], cells, [self.grid_side] * 3, len(parts))
-        x_part = self.conv_part(x)
+        x = sparse_tensor(parts[place], cells, [self.grid_side] * 3, len(parts))  # (n, 4)
+        x_part = self.conv_part(x)  # (n, width)
         # From one sparse tensor to the next, so that neighbours are looked up once.
         x_rpn = self.conv_rpn(x_part.replace_feature(features[place]))
+        # (n, 2 * width)
         merged = x_rpn.replace_feature(torch.cat((x_rpn.features, x_part.features), dim=1))
         return self.predict(dense_grid(self.conv_down(merged)).flatten(1))
 
@@ -129,13 +131,13 @@ class PartAggregation(RCNNHead):
         Returns:
             (R, S, S, S, 4) mean place in the object and score, (R, S, S, S, C) largest features.
         """
-        scores = torch.sigmoid(voxels.seg_preds.detach()).unsqueeze(1)
-        places = torch.sigmoid(voxels.part_preds.detach())
+        scores = torch.sigmoid(voxels.seg_preds.detach()).unsqueeze(1)  # (V, 1)
+        places = torch.sigmoid(voxels.part_preds.detach())  # (V, 3)
         places = places * (scores > self.seg_mask_score_thresh)
         parts = torch.cat((places, scores), dim=1)  # (V, 4)
         pooled_parts, pooled_features = [], []
         for frame, boxes in enumerate(rois):
-            own = torch.nonzero(coordinates[:, 0] == frame).squeeze(1)
+            own = torch.nonzero(coordinates[:, 0] == frame).squeeze(1)  # (V_b,)
             listed = self.roiaware_pool3d_layer.list_points(boxes, voxel_centers[own])
             pooled_parts.append(pool_listed_points(listed, parts[own], "avg"))
             pooled_features.append(pool_listed_points(listed, voxels.seg_features[own], "max"))

@@ -47,7 +47,7 @@ def get_calib_from_file(calib_file: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def calib_text(matrices: Mapping[str, np.ndarray]) -> str:
-    """Text of a calibration file: a line for each matrix, under its name in the file."""
+    """Return the text of a calibration file: a line for each matrix, under its name in the file."""
     lines = (f"{name}: " + " ".join(f"{v:.12e}" for v in m.ravel()) for name, m in matrices.items())
     return "\n".join(lines) + "\n\n"
 
@@ -115,15 +115,15 @@ class Calibration:
 
     @staticmethod
     def cart_to_hom(pts: np.ndarray) -> np.ndarray:
-        """(N, D) points to (N, D + 1) with a last column of ones, in the same dtype."""
+        """Turn (N, D) points into (N, D + 1) with a last column of ones, in the same dtype."""
         return np.concatenate((pts, np.ones((len(pts), 1), dtype=pts.dtype)), axis=1)
 
     def lidar_to_rect(self, pts_lidar: np.ndarray) -> np.ndarray:
-        """(N, 3) points of the LiDAR frame to (N, 3) of the rectified camera frame."""
+        """Move (N, 3) points of the LiDAR frame to the rectified camera frame."""
         return self.cart_to_hom(pts_lidar) @ self.lidar_to_rect_matrix
 
     def rect_to_lidar(self, pts_rect: np.ndarray) -> np.ndarray:
-        """(N, 3) points of the rectified camera frame to (N, 3) of the LiDAR frame."""
+        """Move (N, 3) points of the rectified camera frame to the LiDAR frame."""
         return (self.cart_to_hom(pts_rect) @ self._rect_to_lidar_matrix)[:, :3]
 
     def rect_to_img(self, pts_rect: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,8 @@ import os
 from pathlib import Path
 
 TRAINING, TESTING = "training", "testing"
+# Float32 numbers of each point in velodyne: x, y, z in metres, LiDAR frame, and intensity.
+NUM_POINT_FEATURES = 4
 # Folder of each kind of file, and the files' suffix.
 SUFFIXES = {
     "velodyne": ".bin",
@@ -26,12 +28,12 @@ SUFFIXES = {
 
 
 def part_of_split(split: str) -> str:
-    """Name of the folder that holds the frames of a split: only those of test lie in testing/."""
+    """Name the folder that holds a split's frames: only those of test lie in testing/."""
     return TESTING if split == "test" else TRAINING
 
 
 def frame_path(part_path: str | os.PathLike, kind: str, frame: str) -> Path:
-    """A file of a frame.
+    """Return the path of a file of a frame.
 
     Args:
         part_path: the folder training/ or testing/.

@@ -79,7 +79,7 @@ def split_lines(content: bytes) -> Iterator[tuple[int, list[str]]]:
 
 
 def read_numbers(fields: Sequence[str]) -> list[float]:
-    """The numbers of a line: all its fields but the first.
+    """Read the numbers of a line: all its fields but the first.
 
     Raises:
         FieldError: naming the first field that holds none.
@@ -170,7 +170,7 @@ class Object3d:
         return DIFFICULTIES[self.level].name.capitalize()
 
     def to_kitti_format(self, with_score: bool = True) -> str:
-        """One line of a KITTI result file (16 fields), or of a label file (15)."""
+        """Write one line of a KITTI result file (16 fields), or of a label file (15)."""
         values = (self.alpha, *self.box2d, self.h, self.w, self.l, *self.loc, self.ry)
         if with_score:
             values = (*values, self.score)
@@ -195,13 +195,13 @@ def get_objects_from_label(label_file: str | os.PathLike) -> list[Object3d]:
 
 
 def decimals(values: Iterable[float], count: int) -> str:
-    """Numbers with `count` decimals, separated by blanks; none has an exponent, none is -0."""
+    """Write numbers with `count` decimals, separated by blanks, without exponents and -0."""
     # Adding 0.0 turns a rounded -0.0 into 0.0.
     return " ".join(f"{round(float(value), count) + 0.0:.{count}f}" for value in values)
 
 
 def dont_care_line(box2d: Sequence[float]) -> str:
-    """The line of a region (4,) x1, y1, x2, y2 in pixels that has no labels."""
+    """Write the line of a region (4,) x1, y1, x2, y2 in pixels that has no labels."""
     return f"{DONT_CARE} -1 -1 -10 {decimals(box2d, 2)} -1 -1 -1 -1000 -1000 -1000 -10"
 
 

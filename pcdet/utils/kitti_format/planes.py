@@ -44,10 +44,10 @@ def read_road_plane(plane_file: str | os.PathLike) -> np.ndarray:
 
 
 def is_road(plane: np.ndarray) -> bool:
-    """Whether a plane (4,) can be a road: heights above it must make sense."""
+    """Tell whether a plane (4,) can be a road: heights above it must make sense."""
     return bool(abs(plane[1]) > _LEAST_UPRIGHT * np.linalg.norm(plane[:3]))
 
 
 def road_plane_text(plane: np.ndarray) -> str:
-    """Text of the planes file of a plane (4,)."""
+    """Return the text of the planes file of a plane (4,)."""
     return "# Plane\nWidth 4\nHeight 1\n" + " ".join(f"{value:.12e}" for value in plane) + "\n"

@@ -12,7 +12,7 @@ from pcdet.utils.io_utils import atomic_write, read_text
 
 
 def split_path(root_path: str | os.PathLike, split: str) -> Path:
-    """File that lists the frames of a split."""
+    """Return the file that lists the frames of a split."""
     return Path(root_path) / "ImageSets" / f"{split}.txt"
 
 

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from pcdet.datasets.kitti.camera_view import points_in_view, read_png_shape, rect_points_in_view
+from pcdet.datasets.kitti.camera_view import (
+    points_in_view,
+    read_png,
+    read_png_shape,
+    rect_points_in_view,
+)
 from pcdet.utils.errors import DataError
 from pcdet.utils.kitti_format.calib import Calibration
 from tiny_kitti import IMAGE_SHAPE, calibration, png_bytes
@@ -83,3 +89,25 @@ def test_damaged_png(tmp_path, damage, message):
     path.write_bytes(damage(png_bytes((20, 30))))
     with pytest.raises(DataError, match=rf"image\.png: .*{message}"):
         read_png_shape(path)
+
+
+_COLOURS = np.random.default_rng(0).integers(0, 255, (6, 9, 4)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (_COLOURS[..., :3], _COLOURS[..., :3]),
+        (_COLOURS, _COLOURS[..., :3]),
+        (_COLOURS[..., 0], np.stack([_COLOURS[..., 0]] * 3, axis=-1)),
+        (_COLOURS[..., :2], np.stack([_COLOURS[..., 0]] * 3, axis=-1)),
+        (_COLOURS[..., 0] * np.uint16(257), np.stack([_COLOURS[..., 0]] * 3, axis=-1)),
+    ],
+    ids=["colours", "with alpha", "grey", "grey with alpha", "16 bits"],
+)
+def test_pixels_of_every_kind_of_png(tmp_path, written, expected):
+    path = tmp_path / "000000.png"
+    Image.fromarray(written).save(path)
+    pixels = read_png(path)
+    assert pixels.dtype == np.uint8 and pixels.shape == (6, 9, 3)
+    np.testing.assert_array_equal(pixels, expected)

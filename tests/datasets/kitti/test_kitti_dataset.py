@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -247,3 +249,12 @@ def test_frame_without_objects_is_sampled_into(root, cfg):
     """Ground-truth sampling works in a frame that has no object of its own."""
     dataset = make(root, cfg)
     assert len(dataset[dataset.sample_ids.index(EMPTY_FRAME)]["gt_boxes"]) > 0
+
+
+def test_nothing_that_draws_is_started_before_something_is_drawn():
+    modules = "pcdet.datasets.kitti.kitti_dataset, pcdet.evaluation, pcdet.simulator.writer"
+    check = f"import sys, {modules}; print({{'matplotlib', 'skimage', 'PIL'}} & set(sys.modules))"
+    found = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "set()\n"

@@ -1,0 +1,96 @@
+"""The pool of processes: order, where the work is done, errors, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pcdet.utils import frame_pool
+from pcdet.utils.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch):
+    monkeypatch.setattr(frame_pool, "available_cores", lambda: 2)
+
+
+def names(count):
+    return [f"{k:06d}" for k in range(count)]
+
+
+def process_of(item):
+    return item, os.getpid()
+
+
+def run(count, **options):
+    return list(frame_pool.map_frames(process_of, range(count), names(count), 2, "test", **options))
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "processes"),
+    [
+        (0, {}, 0),
+        (1, {"slow": True}, 1),
+        (2, {"slow": True}, 2),
+        (9, {"slow": True}, (2, 3)),
+        (63, {}, 1),
+        (64, {}, (2, 3)),
+    ],
+)
+def test_few_quick_frames_are_not_shared_out(count, options, processes):
+    results = run(count, **options)
+    assert [item for item, _ in results] == list(range(count))
+    used = {process for _, process in results}
+    assert len(used) in (processes if isinstance(processes, tuple) else (processes,))
+    if results:
+        assert results[0][1] == os.getpid(), "the first compiles what all need"
+
+
+def no_room(item):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_full_disk_names_the_frame(slow):
+    with pytest.raises(DataError, match=r"frame 000000: .*No space left"):
+        list(frame_pool.map_frames(no_room, [1, 2, 3], names(3), 2, "test", slow))
+
+
+_INTERRUPTED = """
+import time
+from pcdet.utils import frame_pool
+frame_pool.available_cores = lambda: 2
+
+def work(item):
+    print(item, flush=True)
+    time.sleep(0.5 if item else 0)
+
+try:
+    list(frame_pool.map_frames(work, range(100), [""] * 100, 2, "test", True))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the workers of this script are forked")
+def test_ctrl_c_ends_all_processes_and_leaves_no_traceback_of_theirs():
+    process = subprocess.Popen(
+        [sys.executable, "-c", _INTERRUPTED],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    lines = [process.stdout.readline() for _ in range(3)]  # two workers are at it
+    assert lines[0] == "0\n"
+    begun = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert out.splitlines()[-1] == "interrupted" and process.returncode == 0
+    assert len(out.splitlines()) < 12 and time.monotonic() - begun < 10
+    assert "Traceback" not in err
