@@ -140,6 +140,16 @@ def main() -> None:
         description="3D object detection from point clouds, on the CPU and on CUDA",
         python_requires=">=3.9",
         install_requires=read_requirements(),
+        extras_require={
+            # Another backend of the sparse layers on NVIDIA GPUs, where its authors have wheels.
+            "spconv": [
+                f"spconv-{cuda}; {python} and sys_platform == 'linux' and platform_machine == 'x86_64'"
+                for cuda, python in (
+                    ("cu120", "python_version < '3.12'"),
+                    ("cu126", "python_version >= '3.12' and python_version < '3.14'"),
+                )
+            ],
+        },
         packages=find_packages(include=["pcdet", "pcdet.*"]),
         package_data={"pcdet": [f"**/*.{kind}" for kind in ("yaml", "json", "npz", "txt", "md")]},
         ext_modules=[make_extension(name, with_cuda) for name in EXTENSIONS],

@@ -54,7 +54,7 @@ _KINDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         _is_text,
         "BOX_CODER CLS_SCORE_TYPE DATASET DATA_DIR EVAL_METRIC GENERATED_ON NAME NMS_TYPE "
         "OPTIMIZER RCNN_CLS_LOSS RCNN_REG_LOSS REGION_SIMILARITY_FN RPN_NMS_TYPE RPN_REG_LOSS "
-        "SPLIT class_name",
+        "SPARSE_CONV SPLIT class_name",
     ),
     (
         "a list of texts",

@@ -22,6 +22,7 @@ from pcdet.models.rcnn.rcnn_head import RCNNLayers, RCNNLossWeights
 from pcdet.models.rpn import BACKBONES
 from pcdet.models.rpn.rpn_unet import TARGET_SOURCES, UNetV2
 from pcdet.models.vfe import VFES
+from pcdet.ops.sparse_conv.backends import request_backend
 from pcdet.utils.box_coder_utils import BOX_CODERS
 from pcdet.utils.errors import ConfigError, check_keys, lookup
 
@@ -50,7 +51,11 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
     """
     model_cfg = (cfg or global_cfg).MODEL
     sections = ("NAME", "VFE", "RPN", "LOSSES", "TRAIN", "TEST")
-    check_keys(model_cfg, ("RCNN",), "the yaml's MODEL", required=sections)
+    check_keys(model_cfg, ("RCNN", "SPARSE_CONV"), "the yaml's MODEL", required=sections)
+    try:
+        request_backend(model_cfg.get("SPARSE_CONV", "auto"), "MODEL.SPARSE_CONV")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     detector = lookup(DETECTORS, model_cfg.NAME, "MODEL.NAME")
     check_keys(model_cfg.TRAIN, _PROPOSAL_KEYS, "MODEL.TRAIN", required=("SPLIT", "OPTIMIZATION"))
     rpn_cfg = model_cfg.RPN

@@ -19,6 +19,7 @@ from pcdet.models import example_convert_to_torch
 
 TESTS = Path(__file__).resolve().parents[1]
 DETECTORS = ("second", "pointpillar", "PartA2")
+STRIDED_LAYERS = {"second": 4, "pointpillar": 0, "PartA2": 5}
 backends = pytest.mark.skipif(
     not hasattr(torch._C, "_acc")
     or not hasattr(torch._C._acc, "register_python_privateuseone_device_guard"),
@@ -47,8 +48,12 @@ def test_a_detector_gives_the_same_numbers_on_another_device(reports, name):
 @backends
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_training_step_brings_nothing_to_the_host(reports, name):
-    """Neither `.item()` nor `.cpu()`; what it waits for are numbers of objects, a few."""
+    """Neither `.item()` nor `.cpu()` but for the numbers of voxels that the plan makes, one for each
+    strided layer; what else it waits for are numbers of objects, a few."""  # fmt: skip
     crossings = reports[name]["training"]["crossings"]
+    plan = [crossing for crossing in crossings if crossing[1].startswith("ops/sparse_conv/plan.py")]
+    assert sum(times for _, _, times in plan) == STRIDED_LAYERS[name]
+    crossings = [crossing for crossing in crossings if crossing not in plan]
     assert {kind for kind, _, _ in crossings} <= {"wait"}, crossings
     waits = sum(times for _, _, times in crossings)
     # Two stages choose proposals, RoIs and voxels for each of the two frames.
@@ -84,6 +89,8 @@ def test_no_module_holds_a_tensor():
     for module in pkgutil.walk_packages(pcdet.__path__, "pcdet."):
         if module.name.endswith(("_ext", "__main__")):
             continue
+        if module.name.endswith(("triton_backend", "triton_kernels", "spconv_backend")):
+            continue  # they import what need not be there
         names = vars(importlib.import_module(module.name))
         held = [name for name, value in names.items() if isinstance(value, torch.Tensor)]
         assert held == [], module.name

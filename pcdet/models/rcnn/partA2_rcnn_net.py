@@ -110,7 +110,8 @@ class PartAggregation(RCNNHead):
         x_part = self.conv_part(x)
         x_rpn = self.conv_rpn(x_part.replace_feature(features[place]))
         merged = x_rpn.replace_feature(torch.cat((x_rpn.features, x_part.features), dim=1))
-        return self.predict(self.conv_down(merged).dense().flatten(1))
+        grid = self.conv_down(merged).dense()
+        return self.predict(grid.flatten(1).to(parts.dtype))  # half under autocast
 
     def pool(
         self,

@@ -108,10 +108,11 @@ class UNetV2(BackBone8x):
         else:
             image = self.empty_image(voxel_features, batch_size)
             features = voxel_features.new_zeros(0, self.num_seg_features)
+        # Under autocast the layers compute, and the linear ones below too, in half precision.
+        features = features.to(voxel_features.dtype)
         return UNetOutputs(
             spatial_features=image,
             seg_features=features,
-            # Under autocast these would come in half precision; they are few.
             seg_preds=self.seg_cls_layer(features).squeeze(1).to(features.dtype),
             part_preds=self.seg_reg_layer(features).to(features.dtype),
         )

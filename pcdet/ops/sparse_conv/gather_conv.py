@@ -32,14 +32,28 @@ def gather_conv(
         (M, Cout), zero in rows without neighbours. The gradient reaches `features` and `weight`.
 
     Raises:
-        RuntimeError: shapes or dtypes do not fit.
+        ValueError: shapes do not fit.
+        RuntimeError: dtypes do not fit.
     """
+    _check(features, weight, neighbours)
     backend = backend or backend_for(features.device)
     device_type = features.device.type
     if torch.is_autocast_enabled(device_type) and weight.dtype != torch.float64:
         half = torch.get_autocast_dtype(device_type) if backend.knows_half else weight.dtype
         features, weight = features.to(half), weight.to(half)
     return backend.gather_conv(features, weight, neighbours)
+
+
+def _check(features: torch.Tensor, weight: torch.Tensor, neighbours: Tables | Pairs) -> None:
+    offsets = len(neighbours.sources)
+    if weight.dim() != 3 or len(weight) != offsets:
+        raise ValueError(
+            f"weight must have shape ({offsets}, Cin, Cout), one matrix for each offset, got "
+            f"{tuple(weight.shape)}"
+        )
+    expected = (neighbours.num_inputs, weight.shape[1])
+    if features.shape != expected:
+        raise ValueError(f"features must have shape {expected}, got {tuple(features.shape)}")
 
 
 def gather_max(features: torch.Tensor, neighbours: Tables | Pairs) -> torch.Tensor:

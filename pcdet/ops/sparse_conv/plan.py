@@ -78,6 +78,11 @@ class Tables:
         """With inputs and outputs exchanged."""
         return Tables(self.targets, self.sources)
 
+    @property
+    def num_inputs(self) -> int:
+        """N, rows of the input."""
+        return self.targets.shape[1]
+
     def tables(self) -> Tables:
         """Itself."""
         return self
@@ -240,7 +245,7 @@ def _strided_tables(sites: Sites, geometry: Geometry) -> tuple[Sites, Tables]:
     first = F.pad(keys[1:] != keys[:-1], (1, 0), value=True) & (keys != _NOWHERE)
     rank = first.cumsum(0) - 1
     # All that the host has to know, in one transfer.
-    found, *faults = torch.cat((rank[-1:] + 1, sites.faults())).tolist()
+    found, *faults = torch.cat((rank[-1:] + 1, sites.faults())).cpu().tolist()
     sites.accept(*faults)
     # A reached cell is an output; what leads nowhere goes to a last row that is cut off.
     rank = torch.where(keys == _NOWHERE, found, rank)

@@ -108,7 +108,7 @@ class Sites:
     def check(self) -> None:
         """Raise what `accept` raises; on a GPU this waits for it, once for the same sites."""
         if not self._checked:
-            self.accept(*self.faults().tolist())
+            self.accept(*self.faults().cpu().tolist())
 
 
 def number_cells(cells: Sequence[torch.Tensor | int], shape: Sequence[int]) -> torch.Tensor:

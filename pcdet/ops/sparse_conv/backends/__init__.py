@@ -28,20 +28,25 @@ from pcdet.ops.sparse_conv.backends.torch_backend import TorchBackend
 BACKENDS = ("auto", "cpu", "torch", "triton", "spconv")
 ENVIRONMENT = "SPARSE_CONV"
 _logger = logging.getLogger(__name__)
-_from_yaml = ["auto"]
+_requested = ["auto"]
 
 
 class BackendUnusable(Exception):
     """Why a backend cannot be used on a device, in one clause."""
 
 
-def request_backend(name: str) -> None:
+def request_backend(name: str, where: str = "SPARSE_CONV") -> None:
     """Ask for a backend in this process; the environment variable SPARSE_CONV goes before it.
 
+    Args:
+        name: one of BACKENDS.
+        where: who asks, for the message.
+
     Raises:
-        ValueError: there is no such backend.
+        ValueError: there is no such backend, or the environment variable names none.
     """
-    _from_yaml[0] = _known(name, "SPARSE_CONV")
+    _requested[0] = _known(name, where)
+    _asked_for()
 
 
 def backend_for(device: torch.device) -> Backend:
@@ -55,9 +60,12 @@ def choose_backend(device: torch.device) -> tuple[Backend, str]:
     Raises:
         ValueError: the environment variable names none.
     """
+    return _choose(_asked_for(), device)
+
+
+def _asked_for() -> str:
     asked = os.environ.get(ENVIRONMENT)
-    name = _from_yaml[0] if asked is None else _known(asked, f"the variable {ENVIRONMENT}")
-    return _choose(name, device)
+    return _known(asked, f"the variable {ENVIRONMENT}") if asked else _requested[0]
 
 
 def _known(name: str, where: str) -> str:
@@ -83,6 +91,7 @@ def _choose(name: str, device: torch.device) -> tuple[Backend, str]:
     try:
         return _make_triton(device), "its kernels pass their test on this GPU"
     except BackendUnusable as reason:
+        _logger.warning("sparse layers on %s: %s; using plain torch", device, reason)
         return TorchBackend(), f"plain torch, for {reason}"
 
 
