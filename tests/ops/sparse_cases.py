@@ -74,15 +74,14 @@ def dense_conv(features: torch.Tensor, weight: torch.Tensor, plan: LayerPlan) ->
 
 def dense_inverse(features: torch.Tensor, weight: torch.Tensor, plan: LayerPlan) -> torch.Tensor:
     """(N, Cout) by a dense transposed convolution back along a strided plan."""
-    geometry, sites = plan.geometry, plan.inputs
+    geometry, shape = plan.geometry, plan.inputs.spatial_shape
     grid = F.conv_transpose3d(
         dense_grid(features, plan.outputs),
         weight.permute(4, 0, 1, 2, 3),
-        None,
-        geometry.stride,
-        geometry.padding,
+        stride=geometry.stride,
         dilation=geometry.dilation,
     )
-    # Cells at the end of the grid that no output reaches are not there.
-    missing = [max(0, n - m) for n, m in zip(sites.spatial_shape, grid.shape[2:])]
-    return at_sites(F.pad(grid, (0, missing[2], 0, missing[1], 0, missing[0])), sites)
+    # Without the padding in front, and with the cells at the end that no output reaches.
+    z, y, x = geometry.padding
+    grid = F.pad(grid, (0, shape[2] + x, 0, shape[1] + y, 0, shape[0] + z))[:, :, z:, y:, x:]
+    return at_sites(grid, plan.inputs)
