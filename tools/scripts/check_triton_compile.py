@@ -18,11 +18,11 @@ from pathlib import Path
 os.environ.pop("TRITON_INTERPRET", None)  # these kernels are to be compiled
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import triton  # noqa: E402
-from triton.backends.compiler import GPUTarget  # noqa: E402
-from triton.compiler import ASTSource  # noqa: E402
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
 
-from pcdet.ops.sparse_conv.backends import triton_kernels as kernels  # noqa: E402
+from pcdet.ops.sparse_conv.backends import triton_kernels as kernels
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942")
 POINTERS = ("features", "weight", "grad", "output")

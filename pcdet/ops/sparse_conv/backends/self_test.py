@@ -82,6 +82,7 @@ def run_in_a_process(name: str, device: torch.device) -> str | None:
 
 def main(name: str, device: str) -> None:
     """Compare one backend; an exception is the answer that something is wrong."""
+    torch.empty(1, device=device)  # before a library is loaded for a device that is not there
     if name == "spconv":
         from pcdet.ops.sparse_conv.backends.spconv_backend import SpconvBackend as Chosen
     else:

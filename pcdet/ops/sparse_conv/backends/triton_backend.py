@@ -16,7 +16,7 @@ _MOST_PARTS = 32  # so that the parts stay small: 32 * K * Cin * Cout floats
 
 
 def is_interpreted() -> bool:
-    """Whether TRITON_INTERPRET=1 was set when the kernels were loaded, so that they run anywhere."""
+    """Whether TRITON_INTERPRET=1 was set when the kernels were loaded: they then run on the CPU."""
     return bool(kernels.IS_INTERPRETED)
 
 
