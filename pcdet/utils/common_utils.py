@@ -18,7 +18,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from pcdet.ops.iou3d_nms import iou3d_nms_utils
 from pcdet.utils.errors import ConfigError
 
 
@@ -48,8 +47,8 @@ def set_random_seed(seed: int) -> None:
 
 
 def default_device() -> torch.device:
-    """The CUDA device of this process if there is one and our operators have it, else the CPU."""
-    if torch.cuda.is_available() and iou3d_nms_utils.built_for_cuda():
+    """The CUDA device of this process if torch has one, else the CPU."""
+    if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
 

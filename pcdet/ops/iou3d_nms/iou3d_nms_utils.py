@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import torch
 
-from pcdet.ops.common import load_extension
+from pcdet.ops.common import Operators, load_extension
 
 load_extension("pcdet.ops.iou3d_nms.iou3d_nms_ext")
-_ops = torch.ops.pcdet_iou3d_nms
+_ops = Operators("pcdet_iou3d_nms")
 
 
 def built_for_cuda() -> bool:
-    """Whether the compiled operators can take CUDA tensors."""
-    return _ops.built_for_cuda()
+    """Whether the compiled operators have code for CUDA; without it they copy to the CPU."""
+    return "cuda" in _ops.devices
 
 
 def cuda_architectures() -> list[str]:
@@ -29,7 +29,7 @@ def cuda_architectures() -> list[str]:
 
     One that ends in +PTX serves later GPUs, too. Empty in a build for the CPU.
     """
-    return [name for name in _ops.cuda_architectures().split(",") if name]
+    return _ops.cuda_architectures
 
 
 def boxes_overlap_bev(boxes_a: torch.Tensor, boxes_b: torch.Tensor) -> torch.Tensor:

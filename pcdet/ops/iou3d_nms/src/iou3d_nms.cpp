@@ -8,7 +8,7 @@
 #include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
 
-#include "../../common/define.h"
+#include "../../common/cuda_architectures.h"
 #include "../../common/for_each_cpu.h"
 #include "../../common/tensor_checks.h"
 #include "greedy_nms.h"
@@ -169,11 +169,11 @@ void implement(torch::Library& library) {
 
 TORCH_LIBRARY(pcdet_iou3d_nms, library) {
   library.def("cuda_architectures() -> str", cuda_architectures);
-  define(library, "overlap_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
-  define(library, "aligned_overlap_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
-  define(library, "iou_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
-  define(library, "iou3d(Tensor boxes_a, Tensor boxes_b) -> Tensor");
-  define(library, "nms(Tensor boxes, Tensor scores, float threshold, bool rotated) -> Tensor");
+  library.def("overlap_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
+  library.def("aligned_overlap_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
+  library.def("iou_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
+  library.def("iou3d(Tensor boxes_a, Tensor boxes_b) -> Tensor");
+  library.def("nms(Tensor boxes, Tensor scores, float threshold, bool rotated) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(pcdet_iou3d_nms, CPU, library) { implement<Cpu>(library); }

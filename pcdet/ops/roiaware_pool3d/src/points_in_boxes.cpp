@@ -5,7 +5,6 @@
 #include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
 
-#include "../../common/define.h"
 #include "../../common/tensor_checks.h"
 #include "device_tensors.h"
 #include "point_blocks.h"
@@ -62,8 +61,8 @@ void implement(torch::Library& library) {
 }  // namespace
 
 TORCH_LIBRARY_FRAGMENT(pcdet_roiaware_pool3d, library) {
-  define(library, "points_in_boxes(Tensor points, Tensor boxes) -> Tensor");
-  define(library, "first_box_of_point(Tensor points, Tensor boxes) -> Tensor");
+  library.def("points_in_boxes(Tensor points, Tensor boxes) -> Tensor");
+  library.def("first_box_of_point(Tensor points, Tensor boxes) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(pcdet_roiaware_pool3d, CPU, library) { implement<Cpu>(library); }

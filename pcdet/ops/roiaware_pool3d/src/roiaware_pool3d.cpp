@@ -13,7 +13,7 @@
 #include <limits>
 #include <tuple>
 
-#include "../../common/define.h"
+#include "../../common/cuda_architectures.h"
 #include "../../common/tensor_checks.h"
 #include "device_tensors.h"
 #include "point_blocks.h"
@@ -181,22 +181,21 @@ void implement(torch::Library& library) {
 
 TORCH_LIBRARY_FRAGMENT(pcdet_roiaware_pool3d, library) {
   library.def("cuda_architectures() -> str", cuda_architectures);
-  define(library,
-         "list_points(Tensor rois, Tensor points, int[] out_size, int max_points) -> "
-         "(Tensor points, Tensor cells, Tensor kept, Tensor filled)");
-  define(library,
-         "max_pool(Tensor features, Tensor points, Tensor cells, Tensor kept, Tensor filled) -> "
-         "(Tensor pooled, Tensor argmax)");
-  define(library,
-         "max_pool_backward(Tensor grad, Tensor argmax, Tensor points, Tensor cells, Tensor kept, "
-         "Tensor filled) -> Tensor");
-  define(
-      library,
+  library.def(
+      "list_points(Tensor rois, Tensor points, int[] out_size, int max_points) -> "
+      "(Tensor points, Tensor cells, Tensor kept, Tensor filled)");
+  library.def(
+      "max_pool(Tensor features, Tensor points, Tensor cells, Tensor kept, Tensor filled) -> "
+      "(Tensor pooled, Tensor argmax)");
+  library.def(
+      "max_pool_backward(Tensor grad, Tensor argmax, Tensor points, Tensor cells, Tensor kept, "
+      "Tensor filled) -> Tensor");
+  library.def(
       "average_pool(Tensor features, Tensor points, Tensor cells, Tensor kept, Tensor filled) -> "
       "Tensor");
-  define(library,
-         "average_pool_backward(Tensor grad, Tensor points, Tensor cells, Tensor kept, "
-         "Tensor filled) -> Tensor");
+  library.def(
+      "average_pool_backward(Tensor grad, Tensor points, Tensor cells, Tensor kept, "
+      "Tensor filled) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(pcdet_roiaware_pool3d, CPU, library) { implement<Cpu>(library); }

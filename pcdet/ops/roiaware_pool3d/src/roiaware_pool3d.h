@@ -33,14 +33,14 @@ struct ListRoiPoints {
   int32_t* filled;  // (R, cells) in: 0; out: points in the cell
 
   struct Scratch {
-    int32_t sizes[kMostInTeam];
+    int32_t sizes[kMostInTeam], inside;
   };
 
   PCDET_HD void operator()(int64_t roi, const Team& team, Scratch& scratch) const {
     int32_t* own_listed = listed + roi * count;
     int32_t* own_cells = cells + roi * count;
-    const int32_t inside = list_flags(own_cells, own_listed, team, scratch.sizes);
-    team.meet();
+    list_flags(own_cells, own_listed, team, scratch);
+    const int32_t inside = scratch.inside;
     for (int32_t k = team.rank; k < inside; k += team.size) {
       const T* p = points + int64_t(own_listed[k]) * kPointColumns;
       own_cells[k] = grid.cell_of(interiors[roi], p[0], p[1], p[2]);
@@ -64,21 +64,24 @@ struct ListRoiPoints {
     return total;
   }
 
-  // Lists the places of the flags that are set, and returns their number. Each thread has a stretch
-  // of the flags, and counts them before it lists them so that the others know where to go on.
-  PCDET_HD int32_t list_flags(const int32_t* flags, int32_t* list, const Team& team,
-                              int32_t* sizes) const {
+  // Lists the places of the flags that are set, and leaves their number in scratch.inside. Each
+  // thread has a stretch of the flags; it counts them first, so that the later ones know where to
+  // begin. The last one is spared that, and with it the CPU.
+  PCDET_HD void list_flags(const int32_t* flags, int32_t* list, const Team& team,
+                           Scratch& scratch) const {
+    const bool last = team.rank == team.size - 1;
     const int64_t stretch = (count + team.size - 1) / team.size, begin = team.rank * stretch;
     const int64_t end = begin + stretch < count ? begin + stretch : count;
     int32_t size = 0;
-    for (int64_t i = begin; i < end; ++i) size += flags[i];
-    sizes[team.rank] = size;
+    for (int64_t i = begin; i < end && !last; ++i) size += flags[i];
+    scratch.sizes[team.rank] = size;
     team.meet();
-    int32_t place = sum(sizes, team.rank);
+    int32_t place = sum(scratch.sizes, team.rank);
     for (int64_t i = begin; i < end; ++i) {
       if (flags[i]) list[place++] = static_cast<int32_t>(i);
     }
-    return sum(sizes, team.size);
+    if (last) scratch.inside = place;
+    team.meet();
   }
 
   // Fills the cells that are this thread's, every team.size-th, and returns how many points it
