@@ -1,21 +1,12 @@
 # make demo, make test: both set up .venv first, once. Overrides:
-#   PYTHON=python3.10   another interpreter (3.9 or later)
-#   TORCH="torch"       what pip installs as torch; by default a CUDA build if there is an NVIDIA
-#                       GPU, else the CPU build, which is some GB smaller
+#   PYTHON=python3.10   another interpreter (3.10 to 3.14)
+#   TORCH="torch"       what pip installs as torch; by default the build for CUDA that suits the
+#                       driver and the GPUs, else that for the CPU, which is some GB smaller
 #   VENV=/path          another place for the environment
 
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-TORCH_VERSION := 2.13.0
 HAS_GPU := $(shell nvidia-smi -L 2>/dev/null | grep -c GPU)
-ifeq ($(HAS_GPU),0)
-  ifeq ($(shell uname -s),Linux)
-    # Only the CPU build has this version, so pip cannot fall back to a CUDA build.
-    TORCH ?= torch==$(TORCH_VERSION)+cpu
-  endif
-endif
-TORCH ?= torch==$(TORCH_VERSION)
-CPU_WHEELS := https://download.pytorch.org/whl/cpu
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -52,14 +43,15 @@ help:
 setup: $(VENV)/.installed
 
 $(VENV)/.torch:
-	@echo "== environment in $(VENV), with $$($(PYTHON) --version) and $(TORCH)"
+	@echo "== environment in $(VENV), with $$($(PYTHON) --version)"
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) "$(TORCH)" 2>/dev/null || $(PIP) --extra-index-url $(CPU_WHEELS) "$(TORCH)"
+	$(BIN)/python tools/scripts/install_torch.py $(if $(TORCH),"$(TORCH)")
 	@touch $@
 
 $(VENV)/.requirements: $(VENV)/.torch requirements.txt requirements-dev.txt
 	@echo "== packages"
 	$(PIP) "setuptools>=70" wheel ninja -r requirements.txt -r requirements-dev.txt
+	$(BIN)/python tools/scripts/install_nvcc.py
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.requirements setup.py pyproject.toml $(NATIVE)

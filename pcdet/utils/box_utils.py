@@ -8,7 +8,8 @@ camera box is `[x, y, z, l, h, w, ry]`, y at the bottom face. docs/coordinates.m
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
