@@ -24,6 +24,7 @@ MAY_NAME_CUDA = {
     "pcdet/utils/common_utils.py",
     "pcdet/doctor/software.py",
     "tools/run_utils.py",
+    "tools/scripts/install_nvcc.py",
     "tools/run_record.py",
     "tools/train_utils/device_options.py",
     "tools/benchmark_utils/networks.py",

@@ -248,7 +248,3 @@ def test_cuda_equals_cpu(dtype):
     for function, pair in ((ops.boxes_iou_bev, bev), (ops.boxes_iou3d_gpu, (a, b))):
         on_cuda = function(*(boxes.cuda() for boxes in pair))
         torch.testing.assert_close(on_cuda.cpu(), function(*pair), **tolerance)
-
-
-def test_architectures_are_told_of_a_build_for_cuda_alone():
-    assert bool(ops.cuda_architectures()) == ops.built_for_cuda()

@@ -54,8 +54,8 @@ class Operators:
 
     def __init__(self, namespace: str) -> None:
         self._operators = getattr(torch.ops, namespace)
-        names = self._operators.cuda_architectures()
-        self.cuda_architectures = [name for name in names.split(",") if name]
+        told = getattr(self._operators, "cuda_architectures", str)
+        self.cuda_architectures = [name for name in told().split(",") if name]
         self.devices = {"cpu", "cuda"} if self.cuda_architectures else {"cpu"}
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

@@ -19,19 +19,6 @@ load_extension("pcdet.ops.iou3d_nms.iou3d_nms_ext")
 _ops = Operators("pcdet_iou3d_nms")
 
 
-def built_for_cuda() -> bool:
-    """Whether the compiled operators have code for CUDA; without it they copy to the CPU."""
-    return "cuda" in _ops.devices
-
-
-def cuda_architectures() -> list[str]:
-    """GPU architectures that the kernels were compiled for, such as ["7.5", "8.6+PTX"].
-
-    One that ends in +PTX serves later GPUs, too. Empty in a build for the CPU.
-    """
-    return _ops.cuda_architectures
-
-
 def boxes_overlap_bev(boxes_a: torch.Tensor, boxes_b: torch.Tensor) -> torch.Tensor:
     """Area shared by each pair of BEV boxes.
 
