@@ -27,7 +27,7 @@ DEMO_RESULTS := $(DEMO_RUN)/eval/epoch_$(DEMO_EPOCHS)/val/default
 # Test files run side by side in so many processes, each with one thread.
 TEST_PROCESSES := 2
 
-.PHONY: help setup demo demo-pointpillar demo-parta2 test lint test-cuda benchmark fuzz soak clean
+.PHONY: help setup demo demo-pointpillar demo-parta2 test lint test-cuda check-portable benchmark fuzz soak clean
 
 help:
 	@echo "make demo              set up, simulate scenes, train SECOND on them, score and draw it"
@@ -35,6 +35,7 @@ help:
 	@echo "make demo-parta2       the same with Part-A2"
 	@echo "make test              set up, then lint and the whole test suite"
 	@echo "make test-cuda         the tests that need a GPU"
+	@echo "make check-portable    compile the operators with clang, and for ARM, against torch's headers"
 	@echo "make benchmark         time each stage on this machine"
 	@echo "make fuzz              read 2,000 damaged files of each kind: none may crash a reader"
 	@echo "make soak              train 2,000 steps, and fail if memory or file handles grow"
@@ -106,10 +107,14 @@ lint: setup
 
 test: setup lint
 	@bash tools/scripts/check_cuda_compile.sh
+	@bash tools/scripts/check_portable_compile.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 test-cuda: setup
 	$(BIN)/python -m pytest -q -m cuda
+
+check-portable: setup
+	bash tools/scripts/check_portable_compile.sh $(BIN)/python
 
 benchmark: setup
 	$(BIN)/python tools/benchmark.py
