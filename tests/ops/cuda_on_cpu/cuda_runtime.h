@@ -1,7 +1,7 @@
 // Just enough of the CUDA runtime to build the .cu files with g++ and run their kernels on the CPU.
 //
 // To be included before all else (-include), as nvcc does with its own. A launch runs at once, one
-// thread after another, the last first: a kernel that relies on an order of its threads gives
+// thread after another in random order: a kernel that relies on an order of its threads gives
 // another answer here. At __syncthreads the next thread has its turn, until all have come there; a
 // block of which only some threads come there fails. A launch gets at most kMostBlocks blocks: a
 // kernel that does not stride through its work leaves some of it undone. With LAUNCHES_FAIL in the
@@ -10,12 +10,15 @@
 
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <numeric>
+#include <random>
 #include <utility>
 #include <vector>
 
@@ -67,6 +70,7 @@ struct CudaBlock {
   std::vector<CudaThread> threads;
   CudaThread* running = nullptr;
   ucontext_t caller;
+  std::mt19937 random;
   std::function<void()> body;
 
   // Runs `body` in every thread; tells whether all came to each __syncthreads.
@@ -80,9 +84,12 @@ struct CudaBlock {
       thread.context.uc_link = &caller;
       makecontext(&thread.context, start, 0);
     }
+    std::vector<unsigned> order(size);
+    std::iota(order.begin(), order.end(), 0u);
     unsigned done = 0;
     while (done == 0) {
-      for (unsigned t = size; t-- > 0;) {
+      std::shuffle(order.begin(), order.end(), random);
+      for (const unsigned t : order) {
         threadIdx = dim3(t, 0, 0);
         running = &threads[t];
         swapcontext(&caller, &running->context);

@@ -99,7 +99,8 @@ struct SuppressionWords {
 // on, a box is kept unless one kept before suppresses it.
 //
 // 64 boxes at a time, in three steps: the team fetches what these do to each other; one thread
-// decides on them, one after another; the team marks what the kept ones do to later boxes.
+// decides on them, one after another; the team marks what the kept ones do to later boxes, which
+// is read after the team has met again.
 struct GreedyChoice {
   const uint64_t* words;  // (N, words_per_row)
   int64_t count, words_per_row;
@@ -125,7 +126,6 @@ struct GreedyChoice {
       for (int64_t later = word + 1 + team.rank; later < words_per_row; later += team.size) {
         suppressed[later] |= marks(dropped, begin, size, later);
       }
-      team.meet();
     }
   }
 
