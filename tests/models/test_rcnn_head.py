@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pcdet.utils.spconv_utils import SparseConvTensor, SparseMaxPool3d, SubMConv3d, dense_grid
 
 from models.model_fixture import (
     narrow_config,
@@ -21,7 +22,6 @@ from pcdet.models import build_network, example_convert_to_torch
 from pcdet.models.rpn.rpn_unet import UNetOutputs
 from pcdet.ops.roiaware_pool3d import reference as pooling_reference
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
-from pcdet.utils.spconv_utils import SparseConvTensor, SparseMaxPool3d, SubMConv3d, dense_grid
 
 NAMES = ["PartA2", "PartA2_fc"]
 

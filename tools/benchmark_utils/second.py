@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from easydict import EasyDict
+from pcdet.utils.spconv_utils import sparse_tensor
 from torch import nn
 
 from benchmark_utils.common import Row, median_ms
@@ -22,7 +23,6 @@ from benchmark_utils.networks import (
 )
 from pcdet.models import example_convert_to_torch
 from pcdet.utils import box_utils, device_utils
-from pcdet.utils.spconv_utils import sparse_tensor
 
 _PLAIN = "PCDet's layers, NCHW"
 

@@ -201,7 +201,9 @@ def by_first_offset(plan: LayerPlan) -> LayerPlan:
     rank = pairs.targets.new_full((len(order) + 1,), -1)  # the last for a target that is none
     rank[order] = torch.arange(len(order), dtype=rank.dtype)
     targets = rank[pairs.targets]
-    outputs = Sites(plan.outputs.indices[order], plan.outputs.spatial_shape, plan.outputs.batch_size)
+    outputs = Sites(
+        plan.outputs.indices[order], plan.outputs.spatial_shape, plan.outputs.batch_size
+    )
     return replace(plan, outputs=outputs, neighbours=replace(pairs, targets=targets))
 
 
@@ -251,7 +253,9 @@ def _strided_tables(sites: Sites, geometry: Geometry) -> tuple[Sites, Tables]:
     voxel = torch.arange(count, device=device).view(-1, 1).expand_as(offset)
     sources[offset, row] = voxel.int()
     targets[offset, voxel] = row.int()
-    outputs = Sites(_cells_of(cells, shape), shape, sites.batch_size, torch.arange(found, device=device))
+    outputs = Sites(
+        _cells_of(cells, shape), shape, sites.batch_size, torch.arange(found, device=device)
+    )
     return outputs, Tables(sources[:-1, :-1].contiguous(), targets[:-1])
 
 

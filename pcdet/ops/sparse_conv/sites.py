@@ -74,7 +74,8 @@ class Sites:
 
     def faults(self) -> torch.Tensor:
         """(2,) int64, on the sites' device: the first voxel outside of the grid, and the first
-        that is there a second time; V for none."""  # fmt: skip
+        that is there a second time; V for none.
+        """  # fmt: skip
         rows = torch.arange(len(self), device=self.indices.device)
         if self._checked or not len(self):
             return rows.new_full((2,), len(self))

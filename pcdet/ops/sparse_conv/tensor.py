@@ -76,9 +76,7 @@ class SparseTensor:
 
     def dense(self) -> torch.Tensor:
         """(B, C, D, H, W) grid that is zero elsewhere."""
-        grid = self.features.new_zeros(
-            self.batch_size, *self.spatial_shape, self.features.shape[1]
-        )
+        grid = self.features.new_zeros(self.batch_size, *self.spatial_shape, self.features.shape[1])
         grid[tuple(self.indices.long().unbind(dim=1))] = self.features
         return grid.permute(0, 4, 1, 2, 3)
 

@@ -31,7 +31,7 @@ def _tuned(key: list[str], configurations: list[Any]) -> Any:
 
 @triton.jit
 def _add_product(total, a, b, PRECISION: tl.constexpr):
-    """total + a @ b; the interpreter cannot multiply bfloat16, so it gets both in float32."""
+    """Total + a @ b; the interpreter cannot multiply bfloat16, so it gets both in float32."""
     if _INTERPRETED:
         a, b = a.to(tl.float32), b.to(tl.float32)
     return tl.dot(a, b, total, input_precision=PRECISION)
@@ -43,7 +43,7 @@ def _add_offset(
     stride_in, stride_out, C_IN: tl.constexpr, C_OUT: tl.constexpr,
     BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """total += features[source] @ weight for the columns of a tile."""
+    """Total += features[source] @ weight for the columns of a tile."""
     there = (source >= 0)[:, None]
     rows = features + source.to(tl.int64)[:, None] * C_IN
     for begin in range(0, C_IN, BLOCK_K):
@@ -75,7 +75,7 @@ def gather_product(
     BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr, SKIP: tl.constexpr,
 ):  # fmt: skip
-    """output (M, C_OUT) = sum over k of features (N, C_IN) at sources (K, M), times weight[k].
+    """Output (M, C_OUT) = sum over k of features (N, C_IN) at sources (K, M), times weight[k].
 
     One program makes BLOCK_M rows and BLOCK_N columns. SKIP leaves out empty offsets, at the price
     of a branch around which loads are not pipelined.
@@ -122,7 +122,7 @@ def weight_gradient(
     C_IN: tl.constexpr, C_OUT: tl.constexpr, OFFSETS: tl.constexpr,
     BLOCK_I: tl.constexpr, BLOCK_O: tl.constexpr, BLOCK_R: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """partial (P, K, C_IN, C_OUT): features[sources[k]]^T @ grad (M, C_OUT), rows in P parts.
+    """Partial (P, K, C_IN, C_OUT): features[sources[k]]^T @ grad (M, C_OUT), rows in P parts.
 
     One program makes BLOCK_I x BLOCK_O numbers of an offset from one part of the rows; the parts
     are added afterwards, in order.
