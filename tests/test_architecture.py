@@ -21,7 +21,7 @@ ALLOWED = {
     "datasets": {"ops", "utils", "evaluation"},
     "simulator": {"ops", "utils", "datasets"},
     "models": {"ops", "utils"},
-    "engine": {"ops", "utils", "models", "evaluation", "run"},
+    "engine": {"ops", "utils", "models", "evaluation"},
     "run": {"ops", "utils", "engine"},
     "doctor": {"ops", "utils"},
 }
@@ -36,7 +36,7 @@ MAY_NAME_CUDA = {
     "pcdet/utils/dist_utils.py",
     "pcdet/utils/log_utils.py",
     "pcdet/doctor/software.py",
-    "pcdet/cli/common.py",
+    "pcdet/cli/start.py",
     "pcdet/run/record.py",
     "pcdet/engine/device_options.py",
     "tools/benchmark_utils/networks.py",

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from benchmark_utils.common import Row
-from pcdet.cli.common import run_command
 from pcdet.config import cfg
+from pcdet.run.leaving import run_command
 from pcdet.utils import log_utils
 from pcdet.utils.errors import DataError
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pcdet.cli import train
-from pcdet.cli.common import run_command
 from pcdet.config import cfg
 from pcdet.datasets.kitti.kitti_dataset import create_kitti_infos
+from pcdet.run.leaving import run_command
 from pcdet.simulator.writer import write_dataset
 from pcdet.utils import log_utils
 from pcdet.utils.errors import ConfigError, PcdetError

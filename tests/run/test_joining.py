@@ -9,7 +9,7 @@ import traceback
 import pytest
 
 import rank_work
-from pcdet.cli import common as run_utils
+from pcdet.run import leaving
 from pcdet.utils import dist_utils
 from pcdet.utils.errors import ConfigError
 from ranks import free_port, run_ranks
@@ -51,7 +51,7 @@ def test_a_worker_that_dies_during_the_report_of_an_error_adds_to_it(monkeypatch
     try:
         raise ConnectionResetError("its pipe")
     except ConnectionResetError:
-        text = run_utils._traceback()
+        text = leaving._traceback()
     assert "its pipe" in text and "DataLoader worker is killed" in text
 
 

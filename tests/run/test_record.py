@@ -12,9 +12,9 @@ import threading
 import pytest
 import torch
 
-from pcdet.cli.common import Run, training_session
 from pcdet.run import checkpoint_folder
 from pcdet.run.record import FINISHED, KILLED, RUNNING, STOPPED, RunRecord
+from pcdet.run.session import Run, training_session
 
 LOGGER = logging.getLogger("pcdet")
 
@@ -70,7 +70,7 @@ def test_the_checkpoint_that_was_written_last_is_recorded(tmp_path, written, new
     (tmp_path / "ckpt").mkdir()
 
     def train() -> None:
-        with training_session(run):
+        with training_session(run, {}):
             for second, name in enumerate(written):
                 (tmp_path / "ckpt" / name).write_bytes(name.encode())
                 os.utime(tmp_path / "ckpt" / name, (second, second))
