@@ -7,23 +7,22 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from pcdet.cli.start import read_config
+from pcdet.cli.start import prepare_detector, read_config
 from pcdet.config import cfg
 from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.datasets.sections import read_entry
-from pcdet.engine.device_options import checked_device
-from pcdet.models import build_network, example_convert_to_torch
+from pcdet.engine.detect import detect
+from pcdet.engine.device_options import amp_type, checked_device
+from pcdet.models import build_network
 from pcdet.utils import log_utils
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import atomic_write, read_points
 from pcdet.utils.visualize_utils import DrawnBoxes, draw_bev
 
 
-@torch.inference_mode()
-def detect(args: argparse.Namespace) -> None:
+def detect_scans(args: argparse.Namespace) -> None:
     """Detect objects in all scans of the command line, and write pictures and boxes."""
     logger = log_utils.create_logger()
     read_config(args)
@@ -32,13 +31,18 @@ def detect(args: argparse.Namespace) -> None:
     test_cfg.USE_RAW_SCORE = False  # probabilities are easier to read than logits
     scans = ScanFolder(args.data)
     device = checked_device(args.device)
-    model = build_network(scans).to(device).eval()
+    amp = amp_type(args.amp, device, logger)
+    model = prepare_detector(build_network(scans), args, device)
     model.load_params_from_file(args.ckpt, to_cpu=True, logger=logger)
-    for k in tqdm(range(len(scans)), desc="scans", dynamic_ncols=True):
-        sample = scans[k]
-        batch = example_convert_to_torch(scans.collate_batch([sample]), device=device)
-        found = detection_list(model(batch)[0][0], cfg.CLASS_NAMES)
-        write_results(args.out / sample["sample_idx"], sample["points"], found)
+    with tqdm(total=len(scans), desc="scans", dynamic_ncols=True) as bar:
+        for first in range(0, len(scans), args.batch_size):
+            last = min(first + args.batch_size, len(scans))
+            samples = [scans[k] for k in range(first, last)]
+            detections, _ = detect(model, scans.collate_batch(samples), amp)
+            for sample, frame in zip(samples, detections):
+                found = detection_list(frame, cfg.CLASS_NAMES)
+                write_results(args.out / sample["sample_idx"], sample["points"], found)
+                bar.update()
     logger.info("pictures and boxes of %d scans are in %s", len(scans), args.out)
 
 

@@ -9,9 +9,6 @@ from typing import Any
 
 from pcdet.utils.errors import ConfigError
 
-# What --amp takes, besides "none": the keys of `pcdet.engine.device_options.AMP_TYPES`.
-AMP_NAMES = ("bf16", "fp16")
-
 
 @dataclass
 class Recipe:

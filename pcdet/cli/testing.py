@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from pcdet.cli.start import read_config, start
+from pcdet.cli.start import prepare_detector, read_config, start
 from pcdet.config import cfg, log_config_to_file
 from pcdet.datasets import build_dataloader
 from pcdet.datasets.sections import read_entry
+from pcdet.engine.device_options import amp_type
 from pcdet.engine.evaluate import eval_one_epoch
-from pcdet.models import build_network
+from pcdet.models import build_network, unused_arrays
 from pcdet.run.checkpoint_folder import list_checkpoints
 from pcdet.run.curve_writer import CurveWriter
 from pcdet.run.record import RunRecord, file_identity
@@ -33,9 +34,12 @@ def test(args: argparse.Namespace) -> None:
     run.start_log(run.output_dir / "eval", "eval")
     log_config_to_file(cfg, logger=run.logger)
     test_set, test_loader, _ = build_dataloader(
-        *(run.data_dir, run.batch_size, run.distributed, args.workers, run.logger), training=False
+        *(run.data_dir, run.batch_size, run.distributed, args.workers, run.logger),
+        training=False,
+        pin_memory=run.device.type == "cuda",
     )
-    model = build_network(test_set).to(run.device)
+    model = prepare_detector(build_network(test_set), args, run.device)
+    test_set.unused = unused_arrays(model)
     if args.eval_all:
         repeat_eval_ckpt(run, model, test_loader, args.ckpt_dir or run.ckpt_dir)
         return
@@ -103,6 +107,7 @@ def eval_single_ckpt(
             result_dir=run.output_dir / "eval" / f"epoch_{epoch}" / split / run.args.eval_tag,
             tb_log=tb_log,
             num_pictures=run.args.pictures,
+            amp=amp_type(run.args.amp, run.device, run.logger),
         )
     record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0)
     record.add_evaluation(split, identity, results)

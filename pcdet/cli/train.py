@@ -13,8 +13,13 @@ from __future__ import annotations
 
 import argparse
 
-from pcdet.cli.options import add_common_options, check_at_least, check_common_options, make_parser
-from pcdet.cli.recipe import AMP_NAMES
+from pcdet.cli.options import (
+    AMP_NAMES,
+    add_common_options,
+    check_at_least,
+    check_common_options,
+    make_parser,
+)
 from pcdet.run.leaving import run_command
 from pcdet.utils.errors import ConfigError
 
@@ -87,8 +92,8 @@ def _add_speed_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--compile",
         action="store_true",
-        help="compile the dense network in bird's-eye view (torch.compile); takes a minute at the "
-        "start; checkpoints stay the same",
+        help="compile the dense network in bird's-eye view and its loss (torch.compile); takes a "
+        "minute at the start; checkpoints stay the same",
     )
     group.add_argument(
         "--deterministic",

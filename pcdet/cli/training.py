@@ -21,13 +21,13 @@ from pcdet.datasets.sections import read_entry
 from pcdet.engine.data_parallel import data_parallel
 from pcdet.engine.device_options import (
     amp_type,
+    choose_algorithms,
     compile_dense_network,
     grad_scaler,
-    use_deterministic_algorithms,
 )
 from pcdet.engine.optimization import build_optimizer, build_scheduler
 from pcdet.engine.train_loop import Position
-from pcdet.models import build_network, model_fn_decorator
+from pcdet.models import build_network, model_fn_decorator, unused_arrays
 from pcdet.run.curve_writer import CurveWriter
 from pcdet.run.resume import find_start, resume, stored_entries
 from pcdet.run.session import Run, training_session
@@ -47,15 +47,17 @@ def train(args: argparse.Namespace) -> None:
     # already, do not end this one.
     with ExitStack() as leaving, training_session(run, cfg) as record:
         amp = amp_type(recipe.amp, run.device, run.logger)
-        if args.deterministic:
-            use_deterministic_algorithms()
+        choose_algorithms(args.deterministic)
         begin_log(run, recipe)
         found = find_start(run)
         seed = choose_seed(run, found[1])
         train_set, train_loader, train_sampler = build_dataloader(
-            *(run.data_dir, run.batch_size, run.distributed, args.workers, run.logger), seed=seed
+            *(run.data_dir, run.batch_size, run.distributed, args.workers, run.logger),
+            seed=seed,
+            pin_memory=run.device.type == "cuda",
         )
         model = build_model(run, train_set, seed)
+        train_set.unused = unused_arrays(model)
         optimizer = build_optimizer(model, optim_cfg)
         options = train_options(run, recipe, seed, amp, len(train_loader))
         at = load_state(run, model, optimizer, found, options)
