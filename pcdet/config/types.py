@@ -40,9 +40,9 @@ _KINDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "a section",
         lambda value: isinstance(value, Mapping),
-        "ARGS AUGMENTATION BACKBONE BOX_FILTER DATA_CONFIG DB_SAMPLER LOSSES LOSS_WEIGHTS "
-        "MEAN_SIZE MODEL NOISE_GLOBAL_SCENE NOISE_PER_OBJECT OPTIMIZATION PREPARE RCNN RPN "
-        "RPN_HEAD TARGET_CONFIG TEST TRAIN VFE VOXEL_GENERATOR",
+        "ARGS AUGMENTATION AUXILIARY BACKBONE BOX_FILTER CLASS_MAP DATA_CONFIG DB_SAMPLER "
+        "EXTRA_HEAD LOSSES LOSS_WEIGHTS MEAN_SIZE MODEL NOISE_GLOBAL_SCENE NOISE_PER_OBJECT "
+        "OPTIMIZATION PREPARE RCNN RPN RPN_HEAD TARGET_CONFIG TEST TRAIN VFE VOXEL_GENERATOR",
     ),
     (
         "a list of sections",
@@ -52,9 +52,9 @@ _KINDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "a text",
         _is_text,
-        "BOX_CODER CLS_SCORE_TYPE DATASET DATA_DIR EVAL_METRIC GENERATED_ON NAME NMS_TYPE "
-        "OPTIMIZER RCNN_CLS_LOSS RCNN_REG_LOSS REGION_SIMILARITY_FN RPN_NMS_TYPE RPN_REG_LOSS "
-        "SPLIT class_name",
+        "BOX_CODER CENTER_TARGET_Z CLS_SCORE_TYPE DATASET DATA_DIR EVAL_METRIC GENERATED_ON NAME "
+        "NMS_TYPE OPTIMIZER RCNN_CLS_LOSS RCNN_REG_LOSS REGION_SIMILARITY_FN RPN_NMS_TYPE "
+        "RPN_REG_LOSS SPLIT class_name",
     ),
     (
         "a list of texts",
@@ -73,25 +73,25 @@ _KINDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "a whole number",
         _is_whole,
-        "DOWNSAMPLED_FACTOR DOWNSAMPLE_FACTOR MAX_NUMBER_OF_VOXELS MAX_POINTS_PER_VOXEL "
-        "NMS_POST_MAXSIZE NMS_POST_MAXSIZE_LAST NMS_PRE_MAXSIZE NMS_PRE_MAXSIZE_LAST "
-        "ROI_AWARE_POOL_SIZE ROI_PER_IMAGE SAMPLE_SIZE WARMUP_EPOCH num_direction_bins "
-        "num_input_features num_output_features total use",
+        "DOWNSAMPLED_FACTOR DOWNSAMPLE_FACTOR MIN_VOXELS NUM_FEATURES MAX_NUMBER_OF_VOXELS "
+        "MAX_POINTS_PER_VOXEL NMS_POST_MAXSIZE NMS_POST_MAXSIZE_LAST NMS_PRE_MAXSIZE "
+        "NMS_PRE_MAXSIZE_LAST ROI_AWARE_POOL_SIZE ROI_PER_IMAGE SAMPLE_SIZE WARMUP_EPOCH "
+        "num_direction_bins num_input_features num_output_features total use",
     ),
     (
         "a number",
         _is_number,
         "CLS_BG_THRESH CLS_BG_THRESH_LO CLS_FG_THRESH DIV_FACTOR DP_RATIO FG_RATIO GRAD_NORM_CLIP "
-        "GT_EXTEND_WIDTH HARD_BG_RATIO LR LR_CLIP LR_DECAY MOMENTUM NMS_THRESH PCT_START RATE "
-        "REG_FG_THRESH RPN_NMS_THRESH SAMPLE_POS_FRACTION SCORE_THRESH SEG_MASK_SCORE_THRESH "
-        "WEIGHT_DECAY dir_limit_offset dir_offset matched_threshold rcnn_cls_weight "
-        "rcnn_corner_weight rcnn_reg_weight rpn_cls_weight rpn_dir_weight rpn_loc_weight "
-        "unmatched_threshold",
+        "GT_EXTEND_WIDTH GUIDE_SCORE_THRESH HARD_BG_RATIO LR LR_CLIP LR_DECAY MOMENTUM NMS_THRESH "
+        "PCT_START RATE REG_FG_THRESH RPN_NMS_THRESH SAMPLE_POS_FRACTION SCORE_THRESH "
+        "SEG_MASK_SCORE_THRESH WEIGHT_DECAY aux_cls_weight aux_reg_weight dir_limit_offset "
+        "dir_offset matched_threshold rcnn_cls_weight rcnn_corner_weight rcnn_reg_weight "
+        "rpn_cls_weight rpn_dir_weight rpn_loc_weight psw_cls_weight unmatched_threshold",
     ),
     (
         "a list of whole numbers",
         _list_of(_is_whole),
-        "CLS_FC DECAY_STEP_LIST REG_FC SHARED_FC layer_nums layer_strides num_filters "
+        "CLS_FC DECAY_STEP_LIST REG_FC SHARED_FC WINDOW layer_nums layer_strides num_filters "
         "num_upsample_filters upsample_strides",
     ),
     ("a list of whole numbers", _or_nothing(_list_of(_is_whole)), "filter_by_difficulty"),
@@ -99,8 +99,14 @@ _KINDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "a list of numbers",
         _list_of(_is_number),
         "GLOBAL_ROT_UNIFORM_NOISE GLOBAL_SCALING_UNIFORM_NOISE GLOBAL_SLOPE_NOISE_STD "
-        "GLOBAL_TRANSLATION_NOISE_STD GT_LOC_NOISE_STD GT_ROT_UNIFORM_NOISE MOMS "
-        "POINT_CLOUD_RANGE RECALL_THRESH_LIST VOXEL_SIZE anchor_range code_weights rotations",
+        "GLOBAL_TRANSLATION_NOISE_STD GT_LOC_NOISE_STD GT_ROT_UNIFORM_NOISE MOMS POINT_CLOUD_RANGE "
+        "RECALL_THRESH_LIST VOXEL_SIZE anchor_offsets anchor_range anchor_strides code_weights "
+        "rotations",
+    ),
+    (
+        "a number or a list of numbers",
+        lambda value: _is_number(value) or _list_of(_is_number)(value),
+        "MATCHED_THRESHOLD",
     ),
     ("a list of numbers", _or_nothing(_list_of(_is_number)), "LIMIT_RANGE"),
     ("a list of lists of numbers", _list_of(_list_of(_is_number)), "sizes"),

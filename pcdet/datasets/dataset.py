@@ -15,7 +15,7 @@ from pcdet.datasets.data_augmentation.data_augmentor import DataAugmentor, read_
 from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler
 from pcdet.datasets.processor.part_targets import PartTargetGenerator
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
-from pcdet.datasets.sections import read_numbers, read_section
+from pcdet.datasets.sections import read_class_map, read_numbers, read_section
 from pcdet.utils import array_utils, box_utils
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.paths import root_dir
@@ -67,6 +67,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         self.logger = logging.getLogger(__name__)
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._data_dir = Path()
+        self._class_map: dict[str, str] = {}
         self._finite_points = array_utils.FinitePoints()
         self.voxel_generator: VoxelGenerator | None = None
         self.augmentor: DataAugmentor | None = None
@@ -96,12 +97,14 @@ class DatasetTemplate(torch.utils.data.Dataset):
             ConfigError: a key is missing or unknown, or a value does not fit.
             DataError: the database of the ground-truth sampling cannot be read.
         """
-        config = read_section(data_config, "DATA_CONFIG", _SECTION_KEYS["DATA_CONFIG"])
+        required = _SECTION_KEYS["DATA_CONFIG"]
+        config = read_section(data_config, "DATA_CONFIG", required, optional=("CLASS_MAP",))
         sections = {
             name: read_section(config[name], f"DATA_CONFIG.{name}", _SECTION_KEYS[name])
             for name in ("TRAIN", "TEST", "VOXEL_GENERATOR", "NUM_POINT_FEATURES")
         }
         self.class_names = list(class_names)
+        self._class_map = read_class_map(config.get("CLASS_MAP") or {}, class_names)
         self.training = training
         self.logger = logger or self.logger
         self.seed = torch.initial_seed() % 2**32 if seed is None else seed
@@ -218,6 +221,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         if has_label:
             gt_boxes, gt_names = self._checked_ground_truth(input_dict)
             if self.training:
+                gt_names = np.array([self._class_map.get(n, n) for n in gt_names.tolist()], np.str_)
                 gt_boxes, gt_names, points = self._augment(
                     input_dict, gt_boxes, gt_names, points, rng
                 )

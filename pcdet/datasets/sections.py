@@ -62,3 +62,18 @@ def read_named_numbers(values: Sequence[str], where: str) -> dict[str, int]:
             raise ConfigError(f"{where}: expected entries like 'Car:5', got {entry!r}")
         numbers[name.strip()] = int(number)
     return numbers
+
+
+def read_class_map(class_map: Mapping[str, str], class_names: Sequence[str]) -> dict[str, str]:
+    """Labels that count as a class in training, such as {"Van": "Car"}.
+
+    Raises:
+        ConfigError: a value is not one of the classes.
+    """
+    for label, name in class_map.items():
+        if name not in class_names:
+            raise ConfigError(
+                f"DATA_CONFIG.CLASS_MAP.{label}: expected one of CLASS_NAMES, {list(class_names)}, "
+                f"got {name!r}"
+            )
+    return dict(class_map)

@@ -9,18 +9,27 @@ from typing import Any
 from easydict import EasyDict
 
 from pcdet.config import cfg as global_cfg
-from pcdet.models.bbox_heads import RPN_HEADS
+from pcdet.models.bbox_heads import EXTRA_HEADS, RPN_HEADS
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
+from pcdet.models.bbox_heads.pswarp_head import PSWarpLossWeights
 from pcdet.models.bbox_heads.rpn_head import AnchorLossWeights, DirectionConfig
+from pcdet.models.bbox_heads.sassd_head import SASSDHead
 from pcdet.models.detectors import DETECTORS
-from pcdet.models.model_utils.anchor_generator import AnchorGeneratorRange
+from pcdet.models.model_utils.anchor_generator import (
+    AnchorGeneratorRange,
+    AnchorGeneratorStride,
+)
+from pcdet.models.model_utils.anchor_mask import AnchorMask
 from pcdet.models.model_utils.post_processing import NMS_TYPES, PostProcessor
 from pcdet.models.model_utils.proposal_target_layer import ProposalTargetLayer
 from pcdet.models.model_utils.target_assigner import TargetAssigner
+from pcdet.models.model_utils.voxel_grid import VoxelGrid
 from pcdet.models.rcnn import RCNNS
 from pcdet.models.rcnn.rcnn_head import RCNNLayers, RCNNLossWeights
 from pcdet.models.rpn import BACKBONES
 from pcdet.models.rpn.rpn_unet import TARGET_SOURCES, UNetV2
+from pcdet.models.rpn.sassd_auxiliary import AuxiliaryLossWeights, AuxiliaryNetwork
+from pcdet.models.rpn.sassd_backbone import SASSDBackbone
 from pcdet.models.vfe import VFES
 from pcdet.utils.box_coder_utils import BOX_CODERS
 from pcdet.utils.errors import ConfigError, check_keys, lookup
@@ -50,14 +59,14 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
     """
     model_cfg = (cfg or global_cfg).MODEL
     sections = ("NAME", "VFE", "RPN", "LOSSES", "TRAIN", "TEST")
-    check_keys(model_cfg, ("RCNN",), "the yaml's MODEL", required=sections)
+    check_keys(model_cfg, ("RCNN", "EXTRA_HEAD"), "the yaml's MODEL", required=sections)
     detector = lookup(DETECTORS, model_cfg.NAME, "MODEL.NAME")
     check_keys(model_cfg.TRAIN, _PROPOSAL_KEYS, "MODEL.TRAIN", required=("SPLIT", "OPTIMIZATION"))
     rpn_cfg = model_cfg.RPN
     check_keys(rpn_cfg, ("PARAMS_FIXED",), "MODEL.RPN", required=("BACKBONE", "RPN_HEAD"))
 
     vfe = _build_vfe(model_cfg.VFE, dataset)
-    rpn_net = _build_backbone(rpn_cfg.BACKBONE, vfe.output_features, dataset)
+    rpn_net = _build_backbone(rpn_cfg.BACKBONE, model_cfg.LOSSES, vfe.output_features, dataset)
     rpn_head = _build_rpn_head(rpn_cfg.RPN_HEAD, model_cfg.LOSSES, rpn_net, dataset)
     if rpn_cfg.get("PARAMS_FIXED", False):
         for module in (vfe, rpn_net, rpn_head):
@@ -69,6 +78,7 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
         post_processor=_build_post_processor(model_cfg.TEST),
         recall_thresholds=tuple(model_cfg.TEST.get("RECALL_THRESH_LIST", ())),
         **_build_second_stage(detector, model_cfg, rpn_net),
+        **_build_extra_head(detector, model_cfg, rpn_head, dataset),
     )
 
 
@@ -108,19 +118,53 @@ def _build_vfe(vfe_cfg: EasyDict, dataset: Any) -> Any:
     )
 
 
-def _build_backbone(backbone_cfg: EasyDict, input_channels: int, dataset: Any) -> Any:
+def _voxel_grid(dataset: Any) -> VoxelGrid:
+    generator = dataset.voxel_generator
+    return VoxelGrid(
+        [float(value) for value in generator.point_cloud_range[:3]],
+        [float(value) for value in generator.voxel_size],
+        [int(value) for value in generator.grid_size],
+    )
+
+
+def _build_backbone(
+    backbone_cfg: EasyDict, losses_cfg: EasyDict, input_channels: int, dataset: Any
+) -> Any:
     where = "MODEL.RPN.BACKBONE"
     backbone = lookup(BACKBONES, backbone_cfg.get("NAME"), f"{where}.NAME")
     arguments = dict(backbone_cfg.get("ARGS", {}))
     _at_least(1, arguments, f"{where}.ARGS", "num_filters", "num_output_features")
-    further = ("SEG_MASK_SCORE_THRESH", "TARGET_CONFIG") if issubclass(backbone, UNetV2) else ()
+    further: tuple[str, ...] = ()
+    if issubclass(backbone, UNetV2):
+        further = ("SEG_MASK_SCORE_THRESH", "TARGET_CONFIG")
+    elif issubclass(backbone, SASSDBackbone):
+        further = ("AUXILIARY",)
     check_keys(backbone_cfg, ("NAME", "ARGS"), where, required=further)
-    if further:
+    if "TARGET_CONFIG" in further:
         arguments.update(_voxel_target_arguments(backbone_cfg.TARGET_CONFIG))
     grid_size = dataset.voxel_generator.grid_size
-    return _construct(
+    rpn_net = _construct(
         backbone, where, arguments, input_channels=input_channels, grid_size=grid_size
     )
+    if "AUXILIARY" in further:
+        rpn_net.aux = _build_switched(
+            AuxiliaryNetwork,
+            backbone_cfg.AUXILIARY,
+            f"{where}.AUXILIARY",
+            level_channels=rpn_net.level_channels,
+            grid=_voxel_grid(dataset),
+            loss_weights=_loss_weights(AuxiliaryLossWeights, losses_cfg),
+        )
+    return rpn_net
+
+
+def _build_switched(target: Any, section: EasyDict, where: str, **own: Any) -> Any:
+    """`target` with the keys of a section as arguments; None unless it is ENABLED."""
+    keys = {key: name for key, name in _capitals(target).items() if name not in own}
+    check_keys(section, keys, where, required=("ENABLED",))
+    if not section.ENABLED:
+        return None
+    return _construct(target, where, _arguments(section, keys), **own)
 
 
 def _voxel_target_arguments(target_cfg: EasyDict) -> dict[str, Any]:
@@ -147,16 +191,18 @@ def _build_rpn_head(head_cfg: EasyDict, losses_cfg: EasyDict, rpn_net: Any, data
             f"the backbone gives {rpn_net.num_bev_features} channels with this voxel grid"
         )
     _check_arguments(BEVNetwork, f"{where}.ARGS", arguments, ())
+    assigner = _build_assigner(head_cfg.TARGET_CONFIG, f"{where}.TARGET_CONFIG", dataset)
     head = _construct(
         head,
         where,
         {},
         num_class=len(dataset.class_names),
-        target_assigner=_build_assigner(head_cfg.TARGET_CONFIG, f"{where}.TARGET_CONFIG", dataset),
+        target_assigner=assigner,
         network=arguments,
         direction=direction,
         loss_weights=_loss_weights(AnchorLossWeights, losses_cfg),
         concat_input=concat_input,
+        **_anchor_mask(head, head_cfg.TARGET_CONFIG, f"{where}.TARGET_CONFIG", assigner, dataset),
     )
     _check_voxel_grid(dataset, rpn_net.bev_stride * math.prod(arguments["layer_strides"]))
     image = tuple(int(size / head.feature_map_stride) for size in rpn_net.bev_shape)
@@ -204,7 +250,7 @@ def _pop_direction(arguments: dict[str, Any], where: str) -> DirectionConfig | N
 
 def _build_assigner(target_cfg: EasyDict, where: str, dataset: Any) -> TargetAssigner:
     required = ("DOWNSAMPLED_FACTOR", "BOX_CODER", "ANCHOR_GENERATOR")
-    optional = ("REGION_SIMILARITY_FN", "SAMPLE_POS_FRACTION", "SAMPLE_SIZE")
+    optional = ("REGION_SIMILARITY_FN", "SAMPLE_POS_FRACTION", "SAMPLE_SIZE", "MIN_VOXELS")
     check_keys(target_cfg, optional, where, required)
     _at_least(1, target_cfg, where, "DOWNSAMPLED_FACTOR")
     similarity = target_cfg.get("REGION_SIMILARITY_FN", _REGION_SIMILARITIES[0])
@@ -218,7 +264,9 @@ def _build_assigner(target_cfg: EasyDict, where: str, dataset: Any) -> TargetAss
     generators = []
     for k, generator_cfg in enumerate(target_cfg.ANCHOR_GENERATOR):
         name = f"{where}.ANCHOR_GENERATOR[{k}]"
-        generator = _construct(AnchorGeneratorRange, name, dict(generator_cfg))
+        by_stride = "anchor_strides" in generator_cfg
+        kind = AnchorGeneratorStride if by_stride else AnchorGeneratorRange
+        generator = _construct(kind, name, dict(generator_cfg))
         if generator.class_name in dataset.class_names:
             generators.append(generator)
     missing = set(dataset.class_names) - {g.class_name for g in generators}
@@ -240,12 +288,45 @@ def _build_assigner(target_cfg: EasyDict, where: str, dataset: Any) -> TargetAss
     )
 
 
+def _anchor_mask(
+    head: Any, target_cfg: EasyDict, where: str, assigner: TargetAssigner, dataset: Any
+) -> dict[str, AnchorMask]:
+    """Further argument of a head that leaves out anchors over less than MIN_VOXELS voxels."""
+    if not issubclass(head, SASSDHead):
+        _only(target_cfg, "MIN_VOXELS", 0, where)
+        return {}
+    check_keys(target_cfg, target_cfg, where, required=("MIN_VOXELS",))
+    anchors = assigner.anchors.view(-1, assigner.anchors.shape[-1])
+    return {"anchor_mask": AnchorMask(anchors, _voxel_grid(dataset), target_cfg.MIN_VOXELS)}
+
+
+def _build_extra_head(
+    detector: Any, model_cfg: EasyDict, rpn_head: Any, dataset: Any
+) -> dict[str, Any]:
+    """Further argument of a detector whose boxes are scored again, none for another one."""
+    where, section = "MODEL.EXTRA_HEAD", dict(model_cfg.get("EXTRA_HEAD", {"ENABLED": False}))
+    if "extra_head" not in inspect.signature(detector).parameters:
+        _only(section, "ENABLED", False, where)
+        return {}
+    extra_head = lookup(EXTRA_HEADS, section.pop("NAME", None), f"{where}.NAME")
+    head = _build_switched(
+        extra_head,
+        EasyDict(section),
+        where,
+        num_input_features=model_cfg.RPN.RPN_HEAD.ARGS.num_filters[-1],
+        num_class=rpn_head.num_class,
+        cells=_voxel_grid(dataset).coarser(model_cfg.RPN.RPN_HEAD.TARGET_CONFIG.DOWNSAMPLED_FACTOR),
+        loss_weights=_loss_weights(PSWarpLossWeights, model_cfg.LOSSES),
+    )
+    return {"extra_head": head}
+
+
 def _loss_weights(target: Any, losses_cfg: EasyDict) -> Any:
     """`target` with those of the yaml's weights that it has; each key must belong to some stage."""
     keys = (*("RPN_REG_LOSS", "RCNN_CLS_LOSS", "RCNN_REG_LOSS"), "CORNER_LOSS_REGULARIZATION")
     check_keys(losses_cfg, keys, "MODEL.LOSSES", required=("LOSS_WEIGHTS",))
     where = "MODEL.LOSSES.LOSS_WEIGHTS"
-    stages = (AnchorLossWeights, RCNNLossWeights)
+    stages = (AnchorLossWeights, RCNNLossWeights, AuxiliaryLossWeights, PSWarpLossWeights)
     known = {name for stage in stages for name in inspect.signature(stage).parameters}
     check_keys(losses_cfg.LOSS_WEIGHTS, known, where)
     own = inspect.signature(target).parameters
