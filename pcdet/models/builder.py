@@ -15,6 +15,7 @@ from pcdet.models.bbox_heads.pswarp_head import PSWarpLossWeights
 from pcdet.models.bbox_heads.rpn_head import AnchorLossWeights, DirectionConfig
 from pcdet.models.bbox_heads.sassd_head import SASSDHead
 from pcdet.models.detectors import DETECTORS
+from pcdet.models.detectors.sassd_net import SASSDNet
 from pcdet.models.model_utils.anchor_generator import (
     AnchorGeneratorRange,
     AnchorGeneratorStride,
@@ -78,7 +79,7 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
         post_processor=_build_post_processor(model_cfg.TEST),
         recall_thresholds=tuple(model_cfg.TEST.get("RECALL_THRESH_LIST", ())),
         **_build_second_stage(detector, model_cfg, rpn_net),
-        **_build_extra_head(detector, model_cfg, rpn_head, dataset),
+        **_build_extra_head(detector, model_cfg, rpn_net, rpn_head, dataset),
     )
 
 
@@ -301,11 +302,22 @@ def _anchor_mask(
 
 
 def _build_extra_head(
-    detector: Any, model_cfg: EasyDict, rpn_head: Any, dataset: Any
+    detector: Any, model_cfg: EasyDict, rpn_net: Any, rpn_head: Any, dataset: Any
 ) -> dict[str, Any]:
     """Further argument of a detector whose boxes are scored again, none for another one."""
     where, section = "MODEL.EXTRA_HEAD", dict(model_cfg.get("EXTRA_HEAD", {"ENABLED": False}))
-    if "extra_head" not in inspect.signature(detector).parameters:
+    is_own = issubclass(detector, SASSDNet)
+    for key, needed, part in (
+        ("BACKBONE", SASSDBackbone, rpn_net),
+        ("RPN_HEAD", SASSDHead, rpn_head),
+    ):
+        if isinstance(part, needed) != is_own:
+            verb = "needs" if is_own else "has no use for"
+            raise ConfigError(
+                f"MODEL.RPN.{key}.NAME: {model_cfg.NAME} {verb} {needed.__name__}, "
+                f"got {type(part).__name__}"
+            )
+    if not is_own:
         _only(section, "ENABLED", False, where)
         return {}
     extra_head = lookup(EXTRA_HEADS, section.pop("NAME", None), f"{where}.NAME")

@@ -124,9 +124,11 @@ def test_a_value_of_another_kind_is_named_with_its_key(file, odd):
         old, node[path[-1]] = node[path[-1]], odd
         fits = isinstance(odd, str) and isinstance(old, str)
         fits |= isinstance(odd, float) and odd == odd and isinstance(old, (int, float))
+        fits |= odd == -0.5 and path[-1] == "MATCHED_THRESHOLD"  # a number, or a list
         fits |= odd is None and path[-1] in ("LIMIT_RANGE", "filter_by_difficulty")
         fits |= odd is None and path[-1] == "filter_by_min_points"
-        if not (fits or "MEAN_SIZE" in path or path[-1] == "NUM_POINT_FEATURES"):
+        by_class = "MEAN_SIZE" in path or "CLASS_MAP" in path
+        if not (fits or by_class or path[-1] == "NUM_POINT_FEATURES"):
             with pytest.raises(ConfigError, match=rf"odd\.yaml: {'.'.join(path)}: expected "):
                 check_types(good, "odd.yaml")
         node[path[-1]] = old

@@ -68,6 +68,12 @@ def with_batch_index(coordinates: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.pad(coordinates.astype(np.int32), ((0, 0), (1, 0))))
 
 
+def sorted_features(tensor) -> torch.Tensor:
+    """(V, C) features in the order of the sites."""
+    order = np.lexsort(tensor.indices.numpy().T[::-1])
+    return tensor.features[torch.from_numpy(order)]
+
+
 def check_stages(
     numbers, stages: dict[str, torch.Tensor], atol: float = 2e-4, rtol: float = 0.0
 ) -> None:

@@ -63,3 +63,13 @@ def frame_batch(reference, numbers) -> dict[str, Any]:
         "gt_boxes": torch.from_numpy(boxes)[None],
         "batch_size": 1,
     }
+
+
+def in_plain_layout(model: torch.nn.Module) -> None:
+    """Run the convolutions in NCHW.
+
+    In channels_last torch adds up the statistics of a batch in float32, which is too coarse for
+    maps that are mostly constant.
+    """
+    model.rpn_head.memory_format = torch.contiguous_format
+    model.to(memory_format=torch.contiguous_format)
