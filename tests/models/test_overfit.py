@@ -59,7 +59,7 @@ def measure_statistics(model: torch.nn.Module, batch: dict) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["second", "pointpillar", "PartA2", "PartA2_fc"])
+@pytest.mark.parametrize("name", ["second", "pointpillar", "PartA2", "PartA2_fc", "sassd"])
 def test_one_frame_is_learned(name, kitti_mini, tmp_path, device):
     create_kitti_infos(kitti_mini, tmp_path, workers=1)
     torch.manual_seed(0)

@@ -105,12 +105,13 @@ class PSWarpHead(nn.Module):
         Returns:
             (sum of n,), frame after frame.
         """
-        size = maps.new_tensor([maps.shape[3] - 1, maps.shape[2] - 1], dtype=boxes[0].dtype)
+        height, width = maps.shape[2:]
         scores = []
         for frame_maps, frame_boxes in zip(maps.to(boxes[0].dtype), boxes):
-            pixels = self.pixels(frame_boxes)
-            grid = (2 * pixels / size - 1).unsqueeze(2)  # (P, n, 1, 2)
-            sampled = F.grid_sample(frame_maps.unsqueeze(1), grid, align_corners=True)
+            column, row = self.pixels(frame_boxes).unbind(2)
+            # From -1 to 1 over the middles of the pixels; beyond, the maps are zero.
+            grid = torch.stack((2 * column / (width - 1) - 1, 2 * row / (height - 1) - 1), dim=2)
+            sampled = F.grid_sample(frame_maps[:, None], grid[:, :, None], align_corners=True)
             scores.append(sampled.flatten(1).mean(dim=0))
         return torch.cat(scores)
 
@@ -131,20 +132,20 @@ class PSWarpHead(nn.Module):
         return (torch.stack((x, y), dim=2) - self.minimum) / self.cell_size
 
     def with_ground_truth(
-        self, guided: Sequence[dict[str, torch.Tensor]], gt_boxes: torch.Tensor
+        self, guided: Sequence[dict[str, torch.Tensor]], ground_truth: Sequence[torch.Tensor]
     ) -> list[dict[str, torch.Tensor]]:
         """Guided boxes with the ground truth in front, as examples of boxes that fit.
 
         Args:
             guided: for each frame boxes (n, 7) and labels (n,).
-            gt_boxes: (B, M, 8) LiDAR boxes and label; rows with label 0 are padding.
+            ground_truth: for each frame (m, 8) LiDAR boxes and label.
 
         Returns:
-            For each frame boxes, labels, and gt_boxes (m, 8) without the padding.
+            For each frame boxes, labels, and gt_boxes (m, 8).
         """
         frames = []
-        for own, truth in zip(guided, gt_boxes):
-            truth = truth[truth[:, LABEL] > 0].to(own["boxes"].dtype)
+        for own, truth in zip(guided, ground_truth):
+            truth = truth.to(own["boxes"].dtype)
             frames.append(
                 {
                     "boxes": torch.cat((truth[:, BOX], own["boxes"])),

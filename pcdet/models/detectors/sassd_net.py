@@ -10,7 +10,7 @@ from torch import nn
 from pcdet.models.detectors.detector3d import Detector3D
 from pcdet.models.model_utils.post_processing import PostProcessor
 from pcdet.models.rpn.sassd_backbone import SASSDOutputs
-from pcdet.utils.box_utils import CENTER
+from pcdet.utils.box_utils import CENTER, LABEL
 
 
 class SASSDNet(Detector3D):
@@ -58,7 +58,9 @@ class SASSDNet(Detector3D):
         occupied = self.rpn_head.anchor_mask(coordinates, batch_size)
         if self.training:
             # Before the backbone runs: a GPU's host waits for the numbers of what is positive.
-            anchor_targets = self.rpn_head.assign_targets(input_dict["gt_boxes"], occupied)
+            gt_boxes = input_dict["gt_boxes"]
+            anchor_targets = self.rpn_head.assign_targets(gt_boxes, occupied)
+            ground_truth = [frame[frame[:, LABEL] > 0] for frame in gt_boxes]
         means = self.vfe(input_dict["voxels"], input_dict["num_points"])
         voxels: SASSDOutputs = self.rpn_net(means, coordinates, batch_size)
         predictions, features = self.rpn_head(voxels.spatial_features)
@@ -69,7 +71,7 @@ class SASSDNet(Detector3D):
                 losses.append(self._point_loss(input_dict, means[:, CENTER], voxels))
             if self.extra_head is not None:
                 guided = self._guide(predictions, occupied)
-                losses.append(self._warp_loss(features, guided, input_dict["gt_boxes"]))
+                losses.append(self._warp_loss(features, guided, ground_truth))
             tb_dict = {name: value for _, terms in losses for name, value in terms.items()}
             return {"loss": sum(loss for loss, _ in losses)}, tb_dict, {}
 
@@ -99,10 +101,13 @@ class SASSDNet(Detector3D):
         return aux.get_loss(predictions, targets, input_dict["batch_size"])
 
     def _warp_loss(
-        self, features: torch.Tensor, guided: list[dict[str, torch.Tensor]], gt_boxes: torch.Tensor
+        self,
+        features: torch.Tensor,
+        guided: list[dict[str, torch.Tensor]],
+        ground_truth: list[torch.Tensor],
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Of part-sensitive warping, which moves the guided boxes, too."""
         head = self.extra_head
-        frames = head.with_ground_truth(guided, gt_boxes)
+        frames = head.with_ground_truth(guided, ground_truth)
         scores = head.scores(head(features), [frame["boxes"] for frame in frames])
-        return head.get_loss(scores, head.assign_targets(frames), len(gt_boxes))
+        return head.get_loss(scores, head.assign_targets(frames), len(frames))
