@@ -35,7 +35,7 @@ def test(args: argparse.Namespace) -> None:
     test_set, test_loader, _ = build_dataloader(
         *(run.data_dir, run.batch_size, run.distributed, args.workers, run.logger), training=False
     )
-    model = build_network(test_set).to(run.device)
+    model = build_network(test_set).to(run.device).eval()
     if args.eval_all:
         repeat_eval_ckpt(run, model, test_loader, args.ckpt_dir or run.ckpt_dir)
         return
