@@ -17,7 +17,6 @@ from pcdet.cli.start import read_config, start
 from pcdet.config import cfg, log_config_to_file
 from pcdet.datasets import build_dataloader
 from pcdet.datasets.dataset import DatasetTemplate
-from pcdet.datasets.sections import read_entry
 from pcdet.engine.data_parallel import data_parallel
 from pcdet.engine.device_options import (
     amp_type,
@@ -40,7 +39,7 @@ from pcdet.utils.errors import ConfigError
 def train(args: argparse.Namespace) -> None:
     """Train as the command line asks for, as the only training in the run's folder."""
     read_config(args)
-    optim_cfg = read_entry(cfg, "MODEL.TRAIN.OPTIMIZATION")
+    optim_cfg = cfg.MODEL.TRAIN.OPTIMIZATION
     recipe = recipe_of(args, optim_cfg)
     run = start(args, recipe.batch_size)
     # Closed after the record: until then the signals of a launcher, whose other processes have left

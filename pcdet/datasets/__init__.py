@@ -15,8 +15,9 @@ import torch.distributed as dist_package
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
+from pcdet.config import cfg as global_cfg
+from pcdet.config.schema import read_config
 from pcdet.datasets.dataset import DatasetTemplate
-from pcdet.datasets.sections import read_entry
 from pcdet.utils.errors import DataError, lookup
 from pcdet.utils.paths import root_dir
 
@@ -112,17 +113,14 @@ def build_dataloader(
         ConfigError: a key or a value of the config does not fit.
         DataError: a file of the data set cannot be read, or the split has no frame.
     """
-    if cfg is None:
-        from pcdet.config import cfg as global_cfg
-
-        cfg = global_cfg
-    name = read_entry(cfg, "DATA_CONFIG.DATASET")
-    dataset_class = lookup(_DATASETS, name, "DATA_CONFIG.DATASET")()
-    split = read_entry(cfg, f"MODEL.{'TRAIN' if training else 'TEST'}.SPLIT")
+    cfg = global_cfg if cfg is None else cfg
+    config = read_config(cfg)
+    dataset_class = lookup(_DATASETS, config.DATA_CONFIG.DATASET, "DATA_CONFIG.DATASET")()
+    split = (config.MODEL.TRAIN if training else config.MODEL.TEST).SPLIT
     root_path = Path(cfg.get("ROOT_DIR", root_dir())) / data_dir
     dataset = dataset_class(
         root_path=root_path,
-        class_names=cfg.CLASS_NAMES,
+        class_names=config.CLASS_NAMES,
         split=split,
         training=training,
         logger=logger,

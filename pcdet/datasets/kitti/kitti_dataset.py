@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from pcdet.config import cfg as global_cfg
+from pcdet.config.schema import read_config
 from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
 from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.datasets.kitti import ground_database, splits
@@ -29,7 +31,6 @@ from pcdet.datasets.kitti.command_line import parse_args
 from pcdet.datasets.kitti.frame_pool import map_frames
 from pcdet.datasets.kitti.kitti_files import KittiFiles
 from pcdet.datasets.kitti.kitti_infos import DONT_CARE, build_info, load_info_files, load_infos
-from pcdet.datasets.sections import read_entry
 from pcdet.evaluation import official_results, rules, summarize, write_submission
 from pcdet.evaluation.plots import plot_figures
 from pcdet.evaluation.reading import read_split
@@ -175,21 +176,22 @@ class KittiDataset(BaseKittiDataset):
             DataError: no info file is there, or one cannot be read.
         """
         super().__init__(root_path, split)
-        if cfg is None:
-            from pcdet.config import cfg
+        cfg = global_cfg if cfg is None else cfg
+        config = read_config(cfg)
         rules.check_class_names(class_names, "CLASS_NAMES")
         self.configure(
             data_config=cfg.DATA_CONFIG,
             class_names=class_names,
             training=training,
-            part_targets=read_entry(cfg, "MODEL.RPN.BACKBONE").get("TARGET_CONFIG"),
+            part_targets=cfg.MODEL.RPN.BACKBONE.get("TARGET_CONFIG"),
             logger=logger,
         )
-        self._fov_points_only = bool(cfg.DATA_CONFIG.FOV_POINTS_ONLY)
-        box_filter = read_entry(cfg, "MODEL.TEST").get("BOX_FILTER", {})
-        self._box_filter = BoxFilter.from_config(box_filter)
+        self._fov_points_only = config.DATA_CONFIG.FOV_POINTS_ONLY
+        kept = config.MODEL.TEST.BOX_FILTER
+        self._box_filter = BoxFilter(kept.USE_IMAGE_AREA_FILTER, kept.LIMIT_RANGE)
         mode = "TRAIN" if training else "TEST"
-        info_paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[mode].INFO_PATH]
+        paths = getattr(config.DATA_CONFIG, mode).INFO_PATH
+        info_paths = [self.resolve_path(path) for path in paths]
         self.infos = load_info_files(info_paths, has_label=training, logger=self.logger)
         self._check_split(mode)
         self._road_planes = {
@@ -362,9 +364,7 @@ def _save_infos(infos: list[dict[str, Any]], save_path: Path, split: str) -> Non
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    from pcdet.config import cfg
-
-    args = parse_args(argv, __doc__, data_path=cfg.ROOT_DIR / "data" / "kitti")
+    args = parse_args(argv, __doc__, data_path=global_cfg.ROOT_DIR / "data" / "kitti")
     create_logger()
     try:
         if args.make_random_split is not None:
