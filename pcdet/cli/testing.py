@@ -10,10 +10,9 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from pcdet.cli.start import read_config, start
+from pcdet.cli.start import choose_split, read_config, start
 from pcdet.config import cfg, log_config_to_file
 from pcdet.datasets import build_dataloader
-from pcdet.datasets.sections import read_entry
 from pcdet.engine.evaluate import eval_one_epoch
 from pcdet.models import build_network
 from pcdet.run.checkpoint_folder import list_checkpoints
@@ -41,13 +40,6 @@ def test(args: argparse.Namespace) -> None:
         return
     identity = run.from_rank0(lambda: load_checkpoint(run, model, single_checkpoint(run)))
     eval_single_ckpt(run, model, test_loader, identity)
-
-
-def choose_split(split: str) -> None:
-    """Test on another split: its name, and the infos of that split in the same folder."""
-    read_entry(cfg, "MODEL.TEST").SPLIT = split
-    paths = [Path(path) for path in read_entry(cfg, "DATA_CONFIG.TEST.INFO_PATH")]
-    cfg.DATA_CONFIG.TEST.INFO_PATH = [str(p.with_name(f"kitti_infos_{split}.pkl")) for p in paths]
 
 
 def epoch_of(ckpt: str) -> str:

@@ -14,10 +14,11 @@ from easydict import EasyDict
 from torch import nn
 from tqdm import tqdm
 
-from pcdet.engine.pictures import draw_frames, evenly_spread, render, save_picture
 from pcdet.evaluation.found import found_table
 from pcdet.models import example_convert_to_torch
 from pcdet.utils.io_utils import atomic_write, save_pickle
+from pcdet.viewer.pictures import draw_frames, render, save_picture
+from pcdet.viewer.sources import evenly_spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,13 +19,13 @@ from pcdet.utils.calibration import Calibration
 _GROUND_TRUTH_COLOR = "limegreen"
 _CLASS_COLORS = ("orangered", "deepskyblue", "gold", "violet", "white")
 # Pairs of corners of `boxes3d_to_corners3d_lidar`: bottom, top, and the edges between the two.
-_EDGES = np.array(
+EDGES = np.array(
     [(k, (k + 1) % 4) for k in range(4)]
     + [(4 + k, 4 + (k + 1) % 4) for k in range(4)]
     + [(k, k + 4) for k in range(4)]
 )
 # Corners of the front: an object looks along its own -l, as rotation_y is defined.
-_FRONT = (0, 1)
+FRONT = (0, 1)
 _NEAREST_DEPTH = 0.1
 
 
@@ -94,7 +94,7 @@ def draw_bev(
         corners = box_utils.boxes3d_to_corners3d_lidar(group.boxes)[:, :4, :2][..., ::-1]
         for k, rectangle in enumerate(corners):
             color = group.color(k, class_names)
-            front = [rectangle.mean(axis=0), rectangle[list(_FRONT)].mean(axis=0)]
+            front = [rectangle.mean(axis=0), rectangle[list(FRONT)].mean(axis=0)]
             outline = np.concatenate((rectangle, rectangle[:1]))
             axes.add_collection(LineCollection([outline, front], colors=color, linewidths=1.2))
             if group.scores is not None:
@@ -147,7 +147,7 @@ def _visible_edges(corners: np.ndarray, calib: Calibration) -> np.ndarray:
         corners: (8, 3) in the rectified camera frame.
         calib: projects to the image.
     """
-    edges = corners[_EDGES].astype(np.float64)  # (12, 2, 3)
+    edges = corners[EDGES].astype(np.float64)  # (12, 2, 3)
     edges = edges[(edges[..., 2] > _NEAREST_DEPTH).any(axis=1)]
     for end in (0, 1):
         near, far = edges[:, end], edges[:, 1 - end]

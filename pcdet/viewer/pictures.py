@@ -15,11 +15,6 @@ from pcdet.utils.io_utils import atomic_write
 from pcdet.utils.visualize_utils import DrawnBoxes, draw_bev, draw_on_image
 
 
-def evenly_spread(count: int, total: int) -> list[int]:
-    """`count` of `total` indices, the first and the last among them."""
-    return sorted({int(k) for k in np.linspace(0, total - 1, min(count, total))})
-
-
 def draw_frames(
     dataset: Any,
     annos: Sequence[Mapping[str, Any]],

@@ -1,0 +1,162 @@
+"use strict";
+// The page's own part: what is shown of which frame. Drawing in 3D is k3d's (three.js inside).
+
+const byId = (id) => document.getElementById(id);
+const hexToNumber = (hex) => parseInt(hex.slice(1), 16);
+
+async function unpack(id) {
+  const packed = Uint8Array.from(atob(byId(id).textContent), (c) => c.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Response(stream).arrayBuffer();
+}
+
+const unpackText = async (id) => new TextDecoder().decode(await unpack(id));
+
+async function loadLibrary() {
+  let library;
+  const define = (name, dependencies, make) => { library = make(); };
+  new Function("define", await unpackText("library"))(define);
+  return library;
+}
+
+let page, library;
+const clouds = new Map();
+const panes = [];
+const state = {
+  frame: 0, score: 0, overlap: "strict", view: "orbit", pointColour: "height",
+  boxColour: "outcome", hidden: new Set(), selected: null, list: [],
+};
+
+const scene = () => page.scenes[state.frame];
+
+// ---------------------------------------------------------------- what became of each box
+
+/** By index of an object, the best score of a detection that found it. */
+function foundScores(boxes) {
+  const best = new Map();
+  for (const box of boxes) {
+    if (box.truth) continue;
+    const partner = box.partner[state.overlap];
+    if (partner >= 0) best.set(partner, Math.max(best.get(partner) ?? 0, box.score));
+  }
+  return best;
+}
+
+/** Of each box of a pane: found, missed, hit, false positive or ignored. */
+function outcomes(pane) {
+  const scores = foundScores(pane.boxes);
+  return pane.boxes.map((box, k) => {
+    if (box.truth) {
+      if (!box.known) return "ignored";
+      return !pane.detections || (scores.get(k) ?? -1) >= state.score ? "found" : "missed";
+    }
+    const partner = pane.boxes[box.partner[state.overlap]];
+    if (!partner) return "false positive";
+    return partner.name.toLowerCase() === box.name.toLowerCase() ? "hit" : "ignored";
+  });
+}
+
+const groupOf = (box) => (page.classes.includes(box.name) ? box.name : "other classes");
+const aboveScore = (box) => box.truth || box.score >= state.score;
+
+function shownBoxes(pane) {
+  return outcomes(pane).map((outcome, k) => ({ outcome, k, box: pane.boxes[k] })).filter(
+    ({ outcome, box }) =>
+      aboveScore(box) && !state.hidden.has(outcome) && !state.hidden.has(groupOf(box)));
+}
+
+const classColour = (index) => page.colours.classes[index % page.colours.classes.length];
+
+function colourOf({ outcome, box }) {
+  const index = page.classes.indexOf(box.name);
+  if (state.boxColour === "outcome" || index < 0) return page.colours[outcome];
+  return classColour(index);
+}
+
+function describe(pane, { outcome, box }) {
+  const kind = box.truth ? (pane.detections ? `labelled, ${outcome}` : "labelled") : outcome;
+  const size = box.size.map((side) => side.toFixed(2)).join(" × ");
+  const lines = [
+    `${box.name}${box.truth ? "" : "  score " + box.score.toFixed(2)}  (${kind})`,
+    `${box.points} points, ${box.distance.toFixed(1)} m away`,
+    `${size} m (length × width × height)`,
+  ];
+  if (pane.detections) {
+    lines.push(`best 3D IoU with a ${box.truth ? "detection" : "label"}: ${box.iou.toFixed(2)}`);
+  }
+  return lines.join("\n");
+}
+
+// ---------------------------------------------------------------- the list
+
+const LISTS = {
+  "misses, most points first": { outcome: "missed", key: (box) => -box.points, told: (box) => `${box.points} points` },
+  "false positives, best score first": { outcome: "false positive", key: (box) => -box.score, told: (box) => box.score.toFixed(2) },
+  "hits, least overlap first": { outcome: "hit", key: (box) => box.iou, told: (box) => `IoU ${box.iou.toFixed(2)}` },
+  "labelled objects, nearest first": { outcome: "found", key: (box) => box.distance, told: (box) => `${box.distance.toFixed(1)} m` },
+};
+
+function listKinds() {
+  const detections = page.scenes.some((one) => one.panes.some((pane) => pane.detections));
+  const kinds = Object.keys(LISTS).slice(detections ? 0 : 3);
+  const [first, second] = page.scenes[0].panes;
+  if (first.detections && second?.detections) {
+    kinds.push(`found by ${first.title}, missed by ${second.title}`);
+    kinds.push(`found by ${second.title}, missed by ${first.title}`);
+  }
+  return kinds;
+}
+
+/** All entries of the chosen list: which box of which pane of which frame, best first. */
+function listEntries() {
+  const select = byId("list-kind"), compared = select.selectedIndex - Object.keys(LISTS).length;
+  const { outcome, key, told } = LISTS[select.value] ?? LISTS["misses, most points first"];
+  const entries = [];
+  page.scenes.forEach((one, frame) => {
+    const judged = one.panes.map(outcomes);
+    one.panes.forEach((pane, index) => {
+      if (compared >= 0 && index !== 1 - compared) return;
+      pane.boxes.forEach((box, k) => {
+        if (judged[index][k] !== outcome || !aboveScore(box)) return;
+        if (compared >= 0 && judged[compared][k] !== "found") return;
+        if (state.hidden.has(groupOf(box))) return;
+        entries.push({ frame, pane: index, k, box, order: key(box), told: told(box) });
+      });
+    });
+  });
+  return entries.sort((a, b) => a.order - b.order).slice(0, 500);
+}
+
+function updateList() {
+  state.list = listEntries();
+  byId("list").replaceChildren(...state.list.map((entry) => {
+    const item = document.createElement("li");
+    const { name, panes: of } = page.scenes[entry.frame];
+    const where = of.length > 1 && of[1].detections ? `, ${of[entry.pane].title}` : "";
+    for (const text of [`${entry.box.name}, ${name}${where}`, entry.told]) {
+      const part = document.createElement("span");
+      part.textContent = text;
+      item.append(part);
+    }
+    item.addEventListener("click", () => select(entry, true));
+    return item;
+  }));
+  markSelected();
+}
+
+function markSelected() {
+  [...byId("list").children].forEach((item, k) => {
+    const on = state.list[k].frame === state.frame && isSelected(state.list[k].pane, state.list[k].k);
+    item.classList.toggle("on", Boolean(on));
+    if (on) item.scrollIntoView({ block: "nearest" });
+  });
+}
+
+async function select({ frame, pane, k }, focus) {
+  state.selected = { pane, k };
+  if (frame === state.frame) await update(false);
+  else await goTo(frame);
+  const box = scene().panes[pane]?.boxes[k];
+  if (focus && box) focusOn(box);
+  markSelected();
+}
