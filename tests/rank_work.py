@@ -236,13 +236,24 @@ def _go_wrong(how: str) -> None:
         time.sleep(1000)
 
 
+def start_command(options: list[str]) -> dict[str, int]:
+    """Begin as train.py does; tell which rank this is, among all and on its machine."""
+    args = train.parse_args(options)
+    training.read_config(args)
+    run = training.start(args, batch_size=4)
+    numbers = {"rank": run.rank, "local_rank": training.cfg.LOCAL_RANK}
+    return {**numbers, "num_ranks": run.num_ranks, "batch_size": run.batch_size}
+
+
 def slurm(batch_size: int) -> dict[str, Any]:
     """Join as under srun; tell what was found, after one sum over all ranks."""
     own_batch, rank = dist_utils.init_dist_slurm(batch_size, None, None, "gloo", timeout=300)
     total = torch.tensor(rank + 1.0)
     dist.all_reduce(total)
     port = os.environ["MASTER_PORT"]
-    return {"batch": own_batch, "rank": rank, "total": total.item(), "port": port}
+    local_rank = dist_utils.local_rank()
+    numbers = {"batch": own_batch, "rank": rank, "local_rank": local_rank}
+    return {**numbers, "total": total.item(), "port": port}
 
 
 def meet_without_port() -> float:

@@ -85,7 +85,13 @@ def test_rooms_import_only_what_they_may(path):
             assert room_of(module) in allowed, f"{relative(path)} imports {module}"
         if module.split(".")[0] == "spconv":
             assert relative(path) == "pcdet/utils/spconv_utils.py"
+        assert not module.startswith("torch.utils.tensorboard"), "tensorboardX writes the curves"
         assert not module.endswith(".reference"), "reference implementations are for tests alone"
+
+
+def test_the_training_loop_is_read_at_one_go():
+    path = PACKAGE / "engine" / "train_loop.py"
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 200
 
 
 def test_every_room_has_its_rule():

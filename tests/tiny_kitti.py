@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pcdet.utils.calibration import Calibration
-from pcdet.utils.object3d_utils import Object3d
+from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.kitti_format.label import Object3d
 
 IMAGE_SHAPE = (375, 1242)
 GROUND_Z = -1.7

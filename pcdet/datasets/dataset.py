@@ -12,6 +12,7 @@ import torch
 import torch.utils.data
 
 from pcdet.datasets.data_augmentation.data_augmentor import DataAugmentor, read_augmentation
+from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler
 from pcdet.datasets.processor.part_targets import PartTargetGenerator
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
 from pcdet.datasets.sections import read_numbers, read_section
@@ -114,7 +115,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
                 "DATA_CONFIG.NUM_POINT_FEATURES: expected 3 <= use <= total, got use "
                 f"{self.num_point_features}, total {self._num_features_total}"
             )
-        mode = sections["TRAIN" if training else "TEST"]
+        mode = sections[self.mode]
         self._shuffle_points = bool(mode["SHUFFLE_POINTS"])
         self._mask_points = bool(config["MASK_POINTS_BY_RANGE"])
         self._point_cloud_range = read_numbers(
@@ -140,6 +141,16 @@ class DatasetTemplate(torch.utils.data.Dataset):
                 logger=self.logger,
             )
         self.part_target_generator = PartTargetGenerator.from_config(part_targets, self.class_names)
+
+    @property
+    def mode(self) -> str:
+        """Section of DATA_CONFIG that is in force: TRAIN or TEST."""
+        return "TRAIN" if self.training else "TEST"
+
+    @property
+    def db_sampler(self) -> DataBaseSampler | None:
+        """What adds objects of other frames to a training frame, if it is configured."""
+        return None if self.augmentor is None else self.augmentor.db_sampler
 
     def resolve_path(self, path: str | Path) -> Path:
         """Where a file named in the yaml lies.

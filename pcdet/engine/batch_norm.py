@@ -23,7 +23,7 @@ from pcdet.models import example_convert_to_torch
 
 
 def batch_norm_layers(model: nn.Module) -> Iterator[_BatchNorm]:
-    """The layers of batch normalisation."""
+    """Yield the layers of batch normalisation."""
     return (module for module in model.modules() if isinstance(module, _BatchNorm))
 
 

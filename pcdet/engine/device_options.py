@@ -20,7 +20,7 @@ _BFLOAT16_FLAGS = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
 
 
 def checked_device(name: str | None) -> torch.device:
-    """The device that --device names, or the best there is.
+    """Choose the device that --device names, or the best there is.
 
     Raises:
         ConfigError: it is neither the CPU nor a GPU that is there.
@@ -46,7 +46,7 @@ def checked_device(name: str | None) -> torch.device:
 
 
 def amp_type(name: str | None, device: torch.device, logger: logging.Logger) -> torch.dtype | None:
-    """The type that --amp names, None for no mixed precision.
+    """Choose the type that --amp names; None for no mixed precision.
 
     A CPU without instructions for bfloat16 computes in float32 all the same: it would spend five
     times as long on a training step otherwise.
@@ -73,7 +73,7 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def grad_scaler(dtype: torch.dtype | None, device: torch.device) -> torch.amp.GradScaler | None:
-    """The scaler that float16 needs, else None."""
+    """Make the scaler that float16 needs; None for other types."""
     return torch.amp.GradScaler(device.type) if dtype == torch.float16 else None
 
 

@@ -1,4 +1,4 @@
-"""Evaluation of one set of weights on a split."""
+"""Detect on a split with one set of weights, and score the result."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def eval_one_epoch(
 
 
 def _score(dataset: Any, annos: list[dict]) -> tuple[str, dict[str, Any], dict[str, Figure]]:
-    """The report as text, AP by name, and the precision-recall curves."""
+    """Give the report as text, AP by name, and the precision-recall curves."""
     report, ap_dict, figures = dataset.evaluation_report(annos, dataset.class_names)
     if all("annos" in info for info in dataset.infos):
         report += "\n" + found_table(dataset.infos, annos, dataset.class_names)
@@ -118,7 +118,7 @@ def _draw(
     tb_log: Any,
     step: int,
 ) -> None:
-    """Pictures of some frames, spread over the split, as PNG files and in TensorBoard."""
+    """Draw some frames, spread over the split, as PNG files and for TensorBoard."""
     frames = draw_frames(
         dataset,
         annos,
@@ -139,7 +139,7 @@ def _draw(
 def _detect(
     model: nn.Module, dataloader: torch.utils.data.DataLoader
 ) -> tuple[list[dict], Counter]:
-    """Annotations of this process's frames, and recall counts."""
+    """Detect on this rank's frames; return annotations and recall counts."""
     model.eval()
     dataset, device = dataloader.dataset, next(model.parameters()).device
     annos: list[dict] = []
@@ -155,7 +155,7 @@ def _detect(
 def _merge_ranks(
     annos: list[dict], counts: Counter, sample_ids: list[str]
 ) -> tuple[list[dict], Counter]:
-    """On rank 0, all annotations in the order of the split, each frame once, and summed counts."""
+    """Gather on rank 0 all annotations in the order of the split, and the summed counts."""
     gathered: list[Any] = [None] * dist.get_world_size()
     dist.gather_object((annos, counts), gathered if dist.get_rank() == 0 else None, dst=0)
     if dist.get_rank() != 0:

@@ -1,7 +1,7 @@
 """How a detector learns, from top to bottom: epochs, batches, forward pass, update, schedule.
 
 All else that happens in a training, such as curves and checkpoints, is done by an observer, which
-is told of each epoch and step (`pcdet.run.observer`). Without one the loop works as well.
+hears of each epoch and step (`pcdet.run.observer`). Without one the loop works as well.
 """
 
 from __future__ import annotations
@@ -108,16 +108,16 @@ class Step:
 
 
 class Observer:
-    """Is told of a training's epochs and steps; this one does nothing."""
+    """Hears of a training's epochs and steps; this one does nothing."""
 
     def before_epoch(self, at: Position) -> None:
-        """An epoch begins, or what is left of it."""
+        """Hear that an epoch begins, or what is left of it."""
 
     def after_step(self, at: Position, step: Step) -> None:
-        """A step was made, `at.it` with it."""
+        """Hear that a step was made, after which the training is `at`."""
 
     def after_epoch(self, at: Position) -> None:
-        """An epoch was finished, `at.epoch` with it."""
+        """Hear that an epoch was finished, after which the training is `at`."""
 
 
 def train_epochs(training: Training, at: Position, observer: Observer | None = None) -> None:
@@ -126,7 +126,7 @@ def train_epochs(training: Training, at: Position, observer: Observer | None = N
     Args:
         training: what learns, and how.
         at: where to begin; it moves on with the training.
-        observer: is told of all epochs and steps; what it raises ends the training.
+        observer: hears of all epochs and steps; what it raises ends the training.
     """
     observer = observer or Observer()
     while at.epoch < training.total_epochs:
@@ -170,7 +170,7 @@ def train_one_epoch(training: Training, at: Position, observer: Observer) -> Non
 
 
 def timed_batches(train_loader: DataLoader) -> Iterator[tuple[dict[str, Any], float]]:
-    """Batches, and the seconds that each was waited for."""
+    """Yield batches, and the seconds that each was waited for."""
     begun = time.perf_counter()
     for batch in train_loader:
         yield batch, time.perf_counter() - begun

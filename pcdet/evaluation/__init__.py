@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pcdet.evaluation import reasons, rules
-from pcdet.evaluation.evaluate import (
+from pcdet.evaluation.result import EvalResult
+from pcdet.evaluation.scoring import (
     evaluate,
     evaluate_folders,
     evaluate_overlap_sets,
 )
-from pcdet.evaluation.result import EvalResult
-from pcdet.evaluation.submission import result_lines, write_submission
+from pcdet.evaluation.submission import write_submission
+from pcdet.utils.kitti_format.label import result_lines
 
 __all__ = [
     "EvalResult",

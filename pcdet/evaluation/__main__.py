@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pcdet.evaluation import rules
-from pcdet.evaluation.evaluate import evaluate_overlap_sets, read_folders
+from pcdet.evaluation.scoring import evaluate_overlap_sets, read_folders
 from pcdet.utils.errors import PcdetError
 from pcdet.utils.io_utils import atomic_write
 

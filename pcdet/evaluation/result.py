@@ -8,8 +8,11 @@ import numpy as np
 
 from pcdet.evaluation import rules
 from pcdet.evaluation.precision_recall import RECALL_SETS, Curve
-from pcdet.evaluation.report import format_report
 
+_RECALL_SET_TITLES = {
+    "R40": "AP_R40 in percent (40 recall points, the benchmark's since 2019)",
+    "R11": "AP_R11 in percent (11 recall points, the benchmark's before)",
+}
 # Names of the metrics in TensorBoard tags, which PCDet's users know.
 _TAGS = {"bbox": "image", "aos": "aos", "bev": "bev", "3d": "3d"}
 
@@ -91,5 +94,38 @@ class EvalResult:
         return tags
 
     def table(self) -> str:
-        """Return the AP as readable text, with the reasons under it."""
-        return format_report(self)
+        """Return the AP as text: one table a recall set, and under them the reasons."""
+        lines = [f"KITTI object evaluation of {self.num_frames} frames"]
+        if not self.has_labels:
+            why = {reason for of_class in self.reasons.values() for reason in of_class}
+            return "\n".join([*lines, *sorted(why), ""])
+        for recall_set in RECALL_SETS:
+            lines += ["", *_table(self, recall_set)]
+        notes = [reason for of_class in self.reasons.values() for reason in of_class]
+        if notes:
+            lines += ["", "Why an AP is missing or 0:", *(f"  {note}" for note in notes)]
+        return "\n".join([*lines, ""])
+
+
+def _table(result: EvalResult, recall_set: str) -> list[str]:
+    width = max(len("class"), *(len(name) for name in result.class_names))
+    names = [difficulty.name for difficulty in rules.DIFFICULTIES]
+    header = f"{'class':<{width}}  {'metric':<6}  {'overlap':>7}"
+    header += "".join(f"  {name:>9}" for name in names)
+    header += f"    valid objects ({' / '.join(names)})"
+    lines = [_RECALL_SET_TITLES[recall_set], header, "-" * len(header)]
+    for name in result.class_names:
+        counts = " / ".join(str(count) for count in result.num_valid[name])
+        for row, metric in enumerate(result.metrics):
+            line = f"{name if row == 0 else '':<{width}}  {rules.METRIC_TITLES[metric]:<6}"
+            line += f"  {'> ' + format(result.overlaps[name], '.2f'):>7}"
+            line += _cells(result.ap(recall_set, metric, name))
+            lines.append(line + (f"    {counts}" if row == 0 else ""))
+    return lines
+
+
+def _cells(values: list[float] | None) -> str:
+    if values is None:
+        width = len(rules.DIFFICULTIES) * 11
+        return f"{'not evaluated':>{width}}"
+    return "".join(f"  {'undefined' if np.isnan(v) else format(v, '.4f'):>9}" for v in values)

@@ -4,41 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from pcdet.utils.errors import ConfigError
+from pcdet.utils.kitti_format import label
 
-
-@dataclass(frozen=True)
-class Difficulty:
-    """Which ground truth counts, and which detections are too small to be judged.
-
-    Attributes:
-        name: easy, moderate or hard.
-        min_height: height in the image in pixels; a ground truth must be higher, a detection whose
-            height, cut to whole pixels, is lower than this is small.
-        max_occlusion: highest occlusion level of a valid ground truth.
-        max_truncation: highest truncated share of a valid ground truth.
-    """
-
-    name: str
-    min_height: int
-    max_occlusion: int
-    max_truncation: float
-
-
-DIFFICULTIES = (
-    Difficulty("easy", 40, 0, 0.15),
-    Difficulty("moderate", 25, 1, 0.30),
-    Difficulty("hard", 25, 2, 0.50),
-)
+Difficulty, DIFFICULTIES = label.Difficulty, label.DIFFICULTIES
+NO_ALPHA, NO_LOCATION = label.NO_ALPHA, label.NO_LOCATION
+DONT_CARE = label.DONT_CARE.lower()
 
 METRICS = ("bbox", "aos", "bev", "3d")
 METRIC_TITLES = {"bbox": "2D", "aos": "AOS", "bev": "BEV", "3d": "3D"}
 
 # A ground truth of the neighbour is neither hit nor miss for the class. All names in lower case.
 NEIGHBOURS = {"car": "van", "pedestrian": "person_sitting"}
-DONT_CARE = "dontcare"
 
 CLASS_NAMES = ("Car", "Pedestrian", "Cyclist")
 OVERLAPS = {
@@ -61,10 +39,6 @@ LOOSE_OVERLAPS = {
 }
 # The overlaps and metrics that are reported together: the benchmark's own, and PCDet's looser ones.
 OVERLAP_SETS = ((OVERLAPS, METRICS), (LOOSE_OVERLAPS, ("bev", "3d")))
-
-# What a label file writes where nothing was measured.
-NO_ALPHA = -10.0
-NO_LOCATION = -1000.0
 
 
 def check_class_names(class_names: Sequence[str], where: str = "classes") -> tuple[str, ...]:

@@ -2,52 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pcdet.evaluation import rules
-from pcdet.evaluation.reading import DET_FIELDS
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.kitti_format.label import (
+    NUM_RESULT_FIELDS,
+    FieldError,
+    read_numbers,
+    result_lines,
+)
 
 _FRAME_NAME = re.compile(r"\d{6}")
 _PLAIN_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the zip format's zero: equal results make equal bytes
-
-
-def result_lines(anno: Mapping) -> list[str]:
-    """Return the lines of a KITTI result file for one frame.
-
-    A line is: class, truncation and occlusion (-1, not estimated), alpha, x1, y1, x2, y2, height,
-    width, length, x, y, z, rotation_y, score; four decimals, six for the score, so that sorting
-    by score does not change.
-
-    Args:
-        anno: `name` (N,), `alpha` (N,), `bbox` (N, 4), `dimensions` (N, 3) length, height, width,
-            `location` (N, 3), `rotation_y` (N,), `score` (N,).
-    """
-    lines = []
-    for i, name in enumerate(anno["name"]):
-        length, height, width = anno["dimensions"][i]
-        values = [_wrapped(anno["alpha"][i]), *anno["bbox"][i], height, width, length]
-        values += [*anno["location"][i], _wrapped(anno["rotation_y"][i])]
-        fields = [_fixed(value, 4) for value in values] + [_fixed(anno["score"][i], 6)]
-        lines.append(f"{name} -1 -1 {' '.join(fields)}")
-    return lines
-
-
-def _wrapped(angle: float) -> float:
-    """The angle in [-pi, pi], as the format asks; -10 stays, it says that there is none."""
-    return angle if angle == rules.NO_ALPHA else math.remainder(angle, 2 * math.pi)
-
-
-def _fixed(value: float, decimals: int) -> str:
-    # Adding 0.0 turns a rounded -0.0 into 0.0.
-    return f"{round(float(value), decimals) + 0.0:.{decimals}f}"
 
 
 def check_line(line: str, image_shape: Sequence[int], where: str) -> None:
@@ -62,15 +34,20 @@ def check_line(line: str, image_shape: Sequence[int], where: str) -> None:
         DataError: it does not have 16 fields, a number is not finite or not a plain decimal, a
             size is not positive, or the 2D box is not within [0, W - 1] x [0, H - 1].
     """
-    fields = line.split(" ")
-    if len(fields) != DET_FIELDS or not all(fields):
-        raise DataError(f"{where}: expected {DET_FIELDS} fields, got {len(fields)}: {line!r}")
+    fields = line.split()
+    if len(fields) != NUM_RESULT_FIELDS:
+        raise DataError(
+            f"{where}: expected {NUM_RESULT_FIELDS} fields, got {len(fields)}: {line!r}"
+        )
     for position, field in enumerate(fields[1:], 2):
-        if not _PLAIN_NUMBER.fullmatch(field) or not math.isfinite(float(field)):
+        if not _PLAIN_NUMBER.fullmatch(field):
             raise DataError(
                 f"{where}: expected a finite decimal number in field {position}, got {field!r}"
             )
-    numbers = [float(field) for field in fields[1:]]
+    try:
+        numbers = read_numbers(fields)
+    except FieldError as error:
+        raise DataError(f"{where}: {error}") from error
     x1, y1, x2, y2 = numbers[3:7]
     height, width = (int(size) for size in image_shape)
     if not (0 <= x1 <= x2 <= width - 1 and 0 <= y1 <= y2 <= height - 1):

@@ -22,16 +22,14 @@ class CurveWriter:
     event is in the file's buffer when the call returns, and on the disk after `flush`. A checkpoint
     calls that first, so a training that is killed loses no point of a step before its checkpoint;
     TensorBoard is told to forget those after it (`first_step`).
+
+    Args:
+        folder: of the run's curves.
+        logger: where lost points are reported.
+        first_step: points of earlier files from this step on are void.
     """
 
     def __init__(self, folder: Path, logger: logging.Logger, first_step: int = 0):
-        """Open a new file in `folder`.
-
-        Args:
-            folder: of the run's curves.
-            logger: where lost points are reported.
-            first_step: points of earlier files from this step on are void.
-        """
         self._folder = folder
         self._logger = logger
         self._file = self._open()

@@ -45,7 +45,7 @@ def run_command(main: Callable[[list[str] | None], Any]) -> None:
 
 
 def own_words(error: PcdetError) -> str:
-    """The message, without the traceback that torch puts before that of a worker."""
+    """Give the message, without the traceback that torch puts before that of a worker."""
     message = str(error).strip()
     if "Original Traceback" not in message:
         return message
@@ -73,7 +73,7 @@ def _leave(code: int | str | None) -> NoReturn:
 
 
 def _traceback() -> str:
-    """That of the exception being handled.
+    """Format the traceback of the exception being handled.
 
     torch raises an error when the signal comes that a worker was killed, wherever the program is;
     also here, when its broken connection has been an error before.
@@ -85,7 +85,7 @@ def _traceback() -> str:
 
 
 def _in_group() -> bool:
-    """This process is one of several; not so without torch, which joins them."""
+    """Whether this process is one of several, which torch has joined."""
     distributed = sys.modules.get("torch.distributed")
     return distributed is not None and distributed.is_initialized()
 

@@ -1,4 +1,4 @@
-"""What a run does beside the training loop, after each of its steps and epochs."""
+"""What a run does after each step and epoch of the training loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOGGER = logging.getLogger("pcdet")
 
 @dataclass
 class _Times:
-    """Of the steps since the last point of the curves."""
+    """Measures the steps since the last point of the curves."""
 
     begun: float = field(default_factory=time.perf_counter)
     data_wait: float = 0.0
@@ -43,6 +43,15 @@ class RunObserver(Observer):
 
     What it raises ends the training: NonFiniteLossError, CheckpointError if the last checkpoint
     could not be written, SystemExit after a request to stop.
+
+    Args:
+        training: the one that is observed.
+        checkpoints: where they go, and when one is due within an epoch.
+        tb_log: has add_scalar and flush, as a TensorBoard writer; or None.
+        ckpt_save_interval: epochs between checkpoints; the last epoch is always saved.
+        log_interval: steps from one look at the losses to the next.
+        stop: asked after each step whether to save and leave; or None.
+        stored: further entries of the checkpoints: plain data.
     """
 
     def __init__(
@@ -55,7 +64,6 @@ class RunObserver(Observer):
         stop: StopRequest | None = None,
         stored: dict[str, Any] | None = None,
     ):
-        """Watch a training; see `pcdet.run.train_model` for the arguments."""
         self._training = training
         self._checkpoints = checkpoints
         self._tb_log = tb_log
@@ -107,7 +115,7 @@ class RunObserver(Observer):
             )
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Remove the progress bars."""
         if self._bars is not None:
             self._bars.close()
 
@@ -142,7 +150,7 @@ class RunObserver(Observer):
             raise SystemExit(stop.exit_code)
 
     def _state(self, at: Position) -> dict[str, Any]:
-        """A checkpoint; the curves up to it are on the disk before."""
+        """Put the curves on the disk, then gather what a checkpoint holds."""
         if self._tb_log is not None:
             self._tb_log.flush()
         training, extra = self._training, {"epoch_it": at.batches_done, **self._stored}
@@ -151,7 +159,7 @@ class RunObserver(Observer):
         return checkpoint_state(training.model, training.optimizer, at.epoch, at.it, extra)
 
     def _dump(self, it: int, batch: dict[str, Any], values: dict[str, float]) -> str:
-        """Keep a bad batch, with all that computes its loss again."""
+        """Write a bad batch, with all that computes its loss again."""
         training = self._training
         name = "bad_batch.pth" if training.rank == 0 else f"bad_batch_rank_{training.rank}.pth"
         path = self._checkpoints.folder.parent / name

@@ -8,17 +8,16 @@ from tqdm import tqdm
 
 
 class ProgressBars:
-    """A bar of the epochs, and below it one of the batches of the epoch under way."""
+    """Shows a bar of the epochs, and below it one of the batches of the epoch under way.
+
+    Args:
+        epoch: finished epochs.
+        total_epochs: of the whole training.
+        num_batches: of an epoch.
+        rank: of this process; rank 0 alone shows them.
+    """
 
     def __init__(self, epoch: int, total_epochs: int, num_batches: int, rank: int):
-        """Show the bar of the epochs, on rank 0 alone.
-
-        Args:
-            epoch: finished epochs.
-            total_epochs: of the whole training.
-            num_batches: of an epoch.
-            rank: of this process.
-        """
         self._num_batches = num_batches
         self._style = {"dynamic_ncols": True, "disable": rank != 0}
         self._epochs = tqdm(desc="epochs", initial=epoch, total=total_epochs, **self._style)
@@ -45,7 +44,7 @@ class ProgressBars:
         self._epochs.update()
 
     def close(self) -> None:
-        """Leave the terminal as it is."""
+        """Close both bars."""
         for bar in (self._batches, self._epochs):
             if bar is not None:
                 bar.close()

@@ -1,4 +1,4 @@
-"""Resuming a training from a checkpoint as if it had never stopped."""
+"""Resume a training from a checkpoint as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOT_THERE = object()
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as dicts, lists and plain values, as a checkpoint can hold."""
+    """Turn a configuration into dicts, lists and plain values, as a checkpoint can hold."""
     return {key: _plain(value) for key, value in config.items() if key not in _NOT_SETTINGS}
 
 
@@ -37,7 +37,7 @@ def _plain(value: Any) -> Any:
 
 
 def find_start(run: Run) -> tuple[str | None, dict[str, Any] | None]:
-    """Find the checkpoint to resume from, the same on all ranks: that which rank 0 finds.
+    """Find the checkpoint to resume from: on all ranks the one that rank 0 finds.
 
     Returns:
         Its file and its content; None and None if there is none.
@@ -76,7 +76,7 @@ def resume(
         optimizer: takes its state.
         scaler: takes its state, if there is one; or None.
         stored: the `stored_entries` of this start.
-        logger: where is told what is not as it was.
+        logger: takes a warning for each thing that is not as it was.
 
     Returns:
         Where the training stands.
@@ -92,7 +92,7 @@ def resume(
 def stored_entries(
     seed: int, config: Mapping[str, Any], settings: dict[str, Any], ckpt: str | None = None
 ) -> dict[str, Any]:
-    """What checkpoints hold besides the state.
+    """Gather what checkpoints hold besides the state.
 
     Args:
         seed: of the training.

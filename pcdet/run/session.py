@@ -1,4 +1,4 @@
-"""One start of a training or a test: what its ranks share, its log, its lock and its record."""
+"""One start of a training or a test: what its ranks share, log, lock and record."""
 
 from __future__ import annotations
 

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pcdet.datasets.kitti.frame_pool import available_cores
 from pcdet.simulator.writer import write_dataset
 from pcdet.utils.device_utils import keep_freed_memory
 from pcdet.utils.errors import ConfigError, PcdetError
+from pcdet.utils.frame_pool import available_cores
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -15,13 +15,16 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+from skimage.draw import polygon_perimeter, set_color
 
 from pcdet.datasets.kitti.kitti_files import NUM_POINT_FEATURES
 from pcdet.simulator.sensor import RINGS
-from pcdet.utils.calibration import Calibration
+from pcdet.utils.box_utils import boxes3d_to_corners3d_camera
 from pcdet.utils.errors import ConfigError, DataError, PcdetError
 from pcdet.utils.io_utils import atomic_write, read_points
-from pcdet.utils.object3d_utils import Object3d, get_objects_from_label
+from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.kitti_format.folders import TRAINING, frame_path
+from pcdet.utils.kitti_format.label import DONT_CARE, Object3d, get_objects_from_label
 
 logger = logging.getLogger(__name__)
 RANGE_EDGES = np.array([0.0, 6.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0])
@@ -94,13 +97,16 @@ def frame_statistics(points: np.ndarray) -> FrameStatistics:
     )
 
 
-def draw_bev(points: np.ndarray, labels: Sequence[Object3d], calib: Calibration) -> Image.Image:
+def draw_bev(points: np.ndarray, labels: Sequence[Object3d], calib: Calibration) -> np.ndarray:
     """A frame from above, forward up: points by height, boxes by class.
 
     Args:
         points: (N, 4) of the LiDAR frame.
-        labels: objects; DontCare regions are left out.
+        labels: objects; DontCare regions are skipped.
         calib: the frame's calibration.
+
+    Returns:
+        (S, S, 3) uint8 pixels.
     """
     side = int(2 * _BEV_REACH * _BEV_SCALE)
     canvas = np.zeros((side, side, 3), dtype=np.uint8)
@@ -111,39 +117,35 @@ def draw_bev(points: np.ndarray, labels: Sequence[Object3d], calib: Calibration)
     colours = np.stack(
         [110 + 145 * level, 120 + 110 * (1 - np.abs(2 * level - 1)), 235 - 180 * level], axis=1
     )
-    columns, rows = spots[order].T
-    canvas[rows, columns] = colours.astype(np.uint8)
-    image = Image.fromarray(canvas)
-    pen = ImageDraw.Draw(image)
+    canvas[tuple(spots[order].T)] = colours.astype(np.uint8)
     for label in labels:
-        if label.cls_type != "DontCare":
-            outline = _bev_pixels(_footprint(label, calib)).tolist()
+        if label.cls_type != DONT_CARE:
+            rows, columns = _bev_pixels(_footprint(label, calib)).T
             colour = _BOX_COLOURS.get(label.cls_type, _OTHER_COLOUR)
-            pen.polygon([tuple(corner) for corner in outline], outline=colour, width=2)
-    return image
+            for shift in (0, 1):  # lines of two pixels
+                outline = polygon_perimeter(rows + shift, columns + shift)
+                set_color(canvas, outline, colour)
+    return canvas
 
 
 def _bev_pixels(xy: np.ndarray) -> np.ndarray:
-    """Columns and rows (N, 2) of points (N, 2) of the LiDAR frame."""
-    return np.floor((_BEV_REACH - xy[:, ::-1]) * _BEV_SCALE).astype(int)
+    """Rows and columns (N, 2) of points (N, 2) of the LiDAR frame."""
+    return np.floor((_BEV_REACH - xy) * _BEV_SCALE).astype(int)
 
 
 def _footprint(label: Object3d, calib: Calibration) -> np.ndarray:
     """The four lower corners (4, 2) of a label's box in the LiDAR frame."""
-    c, s = np.cos(label.ry), np.sin(label.ry)
-    along = np.array([1, 1, -1, -1]) * label.l / 2
-    across = np.array([1, -1, -1, 1]) * label.w / 2
-    corners = np.stack([c * along + s * across, np.zeros(4), c * across - s * along], axis=1)
-    return calib.rect_to_lidar((corners + label.loc).astype(np.float32))[:, :2]
+    box = np.array([[*label.loc, label.l, label.h, label.w, label.ry]], dtype=np.float32)
+    return calib.rect_to_lidar(boxes3d_to_corners3d_camera(box)[0, :4])[:, :2]
 
 
 def load_frame(root: Path, frame: str) -> tuple[np.ndarray, list[Object3d], Calibration]:
     """Points, labels and calibration of a frame of `root`/training."""
-    part = root / "training"
+    part = root / TRAINING
     return (
-        read_points(part / "velodyne" / f"{frame}.bin", NUM_POINT_FEATURES),
-        get_objects_from_label(part / "label_2" / f"{frame}.txt"),
-        Calibration(part / "calib" / f"{frame}.txt"),
+        read_points(frame_path(part, "velodyne", frame), NUM_POINT_FEATURES),
+        get_objects_from_label(frame_path(part, "label_2", frame)),
+        Calibration(frame_path(part, "calib", frame)),
     )
 
 
@@ -153,20 +155,22 @@ def draw_side_by_side(frames: Sequence[tuple[str, Path, str]]) -> Image.Image:
     Args:
         frames: title, data set and frame number of each.
     """
-    panels = [(title, draw_bev(*load_frame(root, frame))) for title, root, frame in frames]
-    width, height = panels[0][1].size
+    panels = [draw_bev(*load_frame(root, frame)) for _, root, frame in frames]
     gap, head = 8, 26
-    sheet = Image.new("RGB", (len(panels) * (width + gap) - gap, height + head), (255, 255, 255))
-    pen = ImageDraw.Draw(sheet)
-    for k, (title, panel) in enumerate(panels):
-        sheet.paste(panel, (k * (width + gap), head))
-        pen.text((k * (width + gap) + 4, 4), title, fill=(0, 0, 0), font_size=16)
-    return sheet
+    pitch = len(panels[0]) + gap
+    sheet = np.full((head + len(panels[0]), len(panels) * pitch - gap, 3), 255, np.uint8)
+    for k, panel in enumerate(panels):
+        sheet[head:, k * pitch :][:, : len(panel)] = panel
+    image = Image.fromarray(sheet)
+    pen = ImageDraw.Draw(image)  # scikit-image writes no text
+    for k, (title, _, _) in enumerate(frames):
+        pen.text((k * pitch + 4, 4), title, fill=(0, 0, 0), font_size=16)
+    return image
 
 
 def _report(name: str, root: Path) -> None:
     """Log the mean statistics of all frames of a data set."""
-    files = sorted((root / "training" / "velodyne").glob("*.bin"))
+    files = sorted((root / TRAINING / "velodyne").glob("*.bin"))
     if not files:
         raise DataError(f"{root}: expected training/velodyne/*.bin, found none")
     rows = []

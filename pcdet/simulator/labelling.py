@@ -10,6 +10,13 @@ from pcdet.simulator.camera import Picture
 from pcdet.simulator.lidar import Sweep
 from pcdet.simulator.recording import IMAGE_SHAPE, Recording
 from pcdet.simulator.scene import Scene, SceneObject
+from pcdet.utils.kitti_format.label import (
+    DONT_CARE,
+    NO_ALPHA,
+    NO_LOCATION,
+    decimals,
+    dont_care_line,
+)
 
 _NEAR = 0.2  # metres; the box is cut here before it is projected
 _FARTHEST = {"Pedestrian": 55.0, "Person_sitting": 45.0, "Cyclist": 60.0}
@@ -27,7 +34,7 @@ _EDGES = [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4)] + [
 
 @dataclass(frozen=True)
 class Label:
-    """One line of a label file; the fields are KITTI's, see `object3d_utils.Object3d`."""
+    """One line of a label file; the fields are KITTI's, see `kitti_format.label.Object3d`."""
 
     name: str
     truncation: float
@@ -40,17 +47,15 @@ class Label:
 
     def line(self) -> str:
         """The line as KITTI writes it, with two decimals."""
-        if self.name == "DontCare":
-            numbers = " ".join(f"{value:.2f}" for value in self.box)
-            return f"DontCare -1 -1 -10 {numbers} -1 -1 -1 -1000 -1000 -1000 -10"
+        if self.name == DONT_CARE:
+            return dont_care_line(self.box)
         values = (self.alpha, *self.box, *self.size, *self.location, self.rotation_y)
-        numbers = " ".join(f"{value + 0.0:.2f}" for value in np.round(values, 2))
-        return f"{self.name} {self.truncation:.2f} {self.occlusion} {numbers}"
+        return f"{self.name} {self.truncation:.2f} {self.occlusion} {decimals(values, 2)}"
 
 
 def _dont_care(box: tuple[float, float, float, float]) -> Label:
-    nowhere = (-1000.0, -1000.0, -1000.0)
-    return Label("DontCare", -1.0, -1, -10.0, box, (-1.0, -1.0, -1.0), nowhere, -10.0)
+    nowhere = (NO_LOCATION,) * 3
+    return Label(DONT_CARE, -1.0, -1, NO_ALPHA, box, (-1.0, -1.0, -1.0), nowhere, NO_ALPHA)
 
 
 def label_scene(scene: Scene, picture: Picture, sweep: Sweep, recording: Recording) -> list[Label]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
-import numba
 import numpy as np
 
 from pcdet.simulator import people, vehicles
@@ -13,6 +11,7 @@ from pcdet.simulator.foliage import Volume
 from pcdet.simulator.ground import Ground
 from pcdet.simulator.mesh import Mesh
 from pcdet.simulator.scene import SceneObject
+from pcdet.utils.rectangles import overlaps_any
 
 Shape = Callable[[np.random.Generator], "tuple[Mesh, np.ndarray]"]
 SHAPES: dict[str, Shape] = {
@@ -25,7 +24,7 @@ SHAPES: dict[str, Shape] = {
     "Person_sitting": people.sitting_person,
     "Cyclist": people.cyclist,
 }
-_RECORDING_CAR = (-0.3, 0.0, 5.4, 2.3, 0.0)  # x, y, length, width, heading, with some air
+_RECORDING_CAR = (-0.3, 0.0, 5.4, 2.3, 0.0)  # a rectangle, with some air
 REACH = 78.0  # nothing is placed farther away, metres
 
 
@@ -45,11 +44,13 @@ class Builder:
         self.objects: list[SceneObject] = []
         self.statics: list[Mesh] = []
         self.volumes: list[Volume] = []
-        self._taken = np.array([_RECORDING_CAR])  # (K, 5), rectangles of the ground
+        # (K, 5), see `rectangles`; the first axis of each runs along its length.
+        self._taken = np.array([_RECORDING_CAR])
 
     def is_free(self, x: float, y: float, length: float, width: float, heading: float) -> bool:
-        """Whether a rectangle touches nothing placed before, by the separating axis theorem."""
-        return _is_free(self._taken, np.array([x, y, length, width, heading], dtype=np.float64))
+        """Whether a rectangle overlaps nothing placed before."""
+        wanted = np.array([x, y, length, width, heading], dtype=np.float64)
+        return not overlaps_any(wanted, self._taken)
 
     def take(self, x: float, y: float, length: float, width: float, heading: float) -> None:
         """Mark a rectangle of the ground as occupied."""
@@ -112,23 +113,3 @@ class Builder:
     def height(self, x: float, y: float) -> float:
         """Height of the ground, metres."""
         return self.ground.at(x, y)
-
-
-@numba.njit(cache=True)
-def _is_free(taken, wanted):
-    """Whether a rectangle (5,) touches none of `taken` (K, 5); see `Builder.is_free`."""
-    free = True
-    for k in range(len(taken)):
-        free = free and (_parts(wanted, taken[k]) or _parts(taken[k], wanted))
-    return free
-
-
-@numba.njit(cache=True)
-def _parts(a, b):
-    """Whether a side of rectangle `a` parts it from `b`; both are x, y, length, width, heading."""
-    x, y = b[0] - a[0], b[1] - a[1]
-    cosine, sine = math.cos(a[4]), math.sin(a[4])
-    turn, tilt = abs(math.cos(b[4] - a[4])), abs(math.sin(b[4] - a[4]))
-    along = abs(x * cosine + y * sine) - turn * b[2] / 2 - tilt * b[3] / 2
-    across = abs(y * cosine - x * sine) - tilt * b[2] / 2 - turn * b[3] / 2
-    return along > a[2] / 2 or across > a[3] / 2

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pcdet.utils.kitti_format.calib import calib_text
+
 IMAGE_SHAPE = (375, 1242)  # rows, columns
 
 
@@ -85,16 +87,14 @@ class Recording:
 
     def text(self) -> str:
         """The calibration file."""
-        rows = [(f"P{k}", matrix) for k, matrix in enumerate(self.projections)]
-        rows += [
-            ("R0_rect", self.rectification),
-            ("Tr_velo_to_cam", self.velo_to_cam),
-            ("Tr_imu_to_velo", self.imu_to_velo),
-        ]
-        lines = [
-            f"{name}: " + " ".join(f"{v:.12e}" for v in matrix.ravel()) for name, matrix in rows
-        ]
-        return "\n".join(lines) + "\n\n"
+        return calib_text(
+            {
+                **{f"P{k}": matrix for k, matrix in enumerate(self.projections)},
+                "R0_rect": self.rectification,
+                "Tr_velo_to_cam": self.velo_to_cam,
+                "Tr_imu_to_velo": self.imu_to_velo,
+            }
+        )
 
 
 def draw_recording(rng: np.random.Generator) -> Recording:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import struct
-import sys
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from pcdet.simulator.camera import take_picture
 from pcdet.simulator.labelling import ground_plane, label_scene
 from pcdet.simulator.layout import draw_scene
 from pcdet.simulator.lidar import sweep
 from pcdet.simulator.recording import draw_recording
+from pcdet.utils.frame_pool import map_frames
 from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.kitti_format.folders import TESTING, TRAINING, frame_path
+from pcdet.utils.kitti_format.planes import road_plane_text
+from pcdet.utils.kitti_format.split import split_path, write_split
 
-_STREAMS = {"training": 0, "testing": 1}
+# Stream of random numbers of each part.
+_STREAMS = {TRAINING: 0, TESTING: 1}
 _PNG_LEVEL = 3
 
 
@@ -31,7 +31,7 @@ class FrameJob:
 
     Attributes:
         root: folder of the data set.
-        part: "training" or "testing"; the latter gets no labels and planes.
+        part: training or testing; the latter gets no labels and planes.
         number: the frame's number, its name.
         seed: seed of the data set.
     """
@@ -55,24 +55,25 @@ def write_frame(job: FrameJob) -> None:
     turn = sweep(scene, rng)
     picture = take_picture(scene, recording, rng)
     files = {
-        "velodyne": ("bin", turn.points.astype("<f4").tobytes()),
-        "image_2": ("png", encode_png(picture.image)),
-        "calib": ("txt", recording.text().encode()),
+        "velodyne": turn.points.astype("<f4").tobytes(),
+        "image_2": encode_png(picture.image),
+        "calib": recording.text().encode(),
     }
-    if job.part == "training":
+    if job.part == TRAINING:
         lines = [label.line() + "\n" for label in label_scene(scene, picture, turn, recording)]
-        files["label_2"] = ("txt", "".join(lines).encode())
-        files["planes"] = ("txt", plane_text(ground_plane(scene, recording)).encode())
-    for folder, (suffix, content) in files.items():
-        with atomic_write(job.root / job.part / folder / f"{job.name}.{suffix}") as file:
+        files["label_2"] = "".join(lines).encode()
+        files["planes"] = road_plane_text(ground_plane(scene, recording)).encode()
+    for kind, content in files.items():
+        with atomic_write(frame_path(job.root / job.part, kind, job.name)) as file:
             file.write(content)
 
 
 def encode_png(image: np.ndarray) -> bytes:
     """A picture (R, C, 3) uint8 as a PNG file.
 
-    Its rows are not filtered, since plain areas of few colours deflate best as they are. Encoders
-    that choose a filter for each row take four times as long here and make larger files.
+    Its rows are not filtered, since plain areas of few colours deflate best as they are. The
+    encoders of image libraries choose a filter for each row; they take four times as long here and
+    make larger files.
     """
     height, width, _ = image.shape
     rows = np.insert(image.reshape(height, -1), 0, 0, axis=1)  # each begins with its filter
@@ -85,11 +86,6 @@ def encode_png(image: np.ndarray) -> bytes:
         + struct.pack(">I", zlib.crc32(kind + content))
         for kind, content in chunks
     )
-
-
-def plane_text(plane: np.ndarray) -> str:
-    """A ground plane (4,) as KITTI's `planes` files have it."""
-    return "# Plane\nWidth 4\nHeight 1\n" + " ".join(f"{value:.12e}" for value in plane) + "\n"
 
 
 def write_dataset(
@@ -105,9 +101,10 @@ def write_dataset(
         seed: seed of all randomness.
         workers: processes; the files are the same for any number.
     """
-    jobs = [FrameJob(root, "training", number, seed) for number in range(train + val)]
-    jobs += [FrameJob(root, "testing", number, seed) for number in range(test)]
-    for _ in tqdm(_run(jobs, workers), total=len(jobs), desc="synthetic frames", unit="frame"):
+    jobs = [FrameJob(root, TRAINING, number, seed) for number in range(train + val)]
+    jobs += [FrameJob(root, TESTING, number, seed) for number in range(test)]
+    names = [f"{job.part}/{job.name}" for job in jobs]
+    for _ in map_frames(write_frame, jobs, names, workers, "synthetic frames", slow=True):
         pass
     splits = {
         "train": range(train),
@@ -116,27 +113,8 @@ def write_dataset(
         "test": range(test),
     }
     for split, numbers in splits.items():
-        path = root / "ImageSets" / f"{split}.txt"
-        if not numbers:  # a split without frames is not listed
+        path = split_path(root, split)
+        if numbers:
+            write_split(path, [f"{number:06d}" for number in numbers])
+        else:  # a split without frames is not listed
             path.unlink(missing_ok=True)
-            continue
-        with atomic_write(path) as file:
-            file.write("".join(f"{number:06d}\n" for number in numbers).encode())
-
-
-def _run(jobs: list[FrameJob], workers: int) -> Iterator[None]:
-    """Do all jobs, yielding after each."""
-    if workers <= 1:
-        yield from map(write_frame, jobs)
-        return
-    # The first frame is done here so that the kernels are compiled and cached once.
-    yield write_frame(jobs[0])
-    # Forked workers have all modules loaded already. Elsewhere than on Linux fork is not safe.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with context.Pool(workers, _ignore_interrupts) as pool:
-        yield from pool.imap_unordered(write_frame, jobs[1:], chunksize=2)
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C goes to all processes of a terminal; the one that started them deals with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

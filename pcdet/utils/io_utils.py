@@ -94,21 +94,19 @@ def load_pickle(path: str | os.PathLike) -> Any:
 def regular_file_size(
     path: str | os.PathLike, what: str = "", error: type[PcdetError] = DataError
 ) -> int:
-    """Size in bytes of a file that is one: opening a pipe or a device may never end.
+    """Size in bytes of a regular file: reading a pipe or a device may never end.
 
     Args:
         path: the file.
         what: what it holds, for the message, such as "points".
         error: raised with a message that names the file.
     """
-    subject = f"{what} " if what else ""
     try:
         status = Path(path).stat()
-    except (OSError, ValueError) as reason:  # ValueError: a name that cannot be one
-        told = getattr(reason, "strerror", None) or reason
-        raise error(f"{path}: {subject}cannot be read: {told}") from reason
+    except (OSError, ValueError) as reason:
+        raise _unreadable(path, what, error, reason) from reason
     if not stat.S_ISREG(status.st_mode):
-        raise error(f"{path}: {subject}cannot be read: not a regular file")
+        raise _unreadable(path, what, error, "not a regular file")
     return status.st_size
 
 
@@ -126,16 +124,35 @@ def read_file(
         error: raised if it cannot be read, or is larger than `max_size` bytes.
         max_size: None for no limit.
     """
-    size = regular_file_size(path, what, error)
-    if max_size is not None and size > max_size:
-        raise error(f"{path}: expected at most {max_size} bytes of text, got {size}")
     try:
-        return Path(path).read_bytes()
+        # Without a look before: there may be thousands of files, far away. O_NONBLOCK, so that a
+        # pipe is opened without waiting for its other end.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except (OSError, ValueError) as reason:
+        raise _unreadable(path, what, error, reason) from reason
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise _unreadable(path, what, error, "not a regular file")
+        if max_size is not None and status.st_size > max_size:
+            raise error(f"{path}: expected at most {max_size} bytes, got {status.st_size}")
+        with open(handle, "rb", buffering=0, closefd=False) as file:
+            return file.read()
     except OSError as reason:
-        raise error(f"{path}: cannot be read: {reason.strerror}") from reason
+        raise _unreadable(path, what, error, reason) from reason
+    finally:
+        os.close(handle)
 
 
-def read_text(path: str | os.PathLike, what: str) -> str:
+def _unreadable(
+    path: str | os.PathLike, what: str, error: type[PcdetError], reason: Exception | str
+) -> PcdetError:
+    """The error for a file that cannot be read; a ValueError is of a name that cannot be one."""
+    subject = f"{what} " if what else ""
+    return error(f"{path}: {subject}cannot be read: {getattr(reason, 'strerror', None) or reason}")
+
+
+def read_text(path: str | os.PathLike, what: str = "") -> str:
     """Text of a small file; bytes that are no UTF-8 become replacement characters.
 
     Raises:

@@ -6,7 +6,7 @@ import torch
 
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.utils import box_utils
-from pcdet.utils.box_utils import CENTER, DIMS, RZ
+from pcdet.utils.box_utils import CENTER, DIMS, RZ, H, Z
 
 
 def part_targets(
@@ -40,6 +40,38 @@ def part_targets(
     nearby, own = nearby[held], boxes[last_inside[held]]
     part_labels[nearby] = _place_in_box(points[nearby], own)
     return seg_labels, part_labels
+
+
+def box_targets(
+    points: torch.Tensor, boxes: torch.Tensor, mean_sizes: torch.Tensor
+) -> torch.Tensor:
+    """What leads from each point of an object to its box; the later box has the last word.
+
+    Args:
+        points: (N, 3) LiDAR frame, metres.
+        boxes: (M, 7) LiDAR boxes, of the dtype and on the device of the points.
+        mean_sizes: (M, 3) mean w, l, h of each box's class.
+
+    Returns:
+        (N, 7) vector to the box's middle in metres, its size relative to the mean one, and its rz;
+        zero for points in no box.
+    """
+    targets = points.new_zeros(len(points), 7)
+    inside = roiaware_pool3d_utils.points_in_boxes_cpu(points, boxes) > 0
+    held = inside.any(dim=0).nonzero().squeeze(1)
+    if not len(held):
+        return targets
+    last = _last(inside[:, held])
+    own, mean_sizes = boxes[last], mean_sizes[last]
+    middle = own[:, CENTER].clone()
+    middle[:, Z] += own[:, H] / 2
+    residuals = (
+        middle - points[held],
+        (own[:, DIMS] - mean_sizes) / mean_sizes,
+        own[:, RZ : RZ + 1],
+    )
+    targets[held] = torch.cat(residuals, dim=1)
+    return targets
 
 
 def _last(flags: torch.Tensor) -> torch.Tensor:

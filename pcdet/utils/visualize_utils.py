@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from pcdet.utils import box_utils
 from pcdet.utils.array_utils import mask_points_by_range
 from pcdet.utils.box_utils import X, Y, Z
-from pcdet.utils.calibration import Calibration
+from pcdet.utils.kitti_format.calib import Calibration
 
 _GROUND_TRUTH_COLOR = "limegreen"
 _CLASS_COLORS = ("orangered", "deepskyblue", "gold", "violet", "white")

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pcdet.utils.calibration import Calibration
 from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.visualize_utils import DrawnBoxes, draw_bev, draw_on_image
 
 
@@ -65,7 +65,7 @@ def _ground_truth(info: Mapping[str, Any], class_names: Sequence[str]) -> DrawnB
 
 
 def render(figure: Figure) -> np.ndarray:
-    """Its pixels, (H, W, 3) uint8."""
+    """Draw a figure; return its pixels, (H, W, 3) uint8."""
     figure.set_dpi(120)
     figure.canvas.draw()
     return np.array(figure.canvas.buffer_rgba())[..., :3]

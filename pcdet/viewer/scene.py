@@ -10,7 +10,7 @@ import torch
 
 from pcdet.evaluation import rules
 from pcdet.ops.iou3d_nms import iou3d_nms_utils
-from pcdet.utils.calibration import Calibration
+from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.visualize_utils import DrawnBoxes
 
 # Choices of the page: what a hit must exceed. KITTI's overlaps, and the looser ones.

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import DataError
+from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.visualize_utils import DrawnBoxes
 from pcdet.viewer.scene import Pane, Scene, detections_of, objects_of
 

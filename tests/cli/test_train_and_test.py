@@ -61,7 +61,7 @@ def test_a_second_training_in_the_same_folder_is_refused(workplace, tmp_path, mo
     monkeypatch.setattr("pcdet.run.lock._PATIENCE", 0.1)
     with (
         training_lock(tmp_path / "small" / "default", logging.getLogger("pcdet")),
-        pytest.raises(ConfigError, match="another training is going on in this folder"),
+        pytest.raises(ConfigError, match="another training is running in this folder"),
     ):
         train.main(train_arguments(workplace, tmp_path, "--epochs", "1"))
     assert not (tmp_path / "small" / "default" / "ckpt").exists()

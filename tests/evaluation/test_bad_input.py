@@ -8,15 +8,10 @@ from kitti_eval_sets import anno_of, annos_of, assert_same_ap, make_object, rand
 
 from pcdet.evaluation import evaluate, evaluate_folders
 from pcdet.evaluation.__main__ import main
-from pcdet.evaluation.reading import (
-    DET_FIELDS,
-    GT_FIELDS,
-    _parse_block,
-    _parse_lines,
-    read_labels,
-    read_split,
-)
+from pcdet.evaluation.reading import DET_FIELDS, GT_FIELDS, read_labels
 from pcdet.utils.errors import ConfigError, DataError
+from pcdet.utils.kitti_format.label_table import _parse_block, _parse_lines
+from pcdet.utils.kitti_format.split import read_split
 
 GT = "Car 0.00 0 1.55 614.24 181.78 727.31 284.77 1.57 1.73 4.15 1.00 1.75 13.22 1.62"
 DET = "Car -1 -1 1.55 614.24 181.78 727.31 284.77 1.57 1.73 4.15 1.00 1.75 13.22 1.62 0.9"
@@ -240,7 +235,7 @@ def test_more_files_than_one_block(tmp_path, monkeypatch):
     folder = write_set(random_frames(1), tmp_path)
     names = sorted(path.stem for path in (folder / "det").iterdir())
     want = read_labels(folder / "det", names, DET_FIELDS)
-    monkeypatch.setattr("pcdet.evaluation.reading._FILES_PER_BLOCK", 3)
+    monkeypatch.setattr("pcdet.utils.kitti_format.label_table._FILES_PER_BLOCK", 3)
     got = read_labels(folder / "det", names, DET_FIELDS)
     for key, value in vars(want).items():
         assert np.array_equal(value, getattr(got, key))

@@ -16,15 +16,15 @@ from easydict import EasyDict
 
 from pcdet.config import cfg_from_yaml_file
 from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler
-from pcdet.datasets.kitti.ground_plane import read_road_plane
 from pcdet.datasets.kitti.kitti_dataset import BaseKittiDataset, KittiDataset, create_kitti_infos
 from pcdet.datasets.kitti.kitti_infos import object_annotations
 from pcdet.evaluation import evaluate_folders
 from pcdet.utils import checkpoint_utils
-from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import PcdetError
 from pcdet.utils.io_utils import read_points
-from pcdet.utils.object3d_utils import get_objects_from_label
+from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.kitti_format.label import get_objects_from_label
+from pcdet.utils.kitti_format.planes import read_road_plane
 from tiny_kitti import calibration, make_tiny_kitti
 
 YAML = Path(__file__).resolve().parents[2] / "tools" / "cfgs" / "second.yaml"

@@ -126,10 +126,24 @@ def test_shapes_that_do_not_fit(function, points, boxes, message):
         getattr(ops, f"points_in_boxes_{function}")(torch.ones(points), torch.ones(boxes))
 
 
-def test_dtypes_must_be_alike():
-    with pytest.raises(
-        RuntimeError, match=r"boxes must have the dtype of points, Float, got Double"
-    ):
-        ops.points_in_boxes_cpu(torch.ones(5, 3), torch.ones(2, 7).double())
+@pytest.mark.parametrize("points_dtype", [torch.float32, torch.float64])
+def test_the_points_decide_about_the_type(points_dtype, device):
+    """Infos hold float64 boxes, scans float32 points."""
+    rng = np.random.default_rng(3)
+    boxes = torch.from_numpy(random_boxes(rng, 20)).to(device)
+    points = torch.from_numpy(points_about_boxes(rng, boxes.cpu().numpy(), 50))
+    points = points.to(device, points_dtype)
+    other = boxes if points_dtype == torch.float32 else boxes.float()
+    expected = ops.points_in_boxes_cpu(points, other.to(points_dtype))
+    assert torch.equal(ops.points_in_boxes_cpu(points, other), expected)
+    expected = ops.points_in_boxes_gpu(points[None], other.to(points_dtype)[None])
+    assert torch.equal(ops.points_in_boxes_gpu(points[None], other[None]), expected)
+
+
+def test_dtypes_that_do_not_fit():
+    with pytest.raises(RuntimeError, match="boxes must be float32 or float64, got Long"):
+        ops.points_in_boxes_cpu(torch.ones(5, 3), torch.ones(2, 7).long())
+    with pytest.raises(RuntimeError, match="boxes must be float32 or float64, got Long"):
+        ops.points_in_boxes_gpu(torch.ones(1, 5, 3), torch.ones(1, 2, 7).long())
     with pytest.raises(RuntimeError, match="points must be float32 or float64, got Long"):
         ops.points_in_boxes_cpu(torch.ones(5, 3).long(), torch.ones(2, 7))

@@ -144,9 +144,9 @@ def test_a_broken_checkpoint_is_named_and_left_out(tmp_path, messages):
     watch = make_watch(tmp_path, max_waiting=30)
     assert [watch.next().epoch for _ in range(2)] == [1, 3]
     assert f"{checkpoint_path(tmp_path, 2)}: not a readable checkpoint" in messages.text
-    assert messages.text.count("it is left out") == 1
+    assert messages.text.count("it is skipped") == 1
     assert watch.next() is Watch.WAITING
-    assert messages.text.count("it is left out") == 1
+    assert messages.text.count("it is skipped") == 1
     write_checkpoint(tmp_path, 2)  # written anew, as by a resumed training
     assert watch.next().epoch == 2
 

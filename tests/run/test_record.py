@@ -94,7 +94,7 @@ def test_a_checkpoint_that_cannot_be_written_promises_nothing(tmp_path, monkeypa
     folder = checkpoint_folder.CheckpointFolder(tmp_path, 3, None, LOGGER)
     assert not folder.save_latest({})
     assert "latest_model.pth could not be written: No space left" in caplog.text
-    assert "a training that goes on tries again" in caplog.text
+    assert "the training tries again at the next one" in caplog.text
 
 
 def test_starts_are_added_and_a_killed_one_is_told(tmp_path):

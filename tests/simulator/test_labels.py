@@ -14,7 +14,7 @@ from pcdet.simulator.mesh import box
 from pcdet.simulator.recording import IMAGE_SHAPE, draw_recording
 from pcdet.simulator.road import Road
 from pcdet.simulator.scene import SceneObject, assemble
-from pcdet.utils.object3d_utils import Object3d
+from pcdet.utils.kitti_format.label import Object3d
 
 GROUND = -1.73
 

@@ -8,7 +8,7 @@ import torch
 
 from pcdet.ops.iou3d_nms import iou3d_nms_utils
 from pcdet.utils import box_utils
-from pcdet.utils.calibration import Calibration
+from pcdet.utils.kitti_format.calib import Calibration
 
 
 def test_corners_of_a_turned_box():

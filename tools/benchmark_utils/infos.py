@@ -9,13 +9,12 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from scipy.spatial import Delaunay
+from skimage import io
 
 from benchmark_utils.common import Row, median_ms
 from pcdet.datasets.kitti.ground_plane import estimate_road_plane
 from pcdet.datasets.kitti.kitti_dataset import BaseKittiDataset
-from pcdet.utils.box_utils import boxes3d_to_corners3d_lidar
+from pcdet.utils.box_utils import boxes3d_to_corners3d_lidar, in_hull
 from pcdet.utils.io_utils import save_pickle
 
 # PCDet v0.1 on two quiet cores: infos with one worker, and the database.
@@ -67,12 +66,12 @@ def _stages(dataset: BaseKittiDataset, frames: list[str], folder: Path) -> Itera
 
 def _plain_count(dataset: BaseKittiDataset, frame: str) -> list[int]:
     """The costly part of an info in the plain way: the image decoded, each box as a hull."""
-    image = np.asarray(Image.open(dataset.root_split_path / "image_2" / f"{frame}.png"))
+    image = io.imread(dataset.root_split_path / "image_2" / f"{frame}.png")
     calib, points = dataset.get_calib(frame), dataset.get_lidar(frame)[:, :3]
     seen = points[dataset.get_fov_flag(calib.lidar_to_rect(points), image.shape[:2], calib)]
     infos = dataset.get_infos(sample_id_list=[frame], count_inside_pts=False)
     corners = boxes3d_to_corners3d_lidar(infos[0]["annos"]["gt_boxes_lidar"])
-    return [int((Delaunay(box).find_simplex(seen) >= 0).sum()) for box in corners]
+    return [int(in_hull(seen, box).sum()) for box in corners]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from pcdet.datasets.processor.voxel_generator import VoxelGenerator
 from pcdet.models.model_utils.anchor_generator import AnchorGeneratorRange
 from pcdet.utils import box_utils
 from pcdet.utils.box_utils import CAM_RY, CENTER, RZ, L, W, X, Y
-from pcdet.utils.calibration import Calibration
+from pcdet.utils.kitti_format.calib import Calibration
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BLUE, ORANGE, GREY, GREEN = "tab:blue", "tab:orange", "0.6", "tab:green"
@@ -194,6 +194,7 @@ def draw() -> Figure:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Draw the picture of docs/coordinates.md."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -48,7 +48,7 @@ def noise_per_object_v3_(
     valid = np.ones(num_boxes, bool) if valid_mask is None else np.asarray(valid_mask, bool)
     moves = rng.normal(scale=center_noise_std, size=(num_boxes, num_try, 3))
     turns = rng.uniform(*_low_high(rotation_perturb), size=(num_boxes, num_try))
-    chosen = first_free_try(gt_boxes.astype(np.float64), valid, moves, turns)
+    chosen = first_free_try(gt_boxes, valid, moves, turns)
 
     moved = np.flatnonzero(chosen >= 0)
     new_boxes = gt_boxes.copy()
@@ -129,9 +129,9 @@ def global_rotation(
     """
     rng = np.random.default_rng() if rng is None else rng
     angle = rng.uniform(*_low_high(rotation))
-    gt_boxes = _turned(gt_boxes, angle)
+    gt_boxes = box_utils.rotate_pc_along_z(gt_boxes, angle)
     gt_boxes[:, RZ] += angle
-    return gt_boxes, _turned(points, angle)
+    return gt_boxes, box_utils.rotate_pc_along_z(points, angle)
 
 
 def global_scaling(
@@ -219,9 +219,3 @@ def _low_high(value: float | Sequence[float]) -> tuple[float, float]:
     """A range given as (low, high), or as r for (-r, r)."""
     low, high = (-value, value) if np.isscalar(value) else value
     return float(low), float(high)
-
-
-def _turned(rows: np.ndarray, angle: float) -> np.ndarray:
-    """A copy of (N, 3 + C) rows, turned about the z axis."""
-    angle = np.array([angle], dtype=rows.dtype)
-    return box_utils.rotate_points_along_z(rows[None], angle)[0]

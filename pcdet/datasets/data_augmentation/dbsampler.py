@@ -19,7 +19,7 @@ from pcdet.utils.file_checks import check_array
 from pcdet.utils.io_utils import LARGEST_NUMBER, load_pickle, read_points, regular_file_size
 
 if TYPE_CHECKING:
-    from pcdet.utils.calibration import Calibration
+    from pcdet.utils.kitti_format.calib import Calibration
 
 _INFO_KEYS = ("name", "path", "box3d_lidar", "num_points_in_gt", "difficulty")
 

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from pcdet.datasets.sections import read_numbers, read_section
-from pcdet.evaluation import result_lines
 from pcdet.utils import box_utils
 from pcdet.utils.box_utils import CAM_H, CAM_L, CAM_RY, CAM_W, CENTER, X, Y
-from pcdet.utils.calibration import Calibration
 from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.kitti_format.label import result_lines
 
 # A box that covers more of the image than this is not an object on the road.
 _LARGEST_IMAGE_SHARE = 0.8

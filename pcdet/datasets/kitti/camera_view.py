@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numba
 import numpy as np
-from PIL import Image
 
-from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import regular_file_size
+from pcdet.utils.kitti_format.calib import Calibration
 
 _MOST_PIXELS = 1 << 26
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -23,6 +22,8 @@ _PNG_HEADER = struct.Struct(">8sI4sII5sI")
 
 def read_png_shape(path: str | os.PathLike) -> np.ndarray:
     """Height and width of a PNG, from its first 33 bytes.
+
+    scikit-image can only decode the whole image, which takes a hundred times as long.
 
     Returns:
         (2,) int32.
@@ -58,15 +59,17 @@ def read_png_shape(path: str | os.PathLike) -> np.ndarray:
 
 
 def read_png(path: str | os.PathLike) -> np.ndarray:
-    """(height, width, 3) uint8 pixels of a PNG.
+    """(height, width, 3) uint8 colours of a PNG; transparency is dropped.
 
     Raises:
         DataError: see `read_png_shape`; or its pixels are damaged.
     """
+    from skimage import io, util  # takes most of a second to start, and only pictures need it
+
     read_png_shape(path)
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+        pixels = np.atleast_3d(util.img_as_ubyte(io.imread(path)))
+        return np.repeat(pixels[..., :1], 3, axis=-1) if pixels.shape[-1] < 3 else pixels[..., :3]
     except Exception as error:  # a damaged image may raise anything
         raise DataError(f"{path}: damaged PNG: {error or type(error).__name__}") from error
 

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pcdet.datasets.kitti.frame_pool import available_cores
 from pcdet.datasets.kitti.kitti_infos import CREATE_COMMAND
+from pcdet.utils.frame_pool import available_cores
 
 
 def parse_args(argv: Sequence[str] | None, description: str, data_path: Path) -> argparse.Namespace:

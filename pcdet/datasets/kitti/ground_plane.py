@@ -1,19 +1,10 @@
-"""The ground as one plane, read from a planes file or found in a frame's points by RANSAC.
-
-A plane is [a, b, c, d] with a x + b y + c z + d = 0 in the rectified camera frame, its normal of
-length 1 and pointing up (b < 0, for y points down).
-"""
+"""The ground as one plane, found in a frame's points by RANSAC; see `kitti_format.planes`."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 
-from pcdet.utils.calibration import Calibration
-from pcdet.utils.errors import DataError
-from pcdet.utils.io_utils import read_number, read_text
+from pcdet.utils.kitti_format.calib import Calibration
 
 # Where ground is looked for, in the LiDAR frame (metres); the sensor is about 1.7 m above it.
 _X_RANGE = (3.0, 60.0)
@@ -27,41 +18,9 @@ _INLIER_DISTANCE = 0.1
 _NUM_REFINEMENTS = 3
 # cos(14 degrees): steeper planes are walls or chance, not road.
 _LEAST_UPRIGHT = 0.97
-# cos(60 degrees): a plane in a file that is steeper is no road at all.
-_LEAST_UPRIGHT_IN_FILE = 0.5
 _LEAST_POINTS = 20
 # KITTI's camera is 1.65 m above the road.
 _FLAT_GROUND = np.array([0.0, -1.0, 0.0, 1.65])
-
-
-def read_road_plane(plane_file: str | os.PathLike) -> np.ndarray:
-    """Read `planes/<id>.txt`: three lines of header, then the plane's four numbers.
-
-    Returns:
-        (4,) float64 plane.
-
-    Raises:
-        DataError: the file cannot be read or holds no plane.
-    """
-    path = Path(plane_file)
-    expected = "expected 4 numbers on line 4"
-    lines = read_text(path, "road plane").splitlines()
-    try:
-        plane = np.array([read_number(word) for word in lines[3].split()])
-    except (IndexError, ValueError) as error:
-        raise DataError(f"{path}: {expected}: {error}") from error
-    if plane.shape != (4,) or not is_road(plane):
-        raise DataError(
-            f"{path}: {expected} whose second, b, is the largest of the normal, as the road is "
-            f"below the camera; got {lines[3][:80]!r}"
-        )
-    norm = np.linalg.norm(plane[:3])
-    return plane / (-norm if plane[1] > 0 else norm)
-
-
-def is_road(plane: np.ndarray) -> bool:
-    """Whether a plane (4,) from a file can be a road: heights above it must make sense."""
-    return bool(abs(plane[1]) > _LEAST_UPRIGHT_IN_FILE * np.linalg.norm(plane[:3]))
 
 
 def estimate_road_plane(

@@ -9,139 +9,34 @@ without labels.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
-from pcdet.datasets.dataset import DatasetTemplate
-from pcdet.datasets.kitti import ground_database, splits
+from pcdet.datasets.kitti import splits
 from pcdet.datasets.kitti.annotations import BoxFilter, annotate_batch, write_annotation
+from pcdet.datasets.kitti.base_dataset import BaseKittiDataset
 from pcdet.datasets.kitti.camera_view import points_in_view
 from pcdet.datasets.kitti.command_line import parse_args
-from pcdet.datasets.kitti.frame_pool import map_frames
-from pcdet.datasets.kitti.kitti_files import KittiFiles
-from pcdet.datasets.kitti.kitti_infos import DONT_CARE, build_info, load_info_files, load_infos
+from pcdet.datasets.kitti.kitti_infos import load_info_files
 from pcdet.datasets.sections import read_entry
-from pcdet.evaluation import official_results, rules, summarize, write_submission
-from pcdet.evaluation.plots import plot_figures
-from pcdet.evaluation.reading import read_split
-from pcdet.utils.calibration import Calibration
+from pcdet.evaluation import EvalResult, official_results, rules, summarize, write_submission
 from pcdet.utils.errors import ConfigError, PcdetError
 from pcdet.utils.info_record import write_record
-from pcdet.utils.io_utils import atomic_write, save_pickle
+from pcdet.utils.io_utils import save_pickle
+from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.kitti_format.label import DONT_CARE
 from pcdet.utils.log_utils import create_logger
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _LOGGER = logging.getLogger("pcdet.datasets.kitti")
-
-
-class BaseKittiDataset(KittiFiles, DatasetTemplate):
-    """One split of KITTI: its files, its infos and its ground-truth database.
-
-    Attributes:
-        root_path: the data folder.
-        split: name of the split.
-        root_split_path: its training/ or testing/ folder.
-        sample_id_list: names of the split's frames; None if ImageSets does not list it.
-    """
-
-    def __init__(self, root_path: str | os.PathLike, split: str = "train") -> None:
-        super().__init__()
-        self.root_path = Path(root_path)
-        self.set_split(split)
-
-    def set_split(self, split: str) -> None:
-        """Turn to another split: train, val, test or any other that ImageSets lists."""
-        self.split = split
-        self.root_split_path = self.root_path / ("testing" if split == "test" else "training")
-        path = splits.split_path(self.root_path, split)
-        self.sample_id_list = read_split(path) if path.exists() else None
-
-    def check_listed(self) -> None:
-        """Raise a DataError that says what is expected, if ImageSets does not list the split."""
-        if self.sample_id_list is None:
-            raise splits.missing_split(splits.split_path(self.root_path, self.split))
-
-    def get_lidar(self, idx: str) -> np.ndarray:
-        """(N, 4) points of a frame, see `KittiFiles.get_lidar`, those dropped that hold NaN."""
-        return self.finite_points(super().get_lidar(idx), idx)
-
-    def get_infos(
-        self,
-        num_workers: int = 4,
-        has_label: bool = True,
-        count_inside_pts: bool = True,
-        sample_id_list: Sequence[str] | None = None,
-    ) -> list[dict[str, Any]]:
-        """Collect the infos of the split's frames, in order.
-
-        Args:
-            num_workers: processes at most.
-            has_label: add `annos`.
-            count_inside_pts: count the points that the camera sees of each object.
-            sample_id_list: frames to take instead of all of the split.
-
-        Returns:
-            Infos, see `kitti_infos.build_info`.
-
-        Raises:
-            DataError: the split is not listed, or a file of a frame is missing or broken.
-        """
-        if sample_id_list is None:
-            self.check_listed()
-        frames = self.sample_id_list if sample_id_list is None else sample_id_list
-        work = functools.partial(
-            build_info, dataset=self, has_label=has_label, count_inside_pts=count_inside_pts
-        )
-        return list(map_frames(work, frames, frames, num_workers, f"infos of {self.split}"))
-
-    def create_groundtruth_database(
-        self,
-        info_path: str | os.PathLike | None = None,
-        used_classes: Sequence[str] | None = None,
-        split: str = "train",
-        save_path: str | os.PathLike | None = None,
-        num_workers: int = 4,
-    ) -> None:
-        """Cut all labelled objects out of a split's frames, for ground-truth sampling.
-
-        Writes gt_database/<id>_<class>_<k>.bin, kitti_dbinfos_<split>.pkl and the packed points.
-
-        Args:
-            info_path: infos of the split; None for kitti_infos_<split>.pkl in `save_path`.
-            used_classes: classes to list in the dbinfos; None for all.
-            split: name of the split, for the names of the files.
-            save_path: where they go; None for the data folder.
-            num_workers: processes at most.
-
-        Raises:
-            DataError: the infos or points cannot be read.
-        """
-        root = self.root_path if save_path is None else Path(save_path)
-        infos = load_infos(info_path or root / f"kitti_infos_{split}.pkl", has_label=True)
-        folder = ground_database.database_dir(root, split)
-        ground_database.remove_leftovers(folder)
-        frames = [info["point_cloud"]["lidar_idx"] for info in infos]
-        work = functools.partial(ground_database.write_frame_objects, dataset=self, folder=folder)
-        objects = [
-            entry
-            for entries in map_frames(work, infos, frames, num_workers, f"objects of {split}")
-            for entry in entries
-        ]
-        dbinfos, points = ground_database.group_by_class(objects, used_classes)
-        path = ground_database.dbinfos_path(root, split)
-        with atomic_write(packed_points_path(path)) as file:
-            np.save(file, points)
-        save_pickle(dbinfos, path)
-        for name, entries in dbinfos.items():
-            _LOGGER.info("Database %s: %d", name, len(entries))
 
 
 class KittiDataset(BaseKittiDataset):
@@ -188,10 +83,9 @@ class KittiDataset(BaseKittiDataset):
         self._fov_points_only = bool(cfg.DATA_CONFIG.FOV_POINTS_ONLY)
         box_filter = read_entry(cfg, "MODEL.TEST").get("BOX_FILTER", {})
         self._box_filter = BoxFilter.from_config(box_filter)
-        mode = "TRAIN" if training else "TEST"
-        info_paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[mode].INFO_PATH]
+        info_paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[self.mode].INFO_PATH]
         self.infos = load_info_files(info_paths, has_label=training, logger=self.logger)
-        self._check_split(mode)
+        self._check_split()
         self._road_planes = {
             info["point_cloud"]["lidar_idx"]: info["road_plane"]
             for info in self.infos
@@ -202,7 +96,7 @@ class KittiDataset(BaseKittiDataset):
                 "%s is missing: ground planes are estimated from the points", self.planes_path
             )
 
-    def _check_split(self, mode: str) -> None:
+    def _check_split(self) -> None:
         """Raise a ConfigError if the infos are of frames that are not in the split's folder.
 
         KITTI numbers the frames of training/ and testing/ alike: nothing else would tell.
@@ -217,9 +111,10 @@ class KittiDataset(BaseKittiDataset):
             what = f"has no labels and is not listed in ImageSets/{self.split}.txt"
         if strange:
             raise ConfigError(
-                f"MODEL.{mode}.SPLIT, DATA_CONFIG.{mode}.INFO_PATH: expected infos of the split "
-                f"{self.split!r}, got another's: frame {strange[0]['point_cloud']['lidar_idx']} "
-                f"{what}; `tools/test.py --split` sets both keys"
+                f"MODEL.{self.mode}.SPLIT, DATA_CONFIG.{self.mode}.INFO_PATH: expected infos of "
+                f"the split {self.split!r}, got another's: "
+                f"frame {strange[0]['point_cloud']['lidar_idx']} {what}; "
+                "`tools/test.py --split` sets both keys"
             )
 
     @property
@@ -298,16 +193,23 @@ class KittiDataset(BaseKittiDataset):
         Returns:
             The table, and AP by tag, see `evaluation.summarize`.
         """
-        return self.evaluation_report(det_annos, class_names)[:2]
+        return summarize(*self._official_results(det_annos, class_names))
 
     def evaluation_report(
         self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
     ) -> tuple[str, dict[str, float | None], dict[str, Figure]]:
         """As `evaluation`, with the precision-recall curves of each class as a third value."""
+        from pcdet.evaluation.plots import plot_figures  # starts matplotlib
+
+        strict, loose = self._official_results(det_annos, class_names)
+        return (*summarize(strict, loose), plot_figures(strict))
+
+    def _official_results(
+        self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
+    ) -> tuple[EvalResult, EvalResult]:
         has_label = all("annos" in info for info in self.infos)
         gt_annos = [info["annos"] for info in self.infos] if has_label else None
-        strict, loose = official_results(gt_annos, det_annos, class_names)
-        return (*summarize(strict, loose), plot_figures(strict))
+        return official_results(gt_annos, det_annos, class_names)
 
     def save_results(
         self, det_annos: Sequence[Mapping[str, Any]], output_dir: str | os.PathLike

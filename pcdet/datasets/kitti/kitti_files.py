@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from pcdet.datasets.kitti.camera_view import read_png, read_png_shape, rect_points_in_view
-from pcdet.datasets.kitti.ground_plane import estimate_road_plane, read_road_plane
-from pcdet.utils.calibration import Calibration
+from pcdet.datasets.kitti.ground_plane import estimate_road_plane
 from pcdet.utils.io_utils import read_points
-from pcdet.utils.object3d_utils import Object3d, get_objects_from_label
+from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.kitti_format.folders import frame_path
+from pcdet.utils.kitti_format.label import Object3d, get_objects_from_label
+from pcdet.utils.kitti_format.planes import read_road_plane
 
 NUM_POINT_FEATURES = 4
 
@@ -26,37 +28,37 @@ class KittiFiles:
 
     root_split_path: Path
 
+    def _path(self, kind: str, idx: str) -> Path:
+        return frame_path(self.root_split_path, kind, idx)
+
     def get_lidar(self, idx: str) -> np.ndarray:
         """(N, 4) float32 points of a frame: x, y, z in metres, LiDAR frame, and intensity."""
-        return read_points(self.root_split_path / "velodyne" / f"{idx}.bin", NUM_POINT_FEATURES)
+        return read_points(self._path("velodyne", idx), NUM_POINT_FEATURES)
 
     def get_image_shape(self, idx: str) -> np.ndarray:
         """(2,) int32 height and width of a frame's image, read from its header."""
-        return read_png_shape(self.root_split_path / "image_2" / f"{idx}.png")
+        return read_png_shape(self._path("image_2", idx))
 
     def get_image(self, idx: str) -> np.ndarray:
         """(height, width, 3) uint8 image of a frame."""
-        return read_png(self.root_split_path / "image_2" / f"{idx}.png")
+        return read_png(self._path("image_2", idx))
 
     def get_label(self, idx: str) -> list[Object3d]:
         """The labelled objects of a frame, DontCare regions included."""
-        return get_objects_from_label(self.root_split_path / "label_2" / f"{idx}.txt")
+        return get_objects_from_label(self._path("label_2", idx))
 
     def get_calib(self, idx: str) -> Calibration:
         """The calibration of a frame."""
-        return Calibration(self.root_split_path / "calib" / f"{idx}.txt")
+        return Calibration(self._path("calib", idx))
 
     @property
     def planes_path(self) -> Path:
         """Folder of the planes files, which KITTI itself does not have."""
         return self.root_split_path / "planes"
 
-    def _plane_path(self, idx: str) -> Path:
-        return self.planes_path / f"{idx}.txt"
-
     def has_road_plane(self, idx: str) -> bool:
         """Whether a frame has a planes file."""
-        return self._plane_path(idx).is_file()
+        return self._path("planes", idx).is_file()
 
     def get_road_plane(self, idx: str) -> np.ndarray:
         """The ground plane of a frame: from its planes file, else estimated from its points.
@@ -66,7 +68,7 @@ class KittiFiles:
             normal of length 1 and pointing up.
         """
         if self.has_road_plane(idx):
-            return read_road_plane(self._plane_path(idx))
+            return read_road_plane(self._path("planes", idx))
         rng = np.random.default_rng(0)
         return estimate_road_plane(self.get_lidar(idx), self.get_calib(idx), rng=rng)
 

@@ -12,18 +12,18 @@ import numpy as np
 import torch
 
 from pcdet.datasets.kitti.camera_view import rect_points_in_view
-from pcdet.datasets.kitti.ground_plane import estimate_road_plane, is_road
+from pcdet.datasets.kitti.ground_plane import estimate_road_plane
 from pcdet.datasets.kitti.kitti_files import NUM_POINT_FEATURES, KittiFiles
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.utils.box_utils import CENTER, DIMS, RZ, H, L, W, enlarge_box3d
-from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import check_array, check_file_name, is_file_name
 from pcdet.utils.io_utils import load_pickle
-from pcdet.utils.object3d_utils import Object3d
+from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.kitti_format.label import DONT_CARE, Object3d
+from pcdet.utils.kitti_format.planes import is_road
 
 CREATE_COMMAND = "python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
-DONT_CARE = "DontCare"
 # Metres, wider than any rounding: boxes grown by it preselect points.
 _MARGIN = 0.01
 
@@ -248,7 +248,7 @@ def points_of_boxes(points: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
         M arrays of indices into the points, in rising order.
     """
     inside = roiaware_pool3d_utils.points_in_boxes_cpu(
-        torch.from_numpy(points[:, :3]), torch.from_numpy(boxes.astype(np.float32))
+        torch.from_numpy(points[:, :3]), torch.from_numpy(boxes)
     )
     return [np.flatnonzero(row) for row in inside.numpy().astype(bool)]
 

@@ -1,4 +1,4 @@
-"""The lists of frames in `ImageSets`."""
+"""Splits of the labelled frames: drawn at random, and what is said where one is missing."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from pcdet.utils.errors import DataError
-from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.kitti_format.folders import TESTING, TRAINING
+from pcdet.utils.kitti_format.split import split_path, write_split
 
 # KITTI's usual split gives about half of the 7481 labelled frames to training: 3712.
 _TRAIN_SHARE = 0.5
-
-
-def split_path(root_path: str | os.PathLike, split: str) -> Path:
-    """File that lists the frames of a split."""
-    return Path(root_path) / "ImageSets" / f"{split}.txt"
 
 
 def missing_split(path: Path) -> DataError:
@@ -49,21 +45,19 @@ def write_random_split(root_path: str | os.PathLike, seed: int) -> dict[str, lis
             raise DataError(
                 f"{split_path(root, split)}: exists already; a random split was not written"
             )
-    labelled = sorted(path.stem for path in (root / "training" / "label_2").glob("*.txt"))
+    labels = root / TRAINING / "label_2"
+    labelled = sorted(path.stem for path in labels.glob("*.txt"))
     if len(labelled) < 2:
-        raise DataError(
-            f"{root / 'training' / 'label_2'}: expected labels <frame>.txt, two at least"
-        )
+        raise DataError(f"{labels}: expected labels <frame>.txt, two at least")
     order = np.random.default_rng(seed).permutation(len(labelled))
     chosen = set(order[: round(_TRAIN_SHARE * len(labelled))].tolist())
     splits = {
         "train": [name for k, name in enumerate(labelled) if k in chosen],
         "val": [name for k, name in enumerate(labelled) if k not in chosen],
     }
-    unlabelled = sorted(path.stem for path in (root / "testing" / "velodyne").glob("*.bin"))
+    unlabelled = sorted(path.stem for path in (root / TESTING / "velodyne").glob("*.bin"))
     if unlabelled and not split_path(root, "test").exists():
         splits["test"] = unlabelled
     for split, names in splits.items():
-        with atomic_write(split_path(root, split)) as file:
-            file.write("".join(f"{name}\n" for name in names).encode())
+        write_split(split_path(root, split), names)
     return splits

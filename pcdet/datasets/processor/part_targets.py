@@ -1,4 +1,4 @@
-"""Targets of Part-A2's first stage: which voxels belong to an object, and where in it they lie."""
+"""Part-A2's targets of voxels, made by the data set; `part_utils` has the computation."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import numpy as np
 import torch
 
 from pcdet.datasets.sections import read_numbers, read_section
-from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
-from pcdet.utils import box_utils
-from pcdet.utils.box_utils import CENTER, DIMS, RZ, H
 from pcdet.utils.errors import ConfigError
+from pcdet.utils.part_utils import box_targets, part_targets
 
 _WHERE = "MODEL.RPN.BACKBONE.TARGET_CONFIG"
 
@@ -78,49 +76,13 @@ class PartTargetGenerator:
             bbox_reg_labels: (V, 7) float32 or None; vector to the box's middle in metres, size
                 relative to the class's mean size, and rz.
         """
-        num_voxels = len(voxel_centers)
-        seg_labels = np.zeros(num_voxels, np.int32)
-        part_labels = np.zeros((num_voxels, 3), np.float32)
+        points, boxes = (
+            torch.as_tensor(values, dtype=torch.float64) for values in (voxel_centers, gt_boxes)
+        )
+        labels = torch.as_tensor(gt_classes)
+        seg_labels, part_labels = part_targets(points, boxes, labels, self.extra_width)
         bbox_reg_labels = None
         if self.mean_sizes is not None:
-            bbox_reg_labels = np.zeros((num_voxels, 7), np.float32)
-        near = _points_in_boxes(
-            voxel_centers, box_utils.enlarge_box3d(gt_boxes, extra_width=self.extra_width)
-        )
-        nearby = np.flatnonzero(near.any(axis=0))  # few: the rest is background
-        near, centers = near[:, nearby], voxel_centers[nearby]
-        inside = _points_in_boxes(centers, gt_boxes)
-        for k, box in enumerate(gt_boxes):
-            foreground = nearby[inside[k]]
-            seg_labels[foreground] = gt_classes[k]
-            seg_labels[nearby[near[k] & ~inside[k]]] = -1
-            part_labels[foreground] = _place_in_box(centers[inside[k]], box)
-            if bbox_reg_labels is not None:
-                bbox_reg_labels[foreground] = _box_residuals(
-                    centers[inside[k]], box, self.mean_sizes[gt_classes[k] - 1]
-                )
-        return seg_labels, part_labels, bbox_reg_labels
-
-
-def _points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(M, N) bool: point n lies in box m."""
-    inside = roiaware_pool3d_utils.points_in_boxes_cpu(
-        torch.as_tensor(points, dtype=torch.float64), torch.as_tensor(boxes, dtype=torch.float64)
-    )
-    return inside.numpy() > 0
-
-
-def _place_in_box(points: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """(N, 3) points of the LiDAR frame as fractions of the box's w, l, h."""
-    turned = box_utils.rotate_points_along_z((points - box[CENTER])[None], -box[None, RZ])[0]
-    return np.clip(turned / box[DIMS] + [0.5, 0.5, 0], 0, 1)
-
-
-def _box_residuals(points: np.ndarray, box: np.ndarray, mean_size: np.ndarray) -> np.ndarray:
-    """(N, 7) vectors from points to the middle of their box, its relative size, and its rz."""
-    residuals = np.empty((len(points), 7))
-    middle = box[CENTER] + [0, 0, box[H] / 2]
-    residuals[:, CENTER] = middle - points
-    residuals[:, DIMS] = (box[DIMS] - mean_size) / mean_size
-    residuals[:, RZ] = box[RZ]
-    return residuals
+            mean_sizes = torch.from_numpy(self.mean_sizes[gt_classes - 1])
+            bbox_reg_labels = box_targets(points, boxes, mean_sizes).float().numpy()
+        return seg_labels.numpy(), part_labels.float().numpy(), bbox_reg_labels

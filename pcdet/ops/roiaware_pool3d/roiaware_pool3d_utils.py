@@ -2,8 +2,8 @@
 
 Points and boxes are in the LiDAR frame, metres and radians. A box is `[x, y, z, w, l, h, rz]`, z at
 the bottom face. A point is in a box if it is strictly inside along the box's length and width, and
-inside or on the boundary along z. The test is computed in the type of the arguments, float32 or
-float64 (points and boxes alike). Arguments that do not fit raise a RuntimeError that names them.
+inside or on the boundary along z. The test is computed in the type of the points, float32 or
+float64. Arguments that do not fit raise a RuntimeError that names them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def points_in_boxes_cpu(points: torch.Tensor, boxes: torch.Tensor) -> torch.Tens
 
     Args:
         points: (N, 3) x, y, z.
-        boxes: (M, 7) LiDAR boxes.
+        boxes: (M, 7) LiDAR boxes, of either floating type: infos hold float64.
 
     Returns:
         (M, N) int32, 1 where the box holds the point, else 0.
     """
-    return _ops.points_in_boxes(points.detach(), boxes.detach())
+    return _ops.points_in_boxes(points.detach(), _in_type_of(points, boxes))
 
 
 def points_in_boxes_gpu(points: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
@@ -48,7 +48,12 @@ def points_in_boxes_gpu(points: torch.Tensor, boxes: torch.Tensor) -> torch.Tens
     Returns:
         (B, N) int32 index of the first box that holds the point, -1 if there is none.
     """
-    return _ops.first_box_of_point(points.detach(), boxes.detach())
+    return _ops.first_box_of_point(points.detach(), _in_type_of(points, boxes))
+
+
+def _in_type_of(points: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """Boxes of a floating type in the type of the points; others, which the operator refuses."""
+    return boxes.detach().to(points.dtype) if boxes.is_floating_point() else boxes
 
 
 def roiaware_pool3d(

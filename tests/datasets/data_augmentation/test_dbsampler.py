@@ -10,9 +10,9 @@ import shapely
 
 from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler, packed_points_path
 from pcdet.utils.box_utils import boxes3d_to_corners3d_lidar
-from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.io_utils import load_pickle, save_pickle
+from pcdet.utils.kitti_format.calib import Calibration
 
 CLASSES = ["Car", "Pedestrian"]
 PREPARE = {"filter_by_difficulty": [-1], "filter_by_min_points": ["Car:5", "Pedestrian:5"]}

@@ -14,7 +14,7 @@ from pcdet.datasets.kitti.annotations import (
     write_annotation,
 )
 from pcdet.utils.errors import ConfigError
-from pcdet.utils.object3d_utils import get_objects_from_label
+from pcdet.utils.kitti_format.label import get_objects_from_label
 from tiny_kitti import IMAGE_SHAPE, calibration
 
 NAMES = ["Car", "Pedestrian", "Cyclist"]

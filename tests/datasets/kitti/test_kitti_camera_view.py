@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pcdet.datasets.kitti.camera_view import points_in_view, read_png_shape, rect_points_in_view
-from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import DataError
+from pcdet.utils.kitti_format.calib import Calibration
 from tiny_kitti import IMAGE_SHAPE, calibration, png_bytes
 
 # At x metres ahead this camera sees y from -5 to 5 tenths of x and z from -4 to 6 tenths.

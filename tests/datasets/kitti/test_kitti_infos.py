@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
-from pcdet.datasets.kitti import frame_pool
 from pcdet.datasets.kitti.kitti_dataset import BaseKittiDataset, create_kitti_infos
 from pcdet.datasets.kitti.kitti_infos import points_in_closed_box
-from pcdet.utils import info_record
+from pcdet.utils import frame_pool, info_record
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import load_pickle, save_pickle
 from tiny_kitti import DONT_CARE_FRAME, DONT_CARE_LINE, EMPTY_FRAME, make_tiny_kitti

@@ -9,8 +9,8 @@ import pytest
 
 from pcdet.datasets.kitti.camera_view import points_in_view
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
-from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import ConfigError
+from pcdet.utils.kitti_format.calib import Calibration
 
 DATA = Path(__file__).resolve().parents[4] / "shared"
 UNIT = {"voxel_size": [1, 1, 1], "point_cloud_range": [0, -2, -1, 4, 2, 1]}

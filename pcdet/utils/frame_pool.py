@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from pcdet.utils.errors import DataError
 
-# Below this, starting processes costs more than it saves (a frame takes a few milliseconds).
+# Where a frame takes a few milliseconds, fewer cost more to share out than that saves.
 _LEAST_ITEMS_FOR_A_POOL = 64
 _CHUNK = 8
 
@@ -36,8 +36,12 @@ def map_frames(
     names: Sequence[str],
     num_workers: int,
     description: str,
+    slow: bool = False,
 ) -> Iterator[Any]:
     """Yield `function(item)` for every item, in order.
+
+    The first is worked on in this process, so that what is compiled at its first call is compiled
+    once, and a mistake shows before processes start.
 
     Args:
         function: picklable where processes are spawned and not forked.
@@ -45,6 +49,7 @@ def map_frames(
         names: the frame that each item belongs to, for errors.
         num_workers: processes at most; few items, or one core, are worked on in this process.
         description: what the progress bar says.
+        slow: an item takes a good part of a second, so that even two are worth sharing out.
 
     Raises:
         DataError: for a DataError or an OSError of `function`, with the frame's name before the
@@ -52,24 +57,28 @@ def map_frames(
     """
     workers = min(num_workers, available_cores())
     calls = list(zip(names, items))
+    if len(calls) < (2 if slow else _LEAST_ITEMS_FOR_A_POOL):
+        workers = 1
+    chunk = 1 if slow else _CHUNK
     with tqdm(total=len(calls), desc=description, unit="frame") as bar:
-        for result in _results(_NamedErrors(function), calls, workers):
+        for result in _results(_NamedErrors(function), calls, workers, chunk):
             bar.update()
             yield result
 
 
 def _results(
-    work: Callable[[tuple[str, Any]], Any], calls: list[tuple[str, Any]], workers: int
+    work: Callable[[tuple[str, Any]], Any], calls: list[tuple[str, Any]], workers: int, chunk: int
 ) -> Iterator[Any]:
-    if workers <= 1 or len(calls) < _LEAST_ITEMS_FOR_A_POOL:
-        with _one_thread():
-            yield from map(work, calls)
+    here = len(calls) if workers <= 1 else 1
+    with _one_thread():
+        yield from map(work, calls[:here])
+    if here >= len(calls):
         return
     # Forked workers have all modules loaded already. Elsewhere than on Linux fork is not safe.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     executor = ProcessPoolExecutor(workers, context, _start_worker, (work,))
     try:
-        yield from executor.map(_call, calls, chunksize=_CHUNK)
+        yield from executor.map(_call, calls[here:], chunksize=chunk)
     finally:
         executor.shutdown(cancel_futures=True)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pcdet.utils.box_utils import boxes3d_camera_to_imageboxes, boxes3d_lidar_to_camera
-from pcdet.utils.calibration import Calibration
 from pcdet.utils.errors import DataError
+from pcdet.utils.kitti_format.calib import Calibration
 
 # Camera 0.1 m behind and 0.2 m below the LiDAR, focal length 100, centre (50, 40).
 SIMPLE = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pcdet.utils.errors import DataError
-from pcdet.utils.object3d_utils import Object3d, get_objects_from_label
+from pcdet.utils.kitti_format.label import Object3d, get_objects_from_label
 
 LINE = "Car 0.10 1 1.85 387.63 181.54 423.81 203.12 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
 

@@ -1,0 +1,126 @@
+"""A split of KITTI without any setting of a model: files, infos, ground-truth database."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
+from pcdet.datasets.dataset import DatasetTemplate
+from pcdet.datasets.kitti import ground_database, splits
+from pcdet.datasets.kitti.kitti_files import KittiFiles
+from pcdet.datasets.kitti.kitti_infos import build_info, load_infos
+from pcdet.utils.frame_pool import map_frames
+from pcdet.utils.io_utils import atomic_write, save_pickle
+from pcdet.utils.kitti_format.folders import part_of_split
+from pcdet.utils.kitti_format.split import read_split, split_path
+
+_LOGGER = logging.getLogger("pcdet.datasets.kitti")
+
+
+class BaseKittiDataset(KittiFiles, DatasetTemplate):
+    """One split of KITTI: its files, its infos and its ground-truth database.
+
+    Attributes:
+        root_path: the data folder.
+        split: name of the split.
+        root_split_path: its training/ or testing/ folder.
+        sample_id_list: names of the split's frames; None if ImageSets does not list it.
+    """
+
+    def __init__(self, root_path: str | os.PathLike, split: str = "train") -> None:
+        super().__init__()
+        self.root_path = Path(root_path)
+        self.set_split(split)
+
+    def set_split(self, split: str) -> None:
+        """Turn to another split: train, val, test or any other that ImageSets lists."""
+        self.split = split
+        self.root_split_path = self.root_path / part_of_split(split)
+        path = split_path(self.root_path, split)
+        self.sample_id_list = read_split(path) if path.exists() else None
+
+    def check_listed(self) -> None:
+        """Raise a DataError that says what is expected, if ImageSets does not list the split."""
+        if self.sample_id_list is None:
+            raise splits.missing_split(split_path(self.root_path, self.split))
+
+    def get_lidar(self, idx: str) -> np.ndarray:
+        """(N, 4) points of a frame, see `KittiFiles.get_lidar`, those dropped that hold NaN."""
+        return self.finite_points(super().get_lidar(idx), idx)
+
+    def get_infos(
+        self,
+        num_workers: int = 4,
+        has_label: bool = True,
+        count_inside_pts: bool = True,
+        sample_id_list: Sequence[str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Collect the infos of the split's frames, in order.
+
+        Args:
+            num_workers: processes at most.
+            has_label: add `annos`.
+            count_inside_pts: count the points that the camera sees of each object.
+            sample_id_list: frames to take instead of all of the split.
+
+        Returns:
+            Infos, see `kitti_infos.build_info`.
+
+        Raises:
+            DataError: the split is not listed, or a file of a frame is missing or broken.
+        """
+        if sample_id_list is None:
+            self.check_listed()
+        frames = self.sample_id_list if sample_id_list is None else sample_id_list
+        work = functools.partial(
+            build_info, dataset=self, has_label=has_label, count_inside_pts=count_inside_pts
+        )
+        return list(map_frames(work, frames, frames, num_workers, f"infos of {self.split}"))
+
+    def create_groundtruth_database(
+        self,
+        info_path: str | os.PathLike | None = None,
+        used_classes: Sequence[str] | None = None,
+        split: str = "train",
+        save_path: str | os.PathLike | None = None,
+        num_workers: int = 4,
+    ) -> None:
+        """Cut all labelled objects out of a split's frames, for ground-truth sampling.
+
+        Writes gt_database/<id>_<class>_<k>.bin, kitti_dbinfos_<split>.pkl and the packed points.
+
+        Args:
+            info_path: infos of the split; None for kitti_infos_<split>.pkl in `save_path`.
+            used_classes: classes to list in the dbinfos; None for all.
+            split: name of the split, for the names of the files.
+            save_path: where they go; None for the data folder.
+            num_workers: processes at most.
+
+        Raises:
+            DataError: the infos or points cannot be read.
+        """
+        root = self.root_path if save_path is None else Path(save_path)
+        infos = load_infos(info_path or root / f"kitti_infos_{split}.pkl", has_label=True)
+        folder = ground_database.database_dir(root, split)
+        ground_database.remove_leftovers(folder)
+        frames = [info["point_cloud"]["lidar_idx"] for info in infos]
+        work = functools.partial(ground_database.write_frame_objects, dataset=self, folder=folder)
+        objects = [
+            entry
+            for entries in map_frames(work, infos, frames, num_workers, f"objects of {split}")
+            for entry in entries
+        ]
+        dbinfos, points = ground_database.group_by_class(objects, used_classes)
+        path = ground_database.dbinfos_path(root, split)
+        with atomic_write(packed_points_path(path)) as file:
+            np.save(file, points)
+        save_pickle(dbinfos, path)
+        for name, entries in dbinfos.items():
+            _LOGGER.info("Database %s: %d", name, len(entries))
