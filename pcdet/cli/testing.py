@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+from pcdet.cli.reporting import report_newest, report_test
 from pcdet.cli.start import choose_split, read_config, start
 from pcdet.config import cfg, log_config_to_file
 from pcdet.datasets import build_dataloader
@@ -21,6 +22,7 @@ from pcdet.run.record import RunRecord, file_identity
 from pcdet.run.session import Run
 from pcdet.run.watch import CheckpointWatch, NewCheckpoint, TestedList, Watch
 from pcdet.utils.errors import CheckpointError
+from pcdet.viewer.results import RESULT
 
 
 def test(args: argparse.Namespace) -> None:
@@ -34,6 +36,9 @@ def test(args: argparse.Namespace) -> None:
     test_set, test_loader, _ = build_dataloader(
         *(run.data_dir, run.batch_size, run.distributed, args.workers, run.logger), training=False
     )
+    if args.report:
+        report_newest(run.output_dir, test_set, args.html, run.logger)
+        return
     model = build_network(test_set).to(run.device)
     if args.eval_all:
         repeat_eval_ckpt(run, model, test_loader, args.ckpt_dir or run.ckpt_dir)
@@ -80,6 +85,7 @@ def eval_single_ckpt(
     """
     share_weights(run, model)
     epoch, split = epoch_of(identity["file"]), cfg.MODEL.TEST.SPLIT
+    result_dir = run.output_dir / "eval" / f"epoch_{epoch}" / split / run.args.eval_tag
     curves = nullcontext()
     if run.rank == 0:
         curves = closing(CurveWriter(run.output_dir / "tensorboard", run.logger))
@@ -92,12 +98,16 @@ def eval_single_ckpt(
             run.logger,
             dist_test=run.distributed,
             save_to_file=run.args.save_to_file,
-            result_dir=run.output_dir / "eval" / f"epoch_{epoch}" / split / run.args.eval_tag,
+            result_dir=result_dir,
             tb_log=tb_log,
             num_pictures=run.args.pictures,
         )
     record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0)
     record.add_evaluation(split, identity, results)
+    if run.rank == 0:
+        report_test(
+            run.output_dir, result_dir / RESULT, test_loader.dataset, run.args.html, run.logger
+        )
 
 
 def repeat_eval_ckpt(

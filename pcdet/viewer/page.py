@@ -16,7 +16,7 @@ from pcdet.utils.visualize_utils import EDGES, FRONT
 from pcdet.viewer import packing
 from pcdet.viewer.scene import OVERLAP_CHOICES, Scene
 
-_ASSETS = Path(__file__).resolve().parent / "assets"
+ASSETS = Path(__file__).resolve().parent / "assets"
 _SCRIPTS = ("outcomes.js", "drawing.js", "controls.js")
 # k3d ships its JavaScript, which holds three.js, in its Python package.
 _LIBRARY = Path("static") / "standalone.js"
@@ -101,7 +101,7 @@ def library_source() -> bytes:
 
 
 def _asset(name: str) -> str:
-    return (_ASSETS / name).read_text(encoding="utf-8")
+    return (ASSETS / name).read_text(encoding="utf-8")
 
 
 def _block(name: str, text: str) -> str:

@@ -103,6 +103,11 @@ class Counts:
     missed: int
     false_positives: int
 
+    @property
+    def mistakes(self) -> int:
+        """Misses and false positives."""
+        return self.missed + self.false_positives
+
 
 def count_outcomes(
     truth: DrawnBoxes, found: DrawnBoxes, class_names: Sequence[str], score_thresh: float
