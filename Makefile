@@ -96,10 +96,12 @@ demo: setup $(DEMO_RESULTS)/result.pkl
 	@cat $(DEMO_RESULTS)/report.txt
 	@echo "checkpoint:  $(DEMO_RUN)/ckpt/checkpoint_epoch_$(DEMO_EPOCHS).pth"
 	@echo "pictures:    $(DEMO_RESULTS)/pictures/"
+	@echo "scenes:      $(DEMO_RUN)/scenes.html, in 3D"
 	@echo "curves:      $(BIN)/tensorboard --logdir output"
 	@echo "next:        put KITTI below data/kitti (README, \"Your own KITTI\"), then"
 	@echo "             $(BIN)/python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
 	@echo "             $(BIN)/python tools/train.py --cfg_file $(subst _demo,,$(DEMO_CFG))"
+	@echo "report:      $(DEMO_RUN)/report.html: open it in a browser"
 
 demo-pointpillar:
 	@$(MAKE) --no-print-directory demo DEMO_CFG=tools/cfgs/pointpillar_demo.yaml DEMO_EPOCHS=7

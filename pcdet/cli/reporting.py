@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +56,24 @@ def report_newest(run_dir: Path, dataset: Any, num_scenes: int, logger: logging.
             f"{run_dir}: no results of the split {cfg.MODEL.TEST.SPLIT!r}: test a checkpoint first"
         )
     report_test(run_dir, result, dataset, num_scenes, logger)
+
+
+def hparams_of(record: Mapping[str, Any], yaml: str) -> dict[str, Any]:
+    """What a run was trained with, as flat values for TensorBoard's table of runs.
+
+    Args:
+        record: of run.json; one without a start gives the yaml's name alone.
+        yaml: name of the yaml.
+    """
+    values: dict[str, Any] = {"yaml": yaml}
+    starts = record.get("starts") or []
+    if not starts:
+        return values
+    last = starts[-1]
+    training = (last.get("config") or {}).get("MODEL", {}).get("TRAIN", {})
+    for name, value in training.get("OPTIMIZATION", {}).items():
+        values[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
+    for name in ("seed", "processes"):
+        if last.get(name) is not None:
+            values[name] = last[name]
+    return values

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from pcdet.cli.reporting import report_newest, report_test
+from pcdet.cli.reporting import hparams_of, report_newest, report_test
 from pcdet.cli.start import choose_split, read_config, start
 from pcdet.config import cfg, log_config_to_file
 from pcdet.datasets import build_dataloader
@@ -23,6 +23,9 @@ from pcdet.run.session import Run
 from pcdet.run.watch import CheckpointWatch, NewCheckpoint, TestedList, Watch
 from pcdet.utils.errors import CheckpointError
 from pcdet.viewer.results import RESULT
+
+# Of the curves, those that stand beside the hyperparameters of a run.
+_MAIN_METRIC = "_3d/moderate_R40"
 
 
 def test(args: argparse.Namespace) -> None:
@@ -86,6 +89,7 @@ def eval_single_ckpt(
     share_weights(run, model)
     epoch, split = epoch_of(identity["file"]), cfg.MODEL.TEST.SPLIT
     result_dir = run.output_dir / "eval" / f"epoch_{epoch}" / split / run.args.eval_tag
+    record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0)
     curves = nullcontext()
     if run.rank == 0:
         curves = closing(CurveWriter(run.output_dir / "tensorboard", run.logger))
@@ -102,7 +106,9 @@ def eval_single_ckpt(
             tb_log=tb_log,
             num_pictures=run.args.pictures,
         )
-    record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0)
+        if tb_log is not None:
+            metrics = [f"{split}/{name}" for name in results if name.endswith(_MAIN_METRIC)]
+            tb_log.add_hparams(hparams_of(record.read(), cfg.TAG), metrics)
     record.add_evaluation(split, identity, results)
     if run.rank == 0:
         report_test(

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from pcdet.evaluation.found import found_table
 from pcdet.models import example_convert_to_torch
 from pcdet.utils.io_utils import atomic_write, save_pickle
+from pcdet.viewer.found_shares import labelled_objects
 from pcdet.viewer.pictures import draw_frames, render, save_picture
 from pcdet.viewer.sources import evenly_spread
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # Least probability of a detection in the pictures.
 _PICTURE_SCORE = 0.3
+# Frames that TensorBoard shows of each test: the same ones, so that one can watch them change.
+_TENSORBOARD_PICTURES = 3
 
 
 def eval_one_epoch(
@@ -81,10 +84,12 @@ def eval_one_epoch(
     with atomic_write(result_dir / "report.txt") as file:
         file.write(f"{report}\n".encode())
     results = {**recall, **ap_dict}
-    step = int(epoch_id) if str(epoch_id).isdigit() else 0
-    _log_to_tensorboard(tb_log, results, figures, cfg.MODEL.TEST.SPLIT, step)
-    if num_pictures:
-        _draw(cfg, dataset, annos, num_pictures, result_dir / "pictures", tb_log, step)
+    step, split = int(epoch_id) if str(epoch_id).isdigit() else 0, cfg.MODEL.TEST.SPLIT
+    _log_to_tensorboard(tb_log, {**results, **_found(dataset, annos)}, figures, split, step)
+    if num_pictures or tb_log is not None:
+        frames = evenly_spread(num_pictures or _TENSORBOARD_PICTURES, len(annos))
+        folder = result_dir / "pictures" if num_pictures else None
+        _draw(cfg, dataset, annos, frames, folder, tb_log, step)
     logger.info("results are in %s", result_dir)
     return results
 
@@ -95,6 +100,17 @@ def _score(dataset: Any, annos: list[dict]) -> tuple[str, dict[str, Any], dict[s
     if all("annos" in info for info in dataset.infos):
         report += "\n" + found_table(dataset.infos, annos, dataset.class_names)
     return report, ap_dict, figures
+
+
+def _found(dataset: Any, annos: list[dict]) -> dict[str, float]:
+    """Share of each class's objects that were found, by distance; empty without labels."""
+    if not all("annos" in info for info in dataset.infos):
+        return {}
+    return {
+        f"{name}_found/{distance}": share
+        for name in dataset.class_names
+        for distance, share in labelled_objects(dataset.infos, annos, name).by_distance().items()
+    }
 
 
 def _log_to_tensorboard(
@@ -113,23 +129,23 @@ def _draw(
     cfg: EasyDict,
     dataset: Any,
     annos: list[dict],
-    num_pictures: int,
-    folder: Path,
+    frames: list[int],
+    folder: Path | None,
     tb_log: Any,
     step: int,
 ) -> None:
-    """Draw some frames, spread over the split, as PNG files and for TensorBoard."""
-    frames = draw_frames(
+    """Draw some frames as PNG files, if there is a folder for them, and for TensorBoard."""
+    pictures = draw_frames(
         dataset,
         annos,
-        evenly_spread(num_pictures, len(annos)),
+        frames,
         cfg.DATA_CONFIG.POINT_CLOUD_RANGE,
         _PICTURE_SCORE,
         cfg.MODEL.TEST.get("USE_RAW_SCORE", True),
     )
-    for name, figure in tqdm(frames, desc="pictures", total=2 * num_pictures, leave=False):
-        pixels = render(figure)
-        save_picture(pixels, folder / f"{name}.png")
+    for name, pixels in tqdm(pictures, desc="pictures", total=2 * len(frames), leave=False):
+        if folder is not None:
+            save_picture(pixels, folder / f"{name}.png")
         if tb_log is not None:
             tag = f"{cfg.MODEL.TEST.SPLIT}/pictures/{name}"
             tb_log.add_image(tag, pixels, step, dataformats="HWC")

@@ -32,6 +32,12 @@ class LabelledObjects:
     points: np.ndarray
     found: np.ndarray
 
+    def by_distance(self) -> dict[str, float]:
+        """Return the share that was found, by distance as in "10-20 m", where there are objects."""
+        found, total = count_by(self.distance, self.found, DISTANCES)
+        names = bin_names(DISTANCES, " m")
+        return {name: float(f / t) for name, f, t in zip(names, found, total) if t}
+
 
 def labelled_objects(
     infos: Sequence[Mapping[str, Any]], annos: Sequence[Mapping[str, Any]], name: str

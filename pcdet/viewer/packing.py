@@ -70,6 +70,7 @@ def describe_scene(scene: Scene, class_names: Sequence[str]) -> dict[str, Any]:
             {
                 "title": pane.title,
                 "cloud": indices[id(pane.points)],
+                "labels": pane.truth is not None,
                 "detections": pane.found is not None,
                 "boxes": describe_boxes(pane, class_names),
             }
@@ -92,10 +93,11 @@ def describe_boxes(pane: Pane, class_names: Sequence[str]) -> list[dict[str, Any
         (the greatest with one of the others), and for detections partner: the index of the object
         that it found by choice of the overlap, -1 for none.
     """
+    truth = pane.truth or DrawnBoxes(np.zeros((0, 7)), [])
     found = pane.found or DrawnBoxes(np.zeros((0, 7)), [], np.zeros(0))
-    iou = overlaps(pane.truth, found)
-    partners = {choice: find_partners(pane.truth, found, iou, choice) for choice in OVERLAP_CHOICES}
-    boxes = _describe(pane.truth, pane.points, class_names, iou.max(axis=0, initial=0))
+    iou = overlaps(truth, found)
+    partners = {choice: find_partners(truth, found, iou, choice) for choice in OVERLAP_CHOICES}
+    boxes = _describe(truth, pane.points, class_names, iou.max(axis=0, initial=0))
     for k, box in enumerate(_describe(found, pane.points, class_names, iou.max(axis=1, initial=0))):
         box["partner"] = {choice: int(of_all[k]) for choice, of_all in partners.items()}
         boxes.append(box)

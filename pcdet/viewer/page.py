@@ -63,6 +63,7 @@ def write_page(
             "classes": palette.CLASSES,
             "found": palette.FOUND,
             "hit": palette.HIT,
+            "detection": palette.HIT,
             "missed": palette.MISSED,
             "false positive": palette.FALSE_POSITIVE,
             "ignored": palette.IGNORED,

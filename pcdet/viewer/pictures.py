@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from pcdet.utils.io_utils import atomic_write
 from pcdet.utils.kitti_format.calib import Calibration
-from pcdet.utils.visualize_utils import DrawnBoxes, draw_bev, draw_on_image
+from pcdet.utils.visualize_utils import draw_bev, draw_on_image
+from pcdet.viewer.scene import detections_of, objects_of, select_boxes
+from pcdet.viewer.sources import image_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def draw_frames(
@@ -22,7 +26,7 @@ def draw_frames(
     limit_range: Sequence[float],
     score_thresh: float,
     scores_are_logits: bool,
-) -> Iterator[tuple[str, Figure]]:
+) -> Iterator[tuple[str, np.ndarray]]:
     """Draw ground truth and detections of some frames.
 
     Args:
@@ -34,34 +38,22 @@ def draw_frames(
         scores_are_logits: the annotations hold logits (USE_RAW_SCORE).
 
     Yields:
-        Names such as `000012_bev` and `000012_image`, and figures.
+        Names such as `000012_bev` and, of a frame with an image, `000012_image`, and pixels,
+        (H, W, 3) uint8.
     """
     for k in indices:
-        info, anno = dataset.infos[k], annos[k]
+        info, names = dataset.infos[k], dataset.class_names
         name = info["point_cloud"]["lidar_idx"]
-        scores = np.asarray(anno["score"], dtype=np.float64)
-        if scores_are_logits:
-            scores = 1 / (1 + np.exp(-scores))
-        shown = scores >= score_thresh
+        truth, found = objects_of(info), detections_of(annos[k], scores_are_logits)
         drawn = [
-            _ground_truth(info, dataset.class_names),
-            DrawnBoxes(anno["boxes_lidar"][shown], anno["name"][shown], scores[shown]),
+            select_boxes(truth, np.isin(np.asarray(truth.names, dtype=np.str_), names)),
+            select_boxes(found, found.scores >= score_thresh),
         ]
-        title = f"{name}: green is ground truth"
-        points = dataset.get_lidar(name)
-        yield f"{name}_bev", draw_bev(points, drawn, dataset.class_names, limit_range, title)
-        image = dataset.get_image(name)
-        calib = Calibration.from_info(info["calib"])
-        yield f"{name}_image", draw_on_image(image, calib, drawn, dataset.class_names, title)
-
-
-def _ground_truth(info: Mapping[str, Any], class_names: Sequence[str]) -> DrawnBoxes:
-    if "annos" not in info:
-        return DrawnBoxes(np.zeros((0, 7)), [])
-    names = info["annos"]["name"]
-    names = names[names != "DontCare"]
-    known = np.isin(names, class_names)
-    return DrawnBoxes(info["annos"]["gt_boxes_lidar"][known], names[known])
+        yield f"{name}_bev", draw_bev(dataset.get_lidar(name), drawn, names, limit_range, name)
+        image = image_of(dataset, name)
+        if image is not None:
+            calib = Calibration.from_info(info["calib"])
+            yield f"{name}_image", draw_on_image(image, calib, drawn, names, name)
 
 
 def render(figure: Figure) -> np.ndarray:
@@ -72,6 +64,6 @@ def render(figure: Figure) -> np.ndarray:
 
 
 def save_picture(pixels: np.ndarray, path: Path) -> None:
-    """Write (H, W, 3) uint8 pixels as a PNG."""
+    """Write (H, W, 3) uint8 pixels as a PNG, quickly rather than small."""
     with atomic_write(path) as file:
-        Image.fromarray(pixels).save(file, format="png")
+        Image.fromarray(pixels).save(file, format="png", compress_level=1)

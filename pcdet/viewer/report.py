@@ -20,11 +20,11 @@ from pcdet.viewer.charts import draw_found, draw_training, figure_url
 from pcdet.viewer.found_shares import labelled_objects
 from pcdet.viewer.packing import image_url
 from pcdet.viewer.page import ASSETS, FIRST_SCORE, write_page
-from pcdet.viewer.pictures import draw_frames, render
+from pcdet.viewer.pictures import draw_frames
+from pcdet.viewer.results import REPORT, SCENES
 from pcdet.viewer.scene import Counts, count_outcomes, detections_of, objects_of
 from pcdet.viewer.sources import evenly_spread, scenes_of_split
 
-REPORT, SCENES = "report.html", "scenes.html"
 _NUM_WORST, _NUM_PICTURES = 5, 3
 
 
@@ -228,8 +228,8 @@ def _frame_pictures(tested: Tested, k: int) -> str:
     """A frame from above and, if it has an image, on the camera's image."""
     arguments = [k], tested.limit_range, FIRST_SCORE, tested.scores_are_logits
     pictures = [
-        _image(image_url(render(figure)), "bev" if name.endswith("_bev") else "camera")
-        for name, figure in draw_frames(tested.dataset, tested.annos, *arguments)
+        _image(image_url(pixels), "bev" if name.endswith("_bev") else "camera")
+        for name, pixels in draw_frames(tested.dataset, tested.annos, *arguments)
     ]
     return f'<div class="frame">{"".join(pictures)}</div>'
 

@@ -1,10 +1,12 @@
-"""Finds results on the disk: the detections that tests have left in a run's folder."""
+"""Names of what a test leaves in a run's folder, and how to find it again."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 RESULT = "result.pkl"
+# What a test leaves for people, in the folder of the run.
+REPORT, SCENES = "report.html", "scenes.html"
 
 
 def newest_result(run_dir: Path, split: str) -> Path | None:

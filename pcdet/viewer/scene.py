@@ -26,13 +26,13 @@ class Pane:
     Attributes:
         title: names it, such as the checkpoint whose detections it shows.
         points: (N, 3 + C) LiDAR points, intensity in column 3 if there is one.
-        truth: labelled objects; those of classes that the model does not know are shown in grey.
+        truth: labelled objects, of all classes; None for a frame without labels.
         found: detections, with scores; None where none were made.
     """
 
     title: str
     points: np.ndarray
-    truth: DrawnBoxes
+    truth: DrawnBoxes | None = None
     found: DrawnBoxes | None = None
 
 

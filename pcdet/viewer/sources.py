@@ -40,7 +40,7 @@ def scenes_of_split(
         info = dataset.infos[k]
         name = info["point_cloud"]["lidar_idx"]
         points = dataset.get_lidar(name) if whole_scan else dataset[k]["points"]
-        truth = objects_of(info)
+        truth = objects_of(info) if "annos" in info else None
         panes = [
             Pane(title, points, truth, detections_of(annos[k], scores_are_logits))
             for title, annos in results.items()

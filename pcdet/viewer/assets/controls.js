@@ -110,7 +110,8 @@ function drawImage() {
 function updateLegend() {
   const pane = scene().panes[scene().panes.length - 1];
   const now = outcomes(pane).filter((_, k) => aboveScore(pane.boxes[k]));
-  const kinds = pane.detections ? ["found", "hit", "missed", "false positive", "ignored"] : ["found", "ignored"];
+  const kinds = !pane.labels ? ["detection"] : pane.detections
+    ? ["found", "hit", "missed", "false positive", "ignored"] : ["found", "ignored"];
   const names = { found: pane.detections ? "label, found" : "label", hit: "detection, hit",
     missed: "label, missed", ignored: "not counted" };
   byId("legend").replaceChildren(...kinds.map((kind) => {
@@ -258,8 +259,10 @@ async function open() {
   byId("frame").max = page.scenes.length - 1;
   const detections = page.scenes.some((one) => one.panes.some((pane) => pane.detections));
   byId("detection-controls").hidden = !detections;
-  byId("box-colour").value = state.boxColour = detections ? "outcome" : "class";
-  byId("list-kind").append(...listKinds().map((kind) => new Option(kind)));
+  const anyJudged = page.scenes.some((one) => one.panes.some(judged));
+  byId("overlap").parentElement.hidden = !anyJudged;
+  byId("box-colour").value = state.boxColour = anyJudged ? "outcome" : "class";
+  addListKinds();
   const count = Math.max(...page.scenes.map((one) => one.panes.length));
   for (let k = 0; k < count; k++) panes.push(makePane(k));
   listen();

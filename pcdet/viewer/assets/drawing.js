@@ -145,9 +145,9 @@ async function drawPane(pane, withPoints) {
   setLineWidth(pane);
   pane.k3d.render();
   const count = (outcome) => shown.filter((one) => one.outcome === outcome).length;
-  const words = content.detections
+  const words = judged(content)
     ? `${count("found")} found, ${count("missed")} missed, ${count("false positive")} false positives`
-    : `${count("found")} objects`;
+    : `${count("found")} labelled, ${count("detection")} detected`;
   const title = document.createElement("b");
   title.textContent = content.title;
   pane.element.querySelector(".title").replaceChildren(title, `  ${words}`);

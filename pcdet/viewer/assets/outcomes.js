@@ -42,7 +42,7 @@ function foundScores(boxes) {
   return best;
 }
 
-/** Of each box of a pane: found, missed, hit, false positive or ignored. */
+/** Of each box of a pane: found, missed, hit, false positive, ignored, or detection (no labels). */
 function outcomes(pane) {
   const scores = foundScores(pane.boxes);
   return pane.boxes.map((box, k) => {
@@ -50,6 +50,7 @@ function outcomes(pane) {
       if (!box.known) return "ignored";
       return !pane.detections || (scores.get(k) ?? -1) >= state.score ? "found" : "missed";
     }
+    if (!pane.labels) return "detection";
     const partner = pane.boxes[box.partner[state.overlap]];
     if (!partner) return "false positive";
     return partner.name.toLowerCase() === box.name.toLowerCase() ? "hit" : "ignored";
@@ -81,7 +82,7 @@ function describe(pane, { outcome, box }) {
     `${box.points} points, ${box.distance.toFixed(1)} m away`,
     `${size} m (length × width × height)`,
   ];
-  if (pane.detections) {
+  if (pane.detections && pane.labels) {
     lines.push(`best 3D IoU with a ${box.truth ? "detection" : "label"}: ${box.iou.toFixed(2)}`);
   }
   return lines.join("\n");
@@ -89,36 +90,55 @@ function describe(pane, { outcome, box }) {
 
 // ---------------------------------------------------------------- the list
 
+const judged = (pane) => pane.labels && pane.detections;
 const LISTS = {
-  "misses, most points first": { outcome: "missed", key: (box) => -box.points, told: (box) => `${box.points} points` },
-  "false positives, best score first": { outcome: "false positive", key: (box) => -box.score, told: (box) => box.score.toFixed(2) },
-  "hits, least overlap first": { outcome: "hit", key: (box) => box.iou, told: (box) => `IoU ${box.iou.toFixed(2)}` },
-  "labelled objects, nearest first": { outcome: "found", key: (box) => box.distance, told: (box) => `${box.distance.toFixed(1)} m` },
+  "misses, most points first": {
+    outcome: "missed", of: judged, key: (box) => -box.points, told: (box) => `${box.points} points`,
+  },
+  "false positives, best score first": {
+    outcome: "false positive", of: judged, key: (box) => -box.score, told: (box) => box.score.toFixed(2),
+  },
+  "hits, least overlap first": {
+    outcome: "hit", of: judged, key: (box) => box.iou, told: (box) => `IoU ${box.iou.toFixed(2)}`,
+  },
+  "labelled objects, nearest first": {
+    outcome: "found", of: (pane) => !pane.detections, key: (box) => box.distance,
+    told: (box) => `${box.distance.toFixed(1)} m`,
+  },
+  "detections, best score first": {
+    outcome: "detection", of: (pane) => !pane.labels, key: (box) => -box.score,
+    told: (box) => box.score.toFixed(2),
+  },
 };
 
-function listKinds() {
-  const detections = page.scenes.some((one) => one.panes.some((pane) => pane.detections));
-  const kinds = Object.keys(LISTS).slice(detections ? 0 : 3);
-  const [first, second] = page.scenes[0].panes;
-  if (first.detections && second?.detections) {
-    kinds.push(`found by ${first.title}, missed by ${second.title}`);
-    kinds.push(`found by ${second.title}, missed by ${first.title}`);
+/** Of two results also what one found and the other missed. */
+function addListKinds() {
+  const all = page.scenes.flatMap((one) => one.panes);
+  for (const [kind, { of }] of Object.entries(LISTS)) {
+    if (all.some(of)) byId("list-kind").append(new Option(kind));
   }
-  return kinds;
+  const titles = page.scenes[0].panes.filter(judged).map((pane) => pane.title);
+  if (titles.length < 2) return;
+  for (const [found, missed] of [[0, 1], [1, 0]]) {
+    const option = new Option(`found by ${titles[found]}, missed by ${titles[missed]}`);
+    option.dataset.found = found;
+    byId("list-kind").append(option);
+  }
 }
 
 /** All entries of the chosen list: which box of which pane of which frame, best first. */
 function listEntries() {
-  const select = byId("list-kind"), compared = select.selectedIndex - Object.keys(LISTS).length;
-  const { outcome, key, told } = LISTS[select.value] ?? LISTS["misses, most points first"];
+  const chosen = byId("list-kind").selectedOptions[0];
+  const finder = chosen.dataset.found; // the pane that found what the other missed
+  const { outcome, key, told } = LISTS[chosen.value] ?? LISTS["misses, most points first"];
   const entries = [];
   page.scenes.forEach((one, frame) => {
-    const judged = one.panes.map(outcomes);
+    const outcomesOf = one.panes.map(outcomes);
     one.panes.forEach((pane, index) => {
-      if (compared >= 0 && index !== 1 - compared) return;
+      if (finder === String(index)) return;
       pane.boxes.forEach((box, k) => {
-        if (judged[index][k] !== outcome || !aboveScore(box)) return;
-        if (compared >= 0 && judged[compared][k] !== "found") return;
+        if (outcomesOf[index][k] !== outcome || !aboveScore(box)) return;
+        if (finder !== undefined && outcomesOf[finder][k] !== "found") return;
         if (state.hidden.has(groupOf(box))) return;
         entries.push({ frame, pane: index, k, box, order: key(box), told: told(box) });
       });
