@@ -36,13 +36,14 @@ DEMO_RESULTS := $(DEMO_RUN)/eval/epoch_$(DEMO_EPOCHS)/val/default
 # Test files run side by side in so many processes, each with one thread.
 TEST_PROCESSES := 2
 
-.PHONY: help setup demo demo-pointpillar demo-parta2 test lint test-cuda benchmark fuzz soak clean
+.PHONY: help setup demo demo-pointpillar demo-parta2 test lint test-viewer test-cuda benchmark fuzz soak clean
 
 help:
 	@echo "make demo              set up, simulate scenes, train SECOND on them, score and draw it"
 	@echo "make demo-pointpillar  the same with PointPillar"
 	@echo "make demo-parta2       the same with Part-A2"
 	@echo "make test              set up, then lint and the whole test suite"
+	@echo "make test-viewer       the tests of pages and pictures; in a browser where Chromium is"
 	@echo "make test-cuda         the tests that need a GPU"
 	@echo "make benchmark         time each stage on this machine"
 	@echo "make fuzz              read 2,000 damaged files of each kind: none may crash a reader"
@@ -117,6 +118,9 @@ lint: setup
 test: setup lint
 	@bash tools/scripts/check_cuda_compile.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(TEST_PROCESSES) --dist loadfile
+
+test-viewer: setup
+	$(BIN)/python -m pytest -q -rs tests/viewer
 
 test-cuda: setup
 	$(BIN)/python -m pytest -q -m cuda

@@ -59,7 +59,7 @@ def draw_found(objects: Mapping[str, LabelledObjects]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     by_distance.set_title("by distance", fontsize=10)
     by_points.set_title("by points in the box", fontsize=10)
-    by_distance.legend(fontsize=8, loc="lower left")
+    by_distance.legend(fontsize=8, loc="upper right")
     return figure
 
 
@@ -85,6 +85,7 @@ def draw_training(curves: Mapping[str, Sequence[tuple[int, float]]], split: str)
         if len(names) > 1:
             axes.legend(fontsize=7)
         axes.set_title(title, fontsize=10)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)

@@ -90,7 +90,7 @@ function makePane(index) {
   const k3d = new library.K3D(library.ThreeJsProvider, element.querySelector(".scene"), {
     cameraMode: "orbit", cameraUpAxis: "z", cameraAutoFit: false, menuVisibility: false,
     gridVisible: false, gridAutoFit: false, grid: [-10, -40, -3, 80, 40, 3], axesHelper: 0,
-    clearColor: 0x0d1117, colorbarObjectId: 0, antialias: 1, renderOnChange: false,
+    clearColor: 0x0d1117, colorbarObjectId: 0, antialias: 1, logarithmicDepthBuffer: false, renderOnChange: false,
   });
   const pane = { index, element, k3d, drawn: new Set(), following: false };
   k3d.on(k3d.events.CAMERA_CHANGE, (camera) => cameraMoved(pane, camera));
@@ -108,7 +108,6 @@ function cameraMoved(pane, camera) {
     if (other === pane) continue;
     other.following = true;
     other.k3d.setCamera(camera);
-    other.k3d.render();
     other.following = false;
   }
 }
@@ -147,10 +146,10 @@ async function drawPane(pane, withPoints) {
   const count = (outcome) => shown.filter((one) => one.outcome === outcome).length;
   const words = judged(content)
     ? `${count("found")} found, ${count("missed")} missed, ${count("false positive")} false positives`
-    : `${count("found")} labelled, ${count("detection")} detected`;
+    : `${count(content.labels ? "found" : "detection")} objects`;
   const title = document.createElement("b");
   title.textContent = content.title;
-  pane.element.querySelector(".title").replaceChildren(title, `  ${words}`);
+  pane.element.querySelector(".title").replaceChildren(title, words);
 }
 
 const isSelected = (pane, k) => state.selected && state.selected.pane === pane && state.selected.k === k;
@@ -170,7 +169,6 @@ function lookFrom(fov, camera) {
     pane.k3d.setCamera(camera);
     pane.following = false;
     setLineWidth(pane);
-    pane.k3d.render();
   }
 }
 

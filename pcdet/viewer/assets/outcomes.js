@@ -149,10 +149,11 @@ function listEntries() {
 
 function updateList() {
   state.list = listEntries();
+  const comparing = byId("list-kind").selectedOptions[0].dataset.found !== undefined;
   byId("list").replaceChildren(...state.list.map((entry) => {
     const item = document.createElement("li");
     const { name, panes: of } = page.scenes[entry.frame];
-    const where = of.length > 1 && of[1].detections ? `, ${of[entry.pane].title}` : "";
+    const where = of.length > 1 && !comparing ? `, ${["left", "right"][entry.pane]}` : "";
     for (const text of [`${entry.box.name}, ${name}${where}`, entry.told]) {
       const part = document.createElement("span");
       part.textContent = text;
