@@ -40,7 +40,7 @@ def test(args: argparse.Namespace) -> None:
         *(run.data_dir, run.batch_size, run.distributed, args.workers, run.logger), training=False
     )
     if args.report:
-        report_newest(run.output_dir, test_set, args.html, run.logger)
+        run.from_rank0(lambda: report_newest(run.output_dir, test_set, args.html, run.logger))
         return
     model = build_network(test_set).to(run.device)
     if args.eval_all:

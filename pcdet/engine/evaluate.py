@@ -86,10 +86,7 @@ def eval_one_epoch(
     results = {**recall, **ap_dict}
     step, split = int(epoch_id) if str(epoch_id).isdigit() else 0, cfg.MODEL.TEST.SPLIT
     _log_to_tensorboard(tb_log, {**results, **_found(dataset, annos)}, figures, split, step)
-    if num_pictures or tb_log is not None:
-        frames = evenly_spread(num_pictures or _TENSORBOARD_PICTURES, len(annos))
-        folder = result_dir / "pictures" if num_pictures else None
-        _draw(cfg, dataset, annos, frames, folder, tb_log, step)
+    _draw(cfg, dataset, annos, num_pictures, result_dir / "pictures", tb_log, step)
     logger.info("results are in %s", result_dir)
     return results
 
@@ -129,12 +126,14 @@ def _draw(
     cfg: EasyDict,
     dataset: Any,
     annos: list[dict],
-    frames: list[int],
-    folder: Path | None,
+    num_pictures: int,
+    folder: Path,
     tb_log: Any,
     step: int,
 ) -> None:
-    """Draw some frames as PNG files, if there is a folder for them, and for TensorBoard."""
+    """Draw frames, spread over the split, as PNG files, and for TensorBoard a few in any case."""
+    count = num_pictures or (0 if tb_log is None else _TENSORBOARD_PICTURES)
+    frames = evenly_spread(count, len(annos)) if count else []
     pictures = draw_frames(
         dataset,
         annos,
@@ -144,7 +143,7 @@ def _draw(
         cfg.MODEL.TEST.get("USE_RAW_SCORE", True),
     )
     for name, pixels in tqdm(pictures, desc="pictures", total=2 * len(frames), leave=False):
-        if folder is not None:
+        if num_pictures:
             save_picture(pixels, folder / f"{name}.png")
         if tb_log is not None:
             tag = f"{cfg.MODEL.TEST.SPLIT}/pictures/{name}"
