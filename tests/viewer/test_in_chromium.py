@@ -102,6 +102,20 @@ def test_the_frame_slider_and_the_arrow_keys_change_the_frame(page):
     assert shown(page)["boxes"] == 6
 
 
+def test_keys_that_come_fast_end_at_the_last_frame(page):
+    page.execute_script(
+        "for (const key of ['ArrowRight', 'ArrowLeft', 'ArrowRight', 'ArrowLeft', 'ArrowRight'])"
+        "  dispatchEvent(new KeyboardEvent('keydown', {key}));"
+    )
+    wait_for(page, "document.body.dataset.shown == '000001'")
+    page.execute_async_script("queue.then(arguments[0])")
+    state = page.execute_script("return viewer.state()")
+    assert (state["frame"], state["panes"][0]["boxes"]) == ("000001", 2)
+    positions = "viewer.panes[0].k3d.getWorld().ObjectsListJson[1].positions.data"
+    same = f"cloudOf(1, 0).then((cloud) => done(cloud.positions === {positions}))"
+    assert page.execute_async_script(f"const done = arguments[0]; {same}")
+
+
 def test_views_differ_and_all_show_the_scene(page):
     pictures = []
     for view in ("orbit", "top", "camera"):

@@ -140,19 +140,37 @@ function chip(key, text, colour, filled) {
   return button;
 }
 
-async function update(withPoints) {
+let queue = Promise.resolve();
+let wantedFrame = 0;
+const tickets = {};
+
+/** Do works one after the other; of one kind only the last that was asked for meanwhile. */
+function inTurn(kind, work) {
+  const ticket = (tickets[kind] = (tickets[kind] ?? 0) + 1);
+  queue = queue.then(() => (ticket === tickets[kind] ? work() : undefined));
+  return queue;
+}
+
+const update = (withPoints) => inTurn(withPoints ? "all" : "boxes", () => drawAll(withPoints));
+
+function goTo(frame) {
+  wantedFrame = Math.min(Math.max(frame, 0), page.scenes.length - 1);
+  return inTurn("frame", () => showFrame(wantedFrame));
+}
+
+async function drawAll(withPoints) {
   byId("score-value").textContent = state.score.toFixed(2);
   updateLegend();
   for (const pane of panes) await drawPane(pane, withPoints);
   drawImage();
 }
 
-async function goTo(frame) {
-  state.frame = Math.min(Math.max(frame, 0), page.scenes.length - 1);
+async function showFrame(frame) {
+  state.frame = frame;
   byId("frame").value = state.frame;
   byId("frame-name").textContent = `${scene().name} (${state.frame + 1} of ${page.scenes.length})`;
   await loadImage();
-  await update(true);
+  await drawAll(true);
   await applyView();
   markSelected();
   document.body.dataset.shown = scene().name;
@@ -167,7 +185,7 @@ function setScore(score) {
 
 function setView(view) {
   state.view = view;
-  return applyView();
+  return inTurn("view", applyView);
 }
 
 function stepInList(step) {
@@ -178,8 +196,8 @@ function stepInList(step) {
 }
 
 const KEYS = {
-  ArrowLeft: () => changeFrame(state.frame - 1),
-  ArrowRight: () => changeFrame(state.frame + 1),
+  ArrowLeft: () => changeFrame(wantedFrame - 1),
+  ArrowRight: () => changeFrame(wantedFrame + 1),
   ArrowUp: () => stepInList(-1),
   ArrowDown: () => stepInList(1),
   1: () => setView("orbit"),
