@@ -161,7 +161,7 @@ def main() -> None:
         },
         ext_modules=[make_extension(name, with_cuda) for name in EXTENSIONS],
         cmdclass={"build_ext": BuildExtension},
-        extras_require={"rerun": ["rerun-sdk>=0.20"]},
+        extras_require={"rerun": ["rerun-sdk>=0.23"]},
         entry_points={"console_scripts": COMMANDS},
         zip_safe=False,
     )

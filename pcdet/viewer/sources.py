@@ -39,7 +39,9 @@ def scenes_of_split(
     for k in indices:
         info = dataset.infos[k]
         name = info["point_cloud"]["lidar_idx"]
-        points = dataset.get_lidar(name) if whole_scan else dataset[k]["points"]
+        sample = {} if whole_scan else dataset[k]
+        # A data set may leave out arrays that its model does not read.
+        points = sample["points"] if "points" in sample else dataset.get_lidar(name)
         truth = objects_of(info) if "annos" in info else None
         panes = [
             Pane(title, points, truth, detections_of(annos[k], scores_are_logits))
