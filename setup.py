@@ -143,10 +143,10 @@ def main() -> None:
         extras_require={
             # Another backend of the sparse layers on NVIDIA GPUs, where its authors have wheels.
             "spconv": [
-                f"spconv-{cuda}; {python} and sys_platform == 'linux' and platform_machine == 'x86_64'"
-                for cuda, python in (
-                    ("cu120", "python_version < '3.12'"),
-                    ("cu126", "python_version >= '3.12' and python_version < '3.14'"),
+                f"{name} and sys_platform == 'linux' and platform_machine == 'x86_64'"
+                for name in (
+                    "spconv-cu120; python_version < '3.12'",
+                    "spconv-cu126; python_version >= '3.12' and python_version < '3.14'",
                 )
             ],
         },

@@ -48,9 +48,10 @@ def test_a_detector_gives_the_same_numbers_on_another_device(reports, name):
 @backends
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_training_step_brings_nothing_to_the_host(reports, name):
-    """Neither `.item()` nor `.cpu()` but for the numbers of voxels that the plan makes, one for each
-    strided layer; what else it waits for are numbers of objects, a few.
-    """  # fmt: skip
+    """Neither `.item()` nor `.cpu()`, but for the number of outputs of each strided layer.
+
+    What else it waits for are numbers of objects, a few.
+    """
     crossings = reports[name]["training"]["crossings"]
     plan = [crossing for crossing in crossings if crossing[1].startswith("ops/sparse_conv/plan.py")]
     assert sum(times for _, _, times in plan) == STRIDED_LAYERS[name]

@@ -104,7 +104,7 @@ def test_the_yaml_key(monkeypatch):
         build_network(small_dataset(config), config)
     del config.MODEL["SPARSE_CONV"]
     monkeypatch.setenv("SPARSE_CONV", "Torch")
-    with pytest.raises(ConfigError, match="the variable SPARSE_CONV: one of auto, .* got 'Torch'"):
+    with pytest.raises(ConfigError, match=r"the variable SPARSE_CONV: one of auto, .* got 'Torch'"):
         build_network(small_dataset(config), config)
 
 
@@ -115,7 +115,7 @@ def test_the_comparison_finds_what_is_wrong():
         def weight_grad(self, features, grad, neighbours):
             return 1.1 * super().weight_grad(features, grad, neighbours)
 
-    with pytest.raises(RuntimeError, match="the weight's gradient of a submanifold .* by 0.1 of"):
+    with pytest.raises(RuntimeError, match=r"the weight's gradient of a submanifold .* by 0.1 of"):
         self_test.compare_with_torch(Wrong(), CPU)
 
 

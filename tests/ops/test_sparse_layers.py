@@ -297,7 +297,7 @@ def test_layers_that_do_not_fit_each_other_are_refused():
     with pytest.raises(ValueError, match="must have the same kernel size and the same sites"):
         SubMConv3d(8, 4, 5, padding=2, indice_key="a")(across)
     down = SparseConv3d(8, 8, 3, 2, indice_key="b")(across)
-    with pytest.raises(ValueError, match="the first with 'a' has .* voxels, this one"):
+    with pytest.raises(ValueError, match=r"the first with 'a' has .* voxels, this one"):
         SubMConv3d(8, 4, 3, indice_key="a")(down)
     with pytest.raises(ValueError, match=r"has \(3, 3, 3\) and led to .* has \(3, 1, 3\)"):
         SparseInverseConv3d(8, 4, (3, 1, 3), indice_key="b")(down)

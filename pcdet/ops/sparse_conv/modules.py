@@ -60,7 +60,7 @@ class PlannedLayer(SparseModule):
         return self if self.indice_key is None else self.indice_key
 
     def new_plan(self, sites: Sites) -> LayerPlan:
-        """Make the plan for an input at these sites, in the form that the device's backend takes."""
+        """Make the plan of an input at these sites, in the form that the device's backend takes."""
         return make_plan(sites, self.geometry, backend_for(sites.indices.device).takes_pairs)
 
     def plan_for(self, x: SparseTensor) -> LayerPlan:

@@ -201,14 +201,13 @@ def by_first_offset(plan: LayerPlan) -> LayerPlan:
     pairs = plan.neighbours
     reached = pairs.targets[pairs.targets >= 0].long()  # offset after offset
     first = reached.new_full((pairs.num_outputs,), len(reached))
-    first.scatter_reduce_(0, reached, torch.arange(len(reached)), "amin")
+    first.scatter_reduce_(0, reached, torch.arange(len(reached), device=first.device), "amin")
     order = first.argsort()
     rank = pairs.targets.new_full((len(order) + 1,), -1)  # the last for a target that is none
-    rank[order] = torch.arange(len(order), dtype=rank.dtype)
+    rank[order] = torch.arange(len(order), dtype=rank.dtype, device=rank.device)
     targets = rank[pairs.targets]
-    outputs = Sites(
-        plan.outputs.indices[order], plan.outputs.spatial_shape, plan.outputs.batch_size
-    )
+    before = plan.outputs
+    outputs = Sites(before.indices[order], before.spatial_shape, before.batch_size)
     return replace(plan, outputs=outputs, neighbours=replace(pairs, targets=targets))
 
 
@@ -258,9 +257,8 @@ def _strided_tables(sites: Sites, geometry: Geometry) -> tuple[Sites, Tables]:
     voxel = torch.arange(count, device=device).view(-1, 1).expand_as(offset)
     sources[offset, row] = voxel.int()
     targets[offset, voxel] = row.int()
-    outputs = Sites(
-        _cells_of(cells, shape), shape, sites.batch_size, torch.arange(found, device=device)
-    )
+    order = torch.arange(found, device=device)  # they are sorted already
+    outputs = Sites(_cells_of(cells, shape), shape, sites.batch_size, order)
     return outputs, Tables(sources[:-1, :-1].contiguous(), targets[:-1])
 
 

@@ -73,9 +73,10 @@ class Sites:
         return number_cells(self.indices[self.order].long().unbind(1), shape)
 
     def faults(self) -> torch.Tensor:
-        """(2,) int64, on the sites' device: the first voxel outside of the grid, and the first
-        that is there a second time; V for none.
-        """  # fmt: skip
+        """(2,) int64 rows of the first voxel outside of the grid and of the first repeated one.
+
+        On the sites' device; V for none.
+        """
         rows = torch.arange(len(self), device=self.indices.device)
         if self._checked or not len(self):
             return rows.new_full((2,), len(self))

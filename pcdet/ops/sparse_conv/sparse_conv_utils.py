@@ -32,8 +32,8 @@ def submanifold_pairs(
         dilation: voxels from one offset to the next.
 
     Returns:
-        (2, K, V) int32 and (K,) int32: `sources` and `targets` as `convolve` takes them, and how many
-        there are in each list.
+        (2, K, V) int32 and (K,) int32: `sources` and `targets` as `convolve` takes them, and how
+        many there are in each list.
 
     Raises:
         IndexError: a voxel lies outside the grid.
