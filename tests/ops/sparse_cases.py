@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from pcdet.ops.sparse_conv.plan import Geometry, LayerPlan
+from pcdet.ops.sparse_conv.plan import Geometry, LayerPlan, Pairs, Tables
 from pcdet.ops.sparse_conv.sites import Sites
 
 SHAPE = (5, 7, 6)
@@ -35,11 +35,23 @@ def random_sites(share: float = 0.3, frames: int = 3, shape=SHAPE, device="cpu")
     return Sites(cells[torch.randperm(len(cells), generator=generator)].to(device), shape, frames)
 
 
+def as_tables(neighbours: Tables | Pairs) -> Tables:
+    """Neighbours as tables."""
+    if isinstance(neighbours, Tables):
+        return neighbours
+    offsets = len(neighbours.sources)
+    sources = torch.full((offsets, neighbours.num_outputs), -1, dtype=torch.int32)
+    targets = torch.full((offsets, neighbours.num_inputs), -1, dtype=torch.int32)
+    for k, (source, target) in enumerate(neighbours.lists()):
+        sources[k, target], targets[k, source] = source.int(), target.int()
+    return Tables(sources, targets)
+
+
 def named_pairs(plan: LayerPlan) -> list[set]:
     """For each offset the pairs of voxels, which both of its tables must tell of alike."""
     inputs, outputs = ([tuple(row) for row in sites.indices.tolist()]
                        for sites in (plan.inputs, plan.outputs))  # fmt: skip
-    tables = plan.neighbours.tables()
+    tables = as_tables(plan.neighbours)
     result = []
     for sources, targets in zip(tables.sources.tolist(), tables.targets.tolist()):
         pairs = {(inputs[i], outputs[o]) for o, i in enumerate(sources) if i >= 0}

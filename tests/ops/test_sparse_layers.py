@@ -15,6 +15,7 @@ from ops.sparse_cases import (
     SHAPE,
     STRIDED,
     SUBMANIFOLD,
+    as_tables,
     at_sites,
     dense_conv,
     dense_inverse,
@@ -134,8 +135,8 @@ def test_the_maximum_equals_the_dense_one(device, size):
     (found,) = torch.autograd.grad(pooled.features, x.features, grad)
     # Each input, and each output whose window it lies in and whose value it has.
     expected = torch.zeros_like(x.features)
-    sources = pooled.plans[next(iter(pooled.plans))].neighbours.tables().sources
-    for place in sources.tolist():
+    (plan,) = pooled.plans.values()
+    for place in as_tables(plan.neighbours).sources.tolist():
         for o, i in enumerate(place):
             if i >= 0:
                 expected[i] += grad[o] * (x.features[i] == pooled.features[o])

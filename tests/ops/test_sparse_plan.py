@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 
-from ops.sparse_cases import SHAPE, STRIDED, SUBMANIFOLD, named_pairs, random_sites
+from ops.sparse_cases import SHAPE, STRIDED, SUBMANIFOLD, as_tables, named_pairs, random_sites
 from pcdet.ops.sparse_conv import reference as plain
 from pcdet.ops.sparse_conv.plan import Geometry, by_first_offset, make_plan
 from pcdet.ops.sparse_conv.sites import Sites
@@ -87,7 +87,7 @@ def test_a_plan_of_a_plans_outputs(as_pairs):
 @pytest.mark.parametrize("rows", [[], [[1, 4, 6, 4]]], ids=["no voxel", "one voxel"])
 def test_next_to_nothing(rows, geometry, as_pairs):
     plan = make_plan(sites_of(rows, SHAPE, 2), geometry, as_pairs)
-    tables = plan.neighbours.tables()
+    tables = as_tables(plan.neighbours)
     assert tables.sources.shape == (27, len(plan.outputs))
     assert tables.targets.shape == (27, len(rows))
     assert tables.num_pairs() == len(named_pairs(plan)[13]) == len(rows)

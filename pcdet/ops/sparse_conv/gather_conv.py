@@ -68,10 +68,13 @@ def gather_max(features: torch.Tensor, neighbours: Tables | Pairs) -> torch.Tens
     Returns:
         (M, C).
     """
-    return _GatherMax.apply(features, neighbours.tables())
+    kind = _PairMax if isinstance(neighbours, Pairs) else _GatherMax
+    return kind.apply(features, neighbours)
 
 
 class _GatherMax(torch.autograd.Function):
+    """By `Tables`; a missing neighbour is the row of zeros."""
+
     @staticmethod
     def forward(ctx, features, tables) -> torch.Tensor:
         rows = F.pad(features, (0, 0, 0, 1))
@@ -90,4 +93,30 @@ class _GatherMax(torch.autograd.Function):
         result = torch.zeros_like(features)
         for targets in ctx.tables.targets:
             result += torch.where(features == output[targets], grad[targets], 0)
+        return result, None
+
+
+class _PairMax(torch.autograd.Function):
+    """By `Pairs`, which on the CPU are fewer than the entries of tables."""
+
+    @staticmethod
+    def forward(ctx, features, pairs) -> torch.Tensor:
+        output = features.new_zeros(pairs.num_outputs, features.shape[1])
+        for source, target in pairs.lists():
+            largest = torch.maximum(
+                output.index_select(0, target), features.index_select(0, source)
+            )
+            output.index_copy_(0, target, largest)
+        ctx.save_for_backward(features, output)
+        ctx.pairs = pairs
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        features, output = ctx.saved_tensors
+        result = torch.zeros_like(features)
+        for source, target in ctx.pairs.lists():
+            smaller = features.index_select(0, source) != output.index_select(0, target)
+            result.index_add_(0, source, grad.index_select(0, target).masked_fill_(smaller, 0))
         return result, None

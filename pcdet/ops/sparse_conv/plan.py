@@ -13,7 +13,7 @@ docs/sparse_convolution.md draws an example.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -83,10 +83,6 @@ class Tables:
         """N, rows of the input."""
         return self.targets.shape[1]
 
-    def tables(self) -> Tables:
-        """Itself."""
-        return self
-
     def num_pairs(self) -> int:
         """Pairs of all offsets; each costs Cin * Cout multiplications. On a GPU this waits."""
         return int((self.sources >= 0).sum())
@@ -112,15 +108,11 @@ class Pairs:
         """With inputs and outputs exchanged."""
         return Pairs(self.targets, self.sources, self.num_outputs, self.num_inputs)
 
-    def tables(self) -> Tables:
-        """The same as tables."""
-        offset, place = torch.nonzero(self.sources >= 0, as_tuple=True)
-        source, target = self.sources[offset, place], self.targets[offset, place]
-        sources = self.sources.new_full((len(self.sources), self.num_outputs), -1)
-        targets = self.sources.new_full((len(self.sources), self.num_inputs), -1)
-        sources[offset, target.long()] = source
-        targets[offset, source.long()] = target
-        return Tables(sources, targets)
+    def lists(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """For each offset its (n,) int64 rows of inputs and of outputs, none twice."""
+        counts = (self.sources >= 0).sum(1).tolist()
+        for count, source, target in zip(counts, self.sources, self.targets):
+            yield source[:count].long(), target[:count].long()
 
     def num_pairs(self) -> int:
         """Pairs of all offsets; each costs Cin * Cout multiplications."""
@@ -189,6 +181,7 @@ def _native_plan(sites: Sites, geometry: Geometry) -> LayerPlan:
         shape = geometry.out_shape(sites.spatial_shape)
         found, pairs, _ = strided_pairs(sites.indices, sites.spatial_shape, shape, *sizes)
         outputs = Sites(found, shape, sites.batch_size)
+    sites.accept(len(sites), len(sites))  # else the operators would have raised an error
     return LayerPlan(geometry, sites, outputs, Pairs(*pairs.unbind(0), len(sites), len(outputs)))
 
 
@@ -198,13 +191,13 @@ def by_first_offset(plan: LayerPlan) -> LayerPlan:
     The order in which spconv's pooling on the CPU had them: what follows adds in this order, and
     results stay as they were to the last bit.
     """
-    pairs = plan.neighbours
-    reached = pairs.targets[pairs.targets >= 0].long()  # offset after offset
-    first = reached.new_full((pairs.num_outputs,), len(reached))
-    first.scatter_reduce_(0, reached, torch.arange(len(reached), device=first.device), "amin")
-    order = first.argsort()
-    rank = pairs.targets.new_full((len(order) + 1,), -1)  # the last for a target that is none
-    rank[order] = torch.arange(len(order), dtype=rank.dtype, device=rank.device)
+    pairs, order = plan.neighbours, plan.neighbours.targets.new_empty(0, dtype=torch.long)
+    rank = pairs.targets.new_full(
+        (pairs.num_outputs + 1,), -1
+    )  # the last for a target that is none
+    for _, targets in pairs.lists():
+        order = torch.cat((order, targets[rank[targets] < 0]))
+        rank[order] = torch.arange(len(order), dtype=rank.dtype, device=rank.device)
     targets = rank[pairs.targets]
     before = plan.outputs
     outputs = Sites(before.indices[order], before.spatial_shape, before.batch_size)
