@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from pcdet.ops.sparse_conv import reference as plain
 from pcdet.ops.sparse_conv.plan import Geometry, by_first_offset, make_plan
 from pcdet.ops.sparse_conv.sites import Sites
 
+ROOT = Path(__file__).resolve().parents[2]
 both_forms = pytest.mark.parametrize("as_pairs", [True, False], ids=["pairs", "tables"])
 
 
@@ -36,6 +38,13 @@ def test_a_row_of_voxels_by_hand():
     assert down.neighbours.num_pairs() == 4
     assert down.inverse.neighbours.sources is down.neighbours.targets
     assert (down.inverse.inputs, down.inverse.outputs) == (down.outputs, sites)
+
+
+def test_the_examples_of_the_documentation():
+    text = (ROOT / "docs/sparse_convolution.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    exec("\n".join(blocks), {})
 
 
 @both_forms
@@ -175,6 +184,7 @@ def test_kernels_that_do_not_fit_are_refused(geometry, message, as_pairs):
         ((torch.zeros(3, 3), SHAPE, 1), r"indices must have shape \(V, 4\), got \(3, 3\)"),
         ((torch.zeros(3, 4), (5, 7), 1), r"spatial_shape must be 3 sizes .*, got \[5, 7\]"),
         ((torch.zeros(3, 4), (5, 7, 0), 1), "spatial_shape must be 3 sizes"),
+        ((torch.zeros(3, 4), (1, 1, 2**25), 1), r"at most 2\^24 each, got \[1, 1, 33554432\]"),
     ],
 )
 def test_sites_of_arguments_that_do_not_fit(arguments, message):

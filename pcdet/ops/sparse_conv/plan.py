@@ -12,15 +12,15 @@ docs/sparse_convolution.md draws an example.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 
-from pcdet.ops.sparse_conv.sites import Sites, number_cells
+from pcdet.ops.sparse_conv.sites import MOST_CELLS, Sites, number_cells
 from pcdet.ops.sparse_conv.sparse_conv_utils import strided_pairs, submanifold_pairs
 
 _NOWHERE = torch.iinfo(torch.int64).max  # the key of no cell
@@ -135,7 +135,7 @@ class LayerPlan:
     outputs: Sites
     neighbours: Tables | Pairs
 
-    @cached_property
+    @functools.cached_property
     def inverse(self) -> LayerPlan:
         """The way back, from the outputs onto the inputs."""
         return LayerPlan(self.geometry, self.outputs, self.inputs, self.neighbours.transposed())
@@ -181,7 +181,7 @@ def _native_plan(sites: Sites, geometry: Geometry) -> LayerPlan:
         shape = geometry.out_shape(sites.spatial_shape)
         found, pairs, _ = strided_pairs(sites.indices, sites.spatial_shape, shape, *sizes)
         outputs = Sites(found, shape, sites.batch_size)
-    sites.accept(len(sites), len(sites))  # else the operators would have raised an error
+    sites.trust()  # the operators have raised an error otherwise
     return LayerPlan(geometry, sites, outputs, Pairs(*pairs.unbind(0), len(sites), len(outputs)))
 
 
@@ -206,24 +206,39 @@ def by_first_offset(plan: LayerPlan) -> LayerPlan:
 
 def _submanifold_tables(sites: Sites, geometry: Geometry) -> Tables:
     """Looks for the key of each voxel, moved by each offset, among the keys of all."""
-    kernel, dilation = geometry.kernel_size, geometry.dilation
     device, count = sites.indices.device, len(sites)
-    # The steps that stay within the grid along an axis. Behind each row of the padded grid is room
-    # for them, so that none reaches a voxel of another row.
-    reach = [min(k // 2, (n - 1) // d) for k, n, d in zip(kernel, sites.spatial_shape, dilation)]
-    shape = [n + r * d for n, r, d in zip(sites.spatial_shape, reach, dilation)]
-    z, y, x = _along_axes([torch.arange(size, device=device) - size // 2 for size in kernel])
-    within = (z.abs() <= reach[0]) & (y.abs() <= reach[1]) & (x.abs() <= reach[2])
-    moves = number_cells((0, z * dilation[0], y * dilation[1], x * dilation[2]), shape)
-    sources = sites.indices.new_full((moves.numel(), count), -1)
+    shape, moves, within = _moves(geometry, tuple(sites.spatial_shape), device)
+    sources = sites.indices.new_full((len(moves), count), -1)
     if count:
         keys, order = sites.sorted_keys(shape), sites.order
-        wanted = keys + moves.view(-1, 1)
+        wanted = keys + moves
         place = torch.searchsorted(keys, wanted, out_int32=True).clamp_(max=count - 1)
-        there = (keys[place] == wanted) & within.view(-1, 1)
+        there = (keys[place] == wanted) & within
         sources.index_copy_(1, order, torch.where(there, order.int()[place], -1))
     # Where o lies at offset k from i, i lies at the opposite offset from o.
     return Tables(sources, sources.flip(0))
+
+
+@functools.lru_cache(maxsize=256)
+def _moves(
+    geometry: Geometry, shape: tuple[int, ...], device: torch.device
+) -> tuple[list[int], torch.Tensor, torch.Tensor]:
+    """A padded grid, by how much each offset changes keys there, and whether it stays within.
+
+    Kept, as a network asks for the same again and again. Steps beyond the grid's size lead nowhere;
+    behind each row of the padded grid is room for all others, so that none reaches a voxel of
+    another row.
+
+    Returns:
+        Sizes along z, y, x; (K, 1) int64; (K, 1) bool.
+    """
+    kernel, dilation = geometry.kernel_size, geometry.dilation
+    reach = [min(k // 2, (n - 1) // d) for k, n, d in zip(kernel, shape, dilation)]
+    padded = [n + r * d for n, r, d in zip(shape, reach, dilation)]
+    z, y, x = _along_axes([torch.arange(size, device=device) - size // 2 for size in kernel])
+    within = (z.abs() <= reach[0]) & (y.abs() <= reach[1]) & (x.abs() <= reach[2])
+    moves = number_cells((0, z * dilation[0], y * dilation[1], x * dilation[2]), padded)
+    return padded, moves.reshape(-1, 1), within.reshape(-1, 1)
 
 
 def _strided_tables(sites: Sites, geometry: Geometry) -> tuple[Sites, Tables]:
@@ -234,20 +249,22 @@ def _strided_tables(sites: Sites, geometry: Geometry) -> tuple[Sites, Tables]:
         none = sites.indices.new_empty((offsets, 0))
         order = torch.arange(0, device=device)
         return Sites(sites.indices, shape, sites.batch_size, order), Tables(none, none)
-    keys, offset = _reached(sites, geometry, shape)
-    keys, order = keys.flatten().sort()
+    reached, offset = _reached(sites, geometry, shape)  # (V, n)
+    keys, order = reached.flatten().sort()
     first = F.pad(keys[1:] != keys[:-1], (1, 0), value=True) & (keys != _NOWHERE)
     rank = first.cumsum(0) - 1
     # All that the host has to know, in one transfer.
-    found, *faults = torch.cat((rank[-1:] + 1, sites.faults())).cpu().tolist()
-    sites.accept(*faults)
-    # A reached cell is an output; what leads nowhere goes to a last row that is cut off.
+    numbers = [rank[-1:] + 1] if sites.is_checked else [rank[-1:] + 1, sites.facts()]
+    found, *facts = torch.cat(numbers).cpu().tolist()
+    if facts:
+        sites.accept(facts)
+    # What leads nowhere goes to a last row and column, which are cut off.
     rank = torch.where(keys == _NOWHERE, found, rank)
     cells = keys.new_empty(found + 1).index_copy_(0, rank, keys)[:found]
-    row = torch.empty_like(rank).index_copy_(0, order, rank).view_as(offset)  # (V, n)
+    row = torch.empty_like(rank).index_copy_(0, order, rank).view_as(offset)
+    voxel = torch.arange(count, device=device).view(-1, 1).expand_as(offset)
     sources = sites.indices.new_full((offsets + 1, found + 1), -1)
     targets = sites.indices.new_full((offsets + 1, count), -1)
-    voxel = torch.arange(count, device=device).view(-1, 1).expand_as(offset)
     sources[offset, row] = voxel.int()
     targets[offset, voxel] = row.int()
     order = torch.arange(found, device=device)  # they are sorted already
@@ -260,38 +277,56 @@ def _reached(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Keys of the outputs that each voxel contributes to, and the offset by which it does.
 
-    Along an axis, output `(site + padding - k * dilation) / stride` is reached by the offsets k for
-    which this is a whole number: with g = gcd(stride, dilation) every (stride / g)-th one, the
-    first given by a modular inverse, and none unless g divides site + padding.
-
     Returns:
         (V, n) int64 keys in the grid `shape`, _NOWHERE for none, and (V, n) int64 offsets, K for
         none; n is the largest possible number of outputs, 8 for a kernel of 3 and stride 2.
     """
     batch, *columns = sites.indices.long().unbind(1)
-    places, offsets, valid = [], [], []
-    for axis, column in enumerate(columns):
+    if not sites.is_checked:  # rows outside of the grid are found later, and must not be looked up
+        columns = [c.clamp(0, n - 1) for c, n in zip(columns, sites.spatial_shape)]
+    axes = _reach(geometry, tuple(sites.spatial_shape), tuple(shape), sites.indices.device)
+    z, y, x = _along_axes([keys[column] for (keys, _), column in zip(axes, columns)])
+    key = z + y + x + (batch * math.prod(shape)).view(-1, 1, 1, 1)
+    z, y, x = _along_axes([offsets[column] for (_, offsets), column in zip(axes, columns)])
+    key, offset = key.flatten(1), (z + y + x).flatten(1)
+    there = key >= 0
+    return torch.where(there, key, _NOWHERE), torch.where(
+        there, offset, math.prod(geometry.kernel_size)
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _reach(
+    geometry: Geometry, shape: tuple[int, ...], out_shape: tuple[int, ...], device: torch.device
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """For each place along an axis the places of outputs that it contributes to, and the offsets.
+
+    Kept, as a network asks for the same again and again. Output `(place + padding - k * dilation) /
+    stride` is reached by the offsets k for which this is a whole number: with g = gcd(stride,
+    dilation) every (stride / g)-th one, the first given by a modular inverse, and none unless g
+    divides place + padding.
+
+    Returns:
+        For z, y and x two (size, n) int64: shares of keys, which add up to the key of an output, or
+        to less than 0; and shares of the numbers of offsets.
+    """
+    result = []
+    for axis, (size, out) in enumerate(zip(shape, out_shape)):
         kernel, stride = geometry.kernel_size[axis], geometry.stride[axis]
         dilation = geometry.dilation[axis]
         common = math.gcd(stride, dilation)
         step = stride // common
-        reached = (column + geometry.padding[axis]).view(-1, 1)
-        first = reached // common * pow(dilation // common, -1, step) % step
-        offset = first + torch.arange(0, kernel, step, device=column.device)
-        place = reached - offset * dilation
-        whole = (reached % common == 0) & (offset < kernel) & (place >= 0)
-        place = place // stride
-        places.append(place)
-        offsets.append(offset)
-        valid.append(whole & (place < shape[axis]))
-    z, y, x = _along_axes(places)
-    key = number_cells((batch.view(-1, 1, 1, 1), z, y, x), shape)
-    z, y, x = _along_axes(offsets)
-    offset = (z * geometry.kernel_size[1] + y) * geometry.kernel_size[2] + x
-    z, y, x = _along_axes(valid)
-    there = (z & y & x).flatten(1)
-    key = torch.where(there, key.flatten(1), _NOWHERE)
-    return key, torch.where(there, offset.flatten(1), math.prod(geometry.kernel_size))
+        moved = torch.arange(size, device=device).view(-1, 1) + geometry.padding[axis]
+        first = moved // common * pow(dilation // common, -1, step) % step
+        offset = first + torch.arange(0, kernel, step, device=device)
+        place = moved - offset * dilation
+        there = (moved % common == 0) & (offset < kernel) & (place >= 0) & (place // stride < out)
+        share = place // stride * math.prod(out_shape[axis + 1 :])
+        result.append((
+            torch.where(there, share, -MOST_CELLS),
+            offset * math.prod(geometry.kernel_size[axis + 1 :]),
+        ))  # fmt: skip
+    return result
 
 
 def _along_axes(values: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

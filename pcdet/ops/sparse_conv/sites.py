@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 
 # Keys of a grid that is padded to less than twice its size along each axis stay below 2^63.
-_MOST_CELLS = 2**60
+MOST_CELLS = 2**60
+_LONGEST_SIDE = 2**24  # plans keep small tables of the places along a side
 
 
 class Sites:
@@ -46,9 +46,12 @@ class Sites:
         self.batch_size = batch_size
         self._order = order
         self._checked = order is not None
-        if len(self.spatial_shape) != 3 or min(self.spatial_shape) < 1:
-            raise ValueError(f"spatial_shape must be 3 sizes (z, y, x), got {self.spatial_shape}")
-        if batch_size * math.prod(self.spatial_shape) > _MOST_CELLS:
+        sizes = self.spatial_shape
+        if len(sizes) != 3 or not all(1 <= size <= _LONGEST_SIDE for size in sizes):
+            raise ValueError(
+                f"spatial_shape must be 3 sizes (z, y, x) of 1 to at most 2^24 each, got {sizes}"
+            )
+        if batch_size * math.prod(self.spatial_shape) > MOST_CELLS:
             raise ValueError(
                 f"{batch_size} grids of {self.spatial_shape} have more than 2^60 cells, so that "
                 "voxels cannot be numbered: make the grid smaller"
@@ -72,45 +75,51 @@ class Sites:
         """
         return number_cells(self.indices[self.order].long().unbind(1), shape)
 
-    def faults(self) -> torch.Tensor:
-        """(2,) int64 rows of the first voxel outside of the grid and of the first repeated one.
+    @property
+    def is_checked(self) -> bool:
+        """Whether all voxels are known to lie in the grid, each once."""
+        return self._checked
 
-        On the sites' device; V for none.
+    def facts(self) -> torch.Tensor:
+        """(9,) int64 on the sites' device, by which `accept` judges at least one voxel.
+
+        Least and largest entries of the four columns, and how many voxels are repeated.
         """
-        rows = torch.arange(len(self), device=self.indices.device)
-        if self._checked or not len(self):
-            return rows.new_full((2,), len(self))
-        outside = torch.zeros_like(rows, dtype=torch.bool)
-        sizes = (self.batch_size, *self.spatial_shape)
-        for column, size in zip(self.indices.unbind(1), sizes):
-            outside |= (column < 0) | (column >= size)
         keys = self.sorted_keys(self.spatial_shape)
-        twice = F.pad(keys[1:] == keys[:-1], (1, 0))
-        return torch.stack([
-            torch.where(outside, rows, len(self)).amin(),
-            torch.where(twice, self.order, len(self)).amin(),
-        ])  # fmt: skip
+        repeated = (keys[1:] == keys[:-1]).sum().view(1)
+        return torch.cat((self.indices.amin(0).long(), self.indices.amax(0).long(), repeated))
 
-    def accept(self, outside: int, twice: int) -> None:
-        """Take what `faults` found.
+    def accept(self, facts: Sequence[int]) -> None:
+        """Take what `facts` found.
 
         Raises:
             IndexError: a voxel lies outside of the grid.
             ValueError: a voxel is there twice.
         """
-        if outside < len(self):
+        sizes = (self.batch_size, *self.spatial_shape)
+        if min(facts[:4]) < 0 or any(most >= size for most, size in zip(facts[4:8], sizes)):
+            rows = self.indices.tolist()
+            row = next(
+                n for n, r in enumerate(rows) if not all(0 <= c < m for c, m in zip(r, sizes))
+            )
             raise IndexError(
                 f"indices must lie in the grid {self.spatial_shape}, batch index below "
-                f"{self.batch_size}; row {outside} is {tuple(self.indices[outside].tolist())}"
+                f"{self.batch_size}; row {row} is {tuple(rows[row])}"
             )
-        if twice < len(self):
-            raise ValueError(f"indices must not hold a voxel twice, row {twice} is another's")
+        if facts[8]:
+            keys = self.sorted_keys(self.spatial_shape)
+            row = int(self.order[1:][keys[1:] == keys[:-1]].min())
+            raise ValueError(f"indices must not hold a voxel twice, row {row} is another's")
         self._checked = True
 
     def check(self) -> None:
         """Raise what `accept` raises; on a GPU this waits for it, once for the same sites."""
-        if not self._checked:
-            self.accept(*self.faults().cpu().tolist())
+        if not self._checked and len(self):
+            self.accept(self.facts().cpu().tolist())
+
+    def trust(self) -> None:
+        """Take the voxels as they are: something else has checked them."""
+        self._checked = True
 
 
 def number_cells(cells: Sequence[torch.Tensor | int], shape: Sequence[int]) -> torch.Tensor:
