@@ -323,6 +323,14 @@ def test_arguments_of_gather_conv_that_do_not_fit(device, changes, message):
         gather_conv(**{k: v.to(device) for k, v in arguments.items()}, neighbours=neighbours)
 
 
+def test_a_plan_for_another_backend_is_refused(monkeypatch):
+    x, layer = random_tensor("cpu"), SubMConv3d(5, 4, 3)
+    plan_ahead(x, layer)
+    monkeypatch.setenv("SPARSE_CONV", "torch")
+    with pytest.raises(ValueError, match="must be Tables for the backend torch, got Pairs"):
+        layer(x)
+
+
 def test_features_that_do_not_fit_the_sites():
     with pytest.raises(ValueError, match=r"shape \(3, C\), one row for each voxel, got \(2, 4\)"):
         SparseTensor(torch.zeros(2, 4), torch.zeros(3, 4), SHAPE, 1)

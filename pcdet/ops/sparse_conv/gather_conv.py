@@ -35,8 +35,14 @@ def gather_conv(
         ValueError: shapes do not fit.
         RuntimeError: dtypes do not fit.
     """
-    _check(features, weight, neighbours)
     backend = backend or backend_for(features.device)
+    if isinstance(neighbours, Pairs) != backend.takes_pairs:
+        wanted = Pairs if backend.takes_pairs else Tables
+        raise ValueError(
+            f"neighbours must be {wanted.__name__} for the backend {backend.name}, got "
+            f"{type(neighbours).__name__}: the plan was made for another one"
+        )
+    _check(features, weight, neighbours)
     device_type = features.device.type
     if torch.is_autocast_enabled(device_type) and weight.dtype != torch.float64:
         half = torch.get_autocast_dtype(device_type) if backend.knows_half else weight.dtype

@@ -181,7 +181,7 @@ def _native_plan(sites: Sites, geometry: Geometry) -> LayerPlan:
         shape = geometry.out_shape(sites.spatial_shape)
         found, pairs, _ = strided_pairs(sites.indices, sites.spatial_shape, shape, *sizes)
         outputs = Sites(found, shape, sites.batch_size)
-    sites.trust()  # the operators have raised an error otherwise
+    sites.trust()  # the operators have checked them
     return LayerPlan(geometry, sites, outputs, Pairs(*pairs.unbind(0), len(sites), len(outputs)))
 
 
@@ -192,9 +192,8 @@ def by_first_offset(plan: LayerPlan) -> LayerPlan:
     results stay as they were to the last bit.
     """
     pairs, order = plan.neighbours, plan.neighbours.targets.new_empty(0, dtype=torch.long)
-    rank = pairs.targets.new_full(
-        (pairs.num_outputs + 1,), -1
-    )  # the last for a target that is none
+    # The last entry for a target that is none.
+    rank = pairs.targets.new_full((pairs.num_outputs + 1,), -1)
     for _, targets in pairs.lists():
         order = torch.cat((order, targets[rank[targets] < 0]))
         rank[order] = torch.arange(len(order), dtype=rank.dtype, device=rank.device)

@@ -11,7 +11,7 @@ from pcdet.ops.sparse_conv.backends.base import Backend
 from pcdet.ops.sparse_conv.backends.torch_backend import TorchBackend
 from pcdet.ops.sparse_conv.plan import Tables
 
-_ROWS_OF_PART = 4096  # outputs whose part of the weight's gradient one program adds, at least
+_ROWS_OF_PART = 1024  # outputs whose part of the weight's gradient one program adds, at least
 _MOST_PARTS = 32  # so that the parts stay small: 32 * K * Cin * Cout floats
 
 
