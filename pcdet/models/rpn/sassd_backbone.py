@@ -24,6 +24,11 @@ class SASSDOutputs(NamedTuple):
     spatial_features: torch.Tensor
     levels: list[SparseConvTensor]
 
+    @property
+    def cells(self) -> torch.Tensor | None:
+        """(M, 2) rows and columns of the image's occupied cells, of all frames; None for none."""
+        return self.levels[-1].indices[:, 2:] if self.levels else None
+
 
 class SASSDBackbone(nn.Module):
     """Sparse 3D convolutions down to 1/8 of the voxel grid in x, y and z, heights into channels.
