@@ -38,13 +38,13 @@ class Evaluated:
         threshold = model.extra_head.guide_score_thresh
         (self.guided,) = head.guide(self.predictions, self.occupied, threshold)
         self.scores = model.extra_head.scores(self.maps, [self.guided["boxes"]])
-        (self.final,), _ = model(batch)
         self.stages = {
             "vfe_sorted": means,
             **{f"sparse/{name}": sorted_features(x) for name, x in sparse.outputs.items()},
             "bev_in": voxels.spatial_features,
             **dense.outputs,
         }
+        (self.final,), _ = model(batch)  # around the occupied cells alone
 
 
 @pytest.fixture(scope="module")
