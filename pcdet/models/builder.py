@@ -14,6 +14,7 @@ from easydict import EasyDict
 
 from pcdet.config import cfg as global_cfg
 from pcdet.config.schema import read_model
+from pcdet.config.schema.model import TwoStageDetector
 from pcdet.models.bbox_heads import RPN_HEADS
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
 from pcdet.models.bbox_heads.rpn_head import AnchorLossWeights, DirectionConfig
@@ -59,7 +60,7 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
         rpn_head=rpn_head,
         post_processor=construct(PostProcessor, "MODEL.TEST", model.TEST),
         recall_thresholds=tuple(model.TEST.RECALL_THRESH_LIST),
-        **second_stage(model, rpn_net) if model.two_stages else {},
+        **second_stage(model, rpn_net) if isinstance(model, TwoStageDetector) else {},
     )
 
 

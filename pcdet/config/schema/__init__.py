@@ -12,9 +12,16 @@ from pcdet.config.schema.check import read_section
 from pcdet.config.schema.data import DataConfig
 from pcdet.config.schema.keys import Section, key
 from pcdet.config.schema.model import DETECTORS, Detector
-from pcdet.config.schema.training import Optimization
+from pcdet.config.schema.training import Optimization, Test
 
-__all__ = ["Config", "read_config", "read_data_config", "read_model", "read_optimization"]
+__all__ = [
+    "Config",
+    "read_config",
+    "read_data_config",
+    "read_model",
+    "read_optimization",
+    "read_test",
+]
 
 # What cfg holds besides the yaml: where the repository is, the rank, the name of the yaml.
 SET_BY_PROGRAM = ("ROOT_DIR", "LOCAL_RANK", "TAG")
@@ -43,6 +50,11 @@ def read_data_config(section: Any) -> DataConfig:
 def read_model(section: Any) -> Detector:
     """Check the section MODEL."""
     return read_section(Detector, section, "MODEL", DETECTORS)
+
+
+def read_test(section: Any) -> Test:
+    """Check the section MODEL.TEST."""
+    return read_section(Test, section, "MODEL.TEST")
 
 
 def read_optimization(section: Any) -> Optimization:

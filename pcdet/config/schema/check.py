@@ -49,10 +49,10 @@ def read_section(
     keys, read = keys_of(section), {}
     _check_names(keys, values, path)
     for name, declared in keys.items():
-        value = values[name] if name in values else copy.copy(declared.default)
-        if name in values or isinstance(value, Mapping):
-            value = _read(declared, value, _below(path, name))
-        read[name] = None if value is REQUIRED else value
+        if name in values or isinstance(declared.default, Mapping):
+            read[name] = _read(declared, values.get(name, declared.default), _below(path, name))
+        elif declared.default is not REQUIRED:  # else a key that is not needed here: None
+            read[name] = copy.copy(declared.default)
     result = section(**read)
     for name, problem in result.problems():
         raise ConfigError(f"{_below(path, name)}: {problem}")
@@ -66,9 +66,13 @@ def chosen_section(section: type[S], values: Any, by_name: Mapping[str, type[S]]
 
 
 def _check_names(keys: Mapping[str, Key], values: Mapping[str, Any], path: str) -> None:
-    """Raise a ConfigError for a key that is unknown or missing, and first for an unknown NAME."""
-    if "NAME" in keys and "NAME" in values:
-        _read(keys["NAME"], values["NAME"], _below(path, "NAME"))
+    """Raise a ConfigError for a key that is unknown or missing.
+
+    Keys that say which others there are come first: their values must be right.
+    """
+    for name in ("NAME", "ENABLED", *(k.needed_if[0] for k in keys.values() if k.needed_if)):
+        if name in keys and name in values:
+            _read(keys[name], values[name], _below(path, name))
     for name in values:
         if name not in keys:
             raise ConfigError(f"{path or _TOP}: {unknown_key(name, keys, values)}")
@@ -139,7 +143,7 @@ def _read(declared: Key, value: Any, path: str) -> Any:
 
 def _remedy(declared: Key, value: Any) -> str:
     if declared.limits.choices is not None:
-        return _nearest(value, [choice for choice in declared.limits.choices if choice])
+        return _nearest(value, [name for name in declared.limits.choices if isinstance(name, str)])
     if str in alternatives(declared.hint) or not _looks_a_number(value):
         return ""
     return "; yaml takes 1e-3 for a text: write 1.0e-3"

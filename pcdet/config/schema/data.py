@@ -80,7 +80,7 @@ class Sampler(Section):
     """Objects of other frames are put where there is room."""
 
     ENABLED: bool = key("whether to")
-    DB_INFO_PATH: list[str] = key("infos of the database", least_length=1)
+    DB_INFO_PATH: list[str] = key("infos of the database")
     PREPARE: SampledObjects = key()
     RATE: float = key("share of the missing objects to add", at_least=0)
     SAMPLE_GROUPS: list[str] = key(

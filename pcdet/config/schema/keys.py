@@ -37,6 +37,7 @@ class Limits:
         choices: all values that there are.
         pattern: a regular expression that matches texts as a whole.
         example: a text that `pattern` matches, for messages.
+        because: why other values are refused, for messages.
     """
 
     at_least: Optional[float] = None
@@ -48,6 +49,7 @@ class Limits:
     choices: Optional[Collection[Any]] = None
     pattern: Optional[str] = None
     example: str = ""
+    because: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,13 +159,15 @@ def alternatives(hint: Any) -> list[Any]:
 def expectation(hint: Any, limits: Limits) -> str:
     """What values of a type are, in words: "3 numbers above 0"."""
     words = " or ".join(_singular(part, limits) for part in alternatives(hint))
-    return f"{words} or null" if is_optional(hint) else words
+    words += " or null" if is_optional(hint) else ""
+    return f"{words}, as {limits.because}," if limits.because else words
 
 
 def _singular(hint: Any, limits: Limits) -> str:
     if limits.choices is not None:
         choices = sorted(limits.choices, key=str)
-        return f"one of {choices}" if len(choices) > 1 else f"{choices[0]!r}, the only choice"
+        only = "" if limits.because else ", the only choice"
+        return f"one of {choices}" if len(choices) > 1 else f"{choices[0]!r}{only}"
     if hint is bool:
         return "True or False"
     if is_section(hint):

@@ -8,7 +8,7 @@ needs one entry, with a section of its own if it has keys that no other has (doc
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Optional
+from typing import Optional
 
 from pcdet.config.schema.keys import Section, key, keys_of
 from pcdet.config.schema.training import Proposals, Test, Train
@@ -168,7 +168,7 @@ class AnchorTargets(Section):
         choices=("nearest_iou_similarity",),
     )
     SAMPLE_POS_FRACTION: float = key(
-        "below 0: all anchors are used, as focal loss needs no sampling", -1.0, below=0
+        "below 0: all anchors are used", -1.0, below=0, because="focal loss needs no sampling"
     )
     SAMPLE_SIZE: int = key("not used; kept from PCDet", 512)
     ANCHOR_GENERATOR: list[Anchors] = key("anchors of each class", least_length=1)
@@ -238,6 +238,15 @@ class SecondStage(Section):
     TARGET_CONFIG: RoITargets = key()
 
 
+@dataclass
+class NoSecondStage(SecondStage):
+    """The second stage of a detector that has none."""
+
+    ENABLED: bool = key(
+        "must be False", False, choices=(False,), because="this detector has no second stage"
+    )
+
+
 RCNNS.update(SpConvRCNN=SecondStage, FCRCNN=SecondStage)
 
 
@@ -271,35 +280,29 @@ class Losses(Section):
 
 @dataclass
 class Detector(Section):
-    """A network, its training and its test."""
-
-    two_stages: ClassVar[bool] = False
+    """A network of one stage, its training and its test."""
 
     NAME: str = key("class of the network", choices=DETECTORS)
     VFE: Encoder = key(by_name=VFES)
     RPN: FirstStage = key()
-    RCNN: SecondStage = key(default={}, by_name=RCNNS)
+    RCNN: NoSecondStage = key(default={})
     LOSSES: Losses = key()
     TRAIN: Train = key()
     TEST: Test = key()
 
-    def problems(self) -> Iterator[tuple[str, str]]:
-        """A second stage that the detector has not, or one that gets no proposals."""
-        if not self.RCNN.ENABLED:
-            return
-        if not self.two_stages:
-            yield "RCNN.ENABLED", f"expected False, as {self.NAME} has no second stage, got True"
-        for mode, section in (("TRAIN", self.TRAIN), ("TEST", self.TEST)):
-            for name in keys_of(Proposals):
-                if getattr(section, name) is None:
-                    yield mode, f"the key {name!r} is missing, which MODEL.RCNN needs"
-
 
 @dataclass
 class TwoStageDetector(Detector):
-    """A network that refines the boxes of its first stage."""
+    """A network that refines the boxes of its first stage, its training and its test."""
 
-    two_stages: ClassVar[bool] = True
+    RCNN: SecondStage = key(default={}, by_name=RCNNS)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """The second stage gets no proposals."""
+        for mode in ("TRAIN", "TEST") if self.RCNN.ENABLED else ():
+            for name in keys_of(Proposals):
+                if getattr(getattr(self, mode), name) is None:
+                    yield mode, f"the key {name!r} is missing, which MODEL.RCNN needs"
 
 
 DETECTORS.update(second_net=Detector, PointPillar=Detector, PartA2_net=TwoStageDetector)

@@ -21,7 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pcdet.config import cfg as global_cfg
-from pcdet.config.schema import read_config
+from pcdet.config.schema import read_test
 from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
 from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.datasets.kitti import ground_database, splits
@@ -177,7 +177,6 @@ class KittiDataset(BaseKittiDataset):
         """
         super().__init__(root_path, split)
         cfg = global_cfg if cfg is None else cfg
-        config = read_config(cfg)
         rules.check_class_names(class_names, "CLASS_NAMES")
         self.configure(
             data_config=cfg.DATA_CONFIG,
@@ -186,12 +185,11 @@ class KittiDataset(BaseKittiDataset):
             part_targets=cfg.MODEL.RPN.BACKBONE.get("TARGET_CONFIG"),
             logger=logger,
         )
-        self._fov_points_only = config.DATA_CONFIG.FOV_POINTS_ONLY
-        kept = config.MODEL.TEST.BOX_FILTER
+        self._fov_points_only = cfg.DATA_CONFIG.FOV_POINTS_ONLY
+        kept = read_test(cfg.MODEL.get("TEST")).BOX_FILTER
         self._box_filter = BoxFilter(kept.USE_IMAGE_AREA_FILTER, kept.LIMIT_RANGE)
         mode = "TRAIN" if training else "TEST"
-        paths = getattr(config.DATA_CONFIG, mode).INFO_PATH
-        info_paths = [self.resolve_path(path) for path in paths]
+        info_paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[mode].INFO_PATH]
         self.infos = load_info_files(info_paths, has_label=training, logger=self.logger)
         self._check_split(mode)
         self._road_planes = {
