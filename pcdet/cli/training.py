@@ -6,7 +6,6 @@ import argparse
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -90,8 +89,8 @@ def begin_log(run: Run, recipe: Recipe) -> None:
     if run.rank == 0:
         run.ckpt_dir.mkdir(parents=True, exist_ok=True)
     run.start_log(run.output_dir, "train")
-    for name, value in asdict(recipe).items():
-        run.logger.info("recipe: %-12s %s", name, value)
+    for line in recipe.lines():
+        run.logger.info(line)
     log_config_to_file(cfg, logger=run.logger)
 
 

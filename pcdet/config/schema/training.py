@@ -5,6 +5,7 @@ from typing import Optional
 
 from pcdet.config.schema.keys import Section, key
 
+AMP_NAMES = ("bf16", "fp16")
 NMS_TYPES = ("nms_gpu", "nms_normal_gpu")
 _ONE_CYCLE = {"needed_if": ("OPTIMIZER", ("adam_onecycle",))}
 _STEPS = {"needed_if": ("OPTIMIZER", ("adam", "sgd"))}
@@ -49,7 +50,7 @@ class Optimization(Section):
         at_least=1,
     )
     AMP: Optional[str] = key(
-        f"compute in 16 bits where that is safe{_RECIPE}", None, choices=("bf16", "fp16")
+        f"compute in 16 bits where that is safe{_RECIPE}", None, choices=AMP_NAMES
     )
     PRECISE_BN: int = key(
         "batches of each process on which the statistics of batch normalisation are measured anew "
