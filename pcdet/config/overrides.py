@@ -73,7 +73,7 @@ def _find(config: EasyDict, key: str) -> tuple[Any, Any, Key]:
 
 def _key_in(declared: Key, node: Any, name: str) -> Key | str:
     """What the schema says of an entry of a section or list, or why there is none."""
-    if isinstance(node, (list, tuple)):
+    if isinstance(node, list):
         if name.isdecimal() and int(name) < len(node):
             return item_key(declared)
         return f"no entry {name!r} in a list of {len(node)}"

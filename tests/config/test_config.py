@@ -144,9 +144,10 @@ def leaves(node, path=()):
 
 
 @pytest.mark.parametrize("odd", ["text", None, -0.5, [None], {"a": 1}, float("nan"), "1e-3"])
-@pytest.mark.parametrize("file", YAMLS, ids=lambda path: path.stem)
-def test_a_value_of_another_kind_is_named_with_its_key(file, odd):
-    good = yaml.safe_load(file.read_text())
+@pytest.mark.parametrize("name", ["second_demo", "pointpillar", "PartA2"])
+def test_a_value_of_another_kind_is_named_with_its_key(name, odd):
+    """These three files have all keys that there are in the package's."""
+    good = yaml.safe_load(SECOND.with_name(f"{name}.yaml").read_text())
     read_config(good)
     may_be_null = {"LIMIT_RANGE", "filter_by_difficulty", "filter_by_min_points", "AMP"}
     may_be_null |= {"NMS_PRE_MAXSIZE", "NMS_POST_MAXSIZE", "RPN_NMS_THRESH", "RPN_NMS_TYPE"}

@@ -178,6 +178,15 @@ def test_a_section_that_is_switched_off_needs_no_other_key():
         read_config(changed_config(SAMPLER, {"ENABLED": True}))
 
 
+@pytest.mark.parametrize("name", ["second", "PartA2"])
+def test_without_a_section_of_the_second_stage_there_is_none(name):
+    config = make_config(name)
+    config.MODEL.pop("RCNN")
+    assert read_config(config).MODEL.RCNN.ENABLED is False
+    config.MODEL.RCNN = {"NUM_POINT_FEATURES": 16}  # not ENABLED
+    assert read_config(config).MODEL.RCNN.NAME is None
+
+
 def test_defaults_are_filled_in_and_the_configuration_stays_as_it_is():
     config = make_config()
     before = str(config)

@@ -47,7 +47,7 @@ def test_a_recipe_that_moved_into_the_yaml_is_no_change(caplog):
     assert start_position(checkpoint, moved, "c.pth", LOGGER) == (2, 20, 0)
     assert not caplog.records
     with caplog.at_level("WARNING"):
-        start_position(checkpoint, {**moved, **{"settings": {"epochs": 5}}}, "c.pth", LOGGER)
+        start_position(checkpoint, {**moved, "settings": {"epochs": 5}}, "c.pth", LOGGER)
     assert caplog.messages == [
         "c.pth: --epochs was 4, is 5 now; the learning rate follows the schedule of the new length "
         "from here on"

@@ -77,7 +77,7 @@ def _check_names(keys: Mapping[str, Key], values: Mapping[str, Any], path: str) 
         if name not in keys:
             raise ConfigError(f"{path or _TOP}: {unknown_key(name, keys, values)}")
     for name, declared in keys.items():
-        if name not in values and _is_needed(declared, values):
+        if name not in values and _is_needed(declared, keys, values):
             missing = f"the key {name!r} is missing{_reason(declared)}"
             raise ConfigError(f"{path or _TOP}: {missing}: {declared.meaning}")
 
@@ -105,13 +105,13 @@ def _below(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _is_needed(declared: Key, values: Mapping[str, Any]) -> bool:
+def _is_needed(declared: Key, keys: Mapping[str, Key], values: Mapping[str, Any]) -> bool:
     """Whether a key must be there; none must in a section that is switched off."""
-    if values.get("ENABLED") is False:
+    if "ENABLED" in keys and values.get("ENABLED", keys["ENABLED"].default) is False:
         return False
     if declared.needed_if is not None:
         other, cases = declared.needed_if
-        return values.get(other) in cases
+        return values.get(other, keys[other].default) in cases
     return declared.default is REQUIRED
 
 
@@ -125,7 +125,7 @@ def _reason(declared: Key) -> str:
 def _read(declared: Key, value: Any, path: str) -> Any:
     """A value as the schema has it, checked."""
     hint, limits = declared.hint, declared.limits
-    if typing.get_origin(hint) is dict and isinstance(value, Mapping):
+    if typing.get_origin(hint) is dict and _has_names(value):
         items = item_key(declared)
         return {name: _read(items, item, _below(path, name)) for name, item in value.items()}
     if not fits(hint, limits, value):
@@ -139,6 +139,10 @@ def _read(declared: Key, value: Any, path: str) -> Any:
             section = typing.get_args(part)[0]
             return [read_section(section, item, f"{path}.{k}") for k, item in enumerate(value)]
     return value
+
+
+def _has_names(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
 
 
 def _remedy(declared: Key, value: Any) -> str:

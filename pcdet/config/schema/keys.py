@@ -225,7 +225,7 @@ def _fits(hint: Any, limits: Limits, value: Any) -> bool:
     if origin is list:
         if not isinstance(value, (list, tuple)) or len(value) < limits.least_length:
             return False
-        inner = dataclasses.replace(limits, least_length=0)
+        inner = dataclasses.replace(limits, least_length=0) if limits.least_length else limits
         return _has_length(args[0], limits, value) and all(
             fits(args[0], inner, item) for item in value
         )
