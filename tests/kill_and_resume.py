@@ -30,8 +30,7 @@ if __name__ == "__main__":
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
 
-from pcdet.cli import common as run_utils  # noqa: E402
-from pcdet.cli import train  # noqa: E402
+from pcdet.cli import train, training  # noqa: E402
 from pcdet.datasets import build_dataloader  # noqa: E402
 
 # isort: split
@@ -153,7 +152,7 @@ def kill_and_compare(folder: Path, kills: int, epochs: int, moments: random.Rand
     make_workplace(folder)
     straight = folder / "straight"
     options = command(folder, straight, epochs, 0)
-    run_utils.start(train.parse_args(options))
+    training.read_config(train.parse_args(options))
     # Compile what numba compiles; the parent must not run a backward pass before it forks.
     next(iter(build_dataloader(folder / "kitti", 2, False, workers=0, seed=0)[1]))
     begun = time.monotonic()

@@ -17,11 +17,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from models.model_fixture import random_batch, small_model
 from pcdet.cli import test as test_command
-from pcdet.cli import train
-from pcdet.cli.common import data_parallel, run_command
-from pcdet.engine.train_loop import average_norm_statistics
+from pcdet.cli import testing, train, training
+from pcdet.engine.batch_norm import average_over_ranks
+from pcdet.engine.data_parallel import data_parallel
 from pcdet.models import model_fn_decorator
 from pcdet.models.model_utils.proposal_target_layer import ProposalTargetLayer
+from pcdet.run.leaving import run_command
 from pcdet.utils import dist_utils
 
 DETECTORS = ("second", "pointpillar", "PartA2")
@@ -100,7 +101,7 @@ def averaged_statistics(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     rank = join()
     layer = nn.BatchNorm1d(values.shape[-1], momentum=None)
     layer(values[rank])
-    average_norm_statistics(nn.Sequential(layer))
+    average_over_ranks(nn.Sequential(layer))
     return layer.running_mean, layer.running_var
 
 
@@ -112,7 +113,7 @@ def train_and_test(commands: list[list[str]], port: int) -> dict[str, list[float
         port: for the second process group.
     """
     models = []
-    original = train.build_model
+    original = training.build_model
 
     def remembered(*args: Any) -> nn.Module:
         models.append(original(*args))
@@ -123,7 +124,7 @@ def train_and_test(commands: list[list[str]], port: int) -> dict[str, list[float
         return float(sum(value.detach().double().abs().sum() for value in model.parameters()))
 
     sums: list[float] = []
-    train.build_model = remembered
+    training.build_model = remembered
     rank = int(os.environ["RANK"])
     train.main(commands[2 * rank])
     sums.append(total(models[0]))
@@ -142,7 +143,7 @@ def train_command(options: list[str], stop_at: int | None = None) -> None:
 
 def _on_rank_1(step: int, action: Callable[[], None]) -> None:
     """Let rank 1 do something in the middle of a step of train.py."""
-    original, steps = train.model_fn_decorator, []
+    original, steps = training.model_fn_decorator, []
 
     def decorator(amp: torch.dtype | None) -> Callable:
         model_func = original(amp)
@@ -155,7 +156,7 @@ def _on_rank_1(step: int, action: Callable[[], None]) -> None:
 
         return acting_func
 
-    train.model_fn_decorator = decorator
+    training.model_fn_decorator = decorator
 
 
 class Seer(nn.Module):
@@ -184,7 +185,7 @@ class Seer(nn.Module):
 
 def ap_of_seer(commands: list[list[str]]) -> None:
     """test.py with a detector that reaches an AP."""
-    test_command.build_network = Seer
+    testing.build_network = Seer
     test_command.main(commands[int(os.environ["RANK"])])
 
 
@@ -235,13 +236,24 @@ def _go_wrong(how: str) -> None:
         time.sleep(1000)
 
 
+def start_command(options: list[str]) -> dict[str, int]:
+    """Begin as train.py does; tell which rank this is, among all and on its machine."""
+    args = train.parse_args(options)
+    training.read_config(args)
+    run = training.start(args, batch_size=4)
+    numbers = {"rank": run.rank, "local_rank": training.cfg.LOCAL_RANK}
+    return {**numbers, "num_ranks": run.num_ranks, "batch_size": run.batch_size}
+
+
 def slurm(batch_size: int) -> dict[str, Any]:
     """Join as under srun; tell what was found, after one sum over all ranks."""
     own_batch, rank = dist_utils.init_dist_slurm(batch_size, None, None, "gloo", timeout=300)
     total = torch.tensor(rank + 1.0)
     dist.all_reduce(total)
     port = os.environ["MASTER_PORT"]
-    return {"batch": own_batch, "rank": rank, "total": total.item(), "port": port}
+    local_rank = dist_utils.local_rank()
+    numbers = {"batch": own_batch, "rank": rank, "local_rank": local_rank}
+    return {**numbers, "total": total.item(), "port": port}
 
 
 def meet_without_port() -> float:

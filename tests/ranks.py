@@ -18,7 +18,7 @@ import torch
 _ROOT = Path(__file__).resolve().parents[1]
 # Imported once, by the process that all ranks are forked from; torch imports its compiler when the
 # first optimiser or DistributedDataParallel is made.
-_PRELOADED = ["rank_work", "pcdet.cli.train", "pcdet.cli.test", "torch._dynamo"]
+_PRELOADED = ["rank_work", "pcdet.cli.training", "pcdet.cli.testing", "torch._dynamo"]
 # Far above what any of them takes, below the timeouts of waiting ranks where it is not the point.
 _TIMEOUT = 250.0
 _server: list[Any] = []

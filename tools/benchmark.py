@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from benchmark_utils.common import Row
-from pcdet.cli.common import run_command
 from pcdet.config import cfg
+from pcdet.run.leaving import run_command
 from pcdet.utils import log_utils
 from pcdet.utils.errors import DataError
 
@@ -22,6 +22,7 @@ STAGES = ("infos", "samples", "ops", "second", "models", "evaluation")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,7 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--data_dir",
         type=Path,
         help="folder in KITTI's layout (default: data/kitti of the repository if it is there, "
-        "else the stages that need frames are left out)",
+        "else stages that need frames are skipped)",
     )
     return parser.parse_args(argv)
 
@@ -53,6 +54,7 @@ def find_data(data_dir: Path | None) -> Path | None:
 
 
 def format_row(row: Row) -> str:
+    """Write a measurement as a line of the table."""
     text = f"{row.stage:<52} {row.milliseconds:>10.2f} ms"
     if row.ratio is not None:
         text += (
@@ -62,6 +64,7 @@ def format_row(row: Row) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Measure the stages and print a table."""
     args = parse_args(argv)
     data_dir = find_data(args.data_dir)
     out = sys.stdout

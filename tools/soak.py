@@ -19,9 +19,9 @@ from pathlib import Path
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pcdet.cli import train
-from pcdet.cli.common import run_command
 from pcdet.config import cfg
 from pcdet.datasets.kitti.kitti_dataset import create_kitti_infos
+from pcdet.run.leaving import run_command
 from pcdet.simulator.writer import write_dataset
 from pcdet.utils import log_utils
 from pcdet.utils.errors import ConfigError, PcdetError
@@ -36,10 +36,10 @@ _SMALL = {
     "DATA_CONFIG.TRAIN.MAX_NUMBER_OF_VOXELS": 1500,
     "MODEL.RPN.BACKBONE.ARGS.num_filters": [4, 8, 8, 8],
     "MODEL.RPN.BACKBONE.ARGS.num_output_features": 8,
-    "MODEL.RPN.RPN_HEAD.ARGS.num_input_features": 16,
-    "MODEL.RPN.RPN_HEAD.ARGS.layer_nums": [1, 1],
-    "MODEL.RPN.RPN_HEAD.ARGS.num_filters": [8, 16],
-    "MODEL.RPN.RPN_HEAD.ARGS.num_upsample_filters": [8, 8],
+    "MODEL.RPN.RPN_HEAD.ARGS.num_input_features": 8,
+    "MODEL.RPN.RPN_HEAD.ARGS.layer_nums": [1, 1, 1],
+    "MODEL.RPN.RPN_HEAD.ARGS.num_filters": [8, 16, 16],
+    "MODEL.RPN.RPN_HEAD.ARGS.num_upsample_filters": [8, 8, 8],
     **{
         f"MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR.{k}.anchor_range": [
             *(*_RANGE[:2], z, *_RANGE[3:5], z)
@@ -47,6 +47,11 @@ _SMALL = {
         for k, z in enumerate((-1.78, -0.6, -0.6))
     },
 }
+
+
+def small_settings() -> list[str]:
+    """What --set makes of second_demo.yaml."""
+    return [word for key, value in _SMALL.items() for word in (key, str(value))]
 
 
 class GrowthError(PcdetError):
@@ -85,7 +90,8 @@ class Watch:
     samples: list[Sample] = field(default_factory=list)
     steps: int = 0
 
-    def __call__(self, optimizer, arguments, keywords) -> None:
+    def __call__(self, optimizer: object, arguments: object, keywords: object) -> None:
+        """Count a step, and take a sample if it is time to."""
         self.steps += 1
         if self.steps % self.every == 0:
             self.samples.append(take_sample(self.steps))
@@ -154,6 +160,7 @@ def judge(samples: list[Sample], max_growth: float) -> str:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the options; raise a ConfigError for one that does not fit."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -181,6 +188,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Train, watch, and print what the processes held."""
     args = parse_args(argv)
     folder = args.output_dir.resolve() / "soak"
     data = folder / "data"
@@ -191,13 +199,12 @@ def main(argv: list[str] | None = None) -> None:
     watch = Watch(args.every)
     hook = register_optimizer_step_post_hook(watch)
     epochs = -(-args.steps * _BATCH_SIZE // _FRAMES)
-    settings = [word for key, value in _SMALL.items() for word in (key, str(value))]
     try:
         train.main([
             *("--cfg_file", str(cfg.ROOT_DIR / "tools" / "cfgs" / "second_demo.yaml")),
             *("--data_dir", str(data), "--output_dir", str(folder), "--epochs", str(epochs)),
             *("--batch_size", str(_BATCH_SIZE), "--workers", str(args.workers), "--device", "cpu"),
-            *("--fix_random_seed", "--ckpt_save_interval", "10", "--set", *settings),
+            *("--fix_random_seed", "--ckpt_save_interval", "10", "--set", *small_settings()),
         ])  # fmt: skip
     finally:
         hook.remove()

@@ -1,1 +1,4 @@
-"""The commands: their options, help and set-up. Each module has a `main(argv)`."""
+"""The commands: train.py, test.py, demo.py and replay.py hold what can be typed, and no torch.
+
+So --help comes at once. What a command does is in the module with the -ing: training.py, ...
+"""

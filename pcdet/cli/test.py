@@ -9,185 +9,68 @@ Prints KITTI's AP (no GPU needed) and writes output/<yaml>/<extra_tag>/eval/.
 from __future__ import annotations
 
 import argparse
-import re
-from contextlib import nullcontext
 from pathlib import Path
 
-import torch
-from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
-
-from pcdet.cli.common import Run, add_common_arguments, check_at_least, run_command, start
-from pcdet.config import cfg
-from pcdet.datasets import build_dataloader
-from pcdet.datasets.sections import read_entry
-from pcdet.engine.evaluate import eval_one_epoch
-from pcdet.models import build_network
-from pcdet.run.checkpoint_folder import list_checkpoints
-from pcdet.run.record import RunRecord, file_identity
-from pcdet.run.watch import CheckpointWatch, NewCheckpoint, TestedList, Watch
-from pcdet.utils.errors import CheckpointError, ConfigError
+from pcdet.cli.options import add_common_options, check_at_least, check_common_options, make_parser
+from pcdet.run.leaving import run_command
+from pcdet.utils.errors import ConfigError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the options; raise a ConfigError for one that does not fit."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--ckpt", help="checkpoint to test (default: the newest of this run)")
-    add(
+    parser = make_parser(__doc__)
+    _add_checkpoint_options(parser.add_argument_group("what to test"))
+    _add_result_options(parser.add_argument_group("results"))
+    add_common_options(parser)
+    args = parser.parse_args(argv)
+    check_common_options(args)
+    check_at_least(args, 0, "pictures", "start_epoch", "max_waiting_mins")
+    if args.eval_all and args.ckpt is not None:
+        raise ConfigError("--ckpt and --eval_all exclude each other")
+    return args
+
+
+def _add_checkpoint_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--ckpt", help="checkpoint to test (default: the newest of this run)")
+    group.add_argument(
         "--eval_all",
         action="store_true",
         help="test every checkpoint that this option has not tested yet, and new ones until the "
         "training is over",
     )
-    add("--eval_tag", default="default", help="names this evaluation among those of the run")
-    add("--start_epoch", type=int, default=0, help="with --eval_all: skip earlier epochs")
-    add(
+    group.add_argument(
+        "--start_epoch", type=int, default=0, help="with --eval_all: skip earlier epochs"
+    )
+    group.add_argument(
         "--max_waiting_mins",
         type=float,
         default=30,
         help="with --eval_all: give up when for so long no checkpoint came and no training was "
         "running (default: 30)",
     )
-    add("--ckpt_dir", type=Path, help="with --eval_all: where the checkpoints are")
-    add(
+    group.add_argument("--ckpt_dir", type=Path, help="with --eval_all: where the checkpoints are")
+    group.add_argument("--split", help="split to test on, instead of the yaml's MODEL.TEST.SPLIT")
+
+
+def _add_result_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--eval_tag", default="default", help="names this evaluation among those of the run"
+    )
+    group.add_argument(
         "--save_to_file",
         action="store_true",
-        help="write the detections as KITTI txt files; on "
-        "the test split also the zip for KITTI's server",
+        help="write the detections as KITTI txt files; on the test split also the zip for KITTI's "
+        "server",
     )
-    add("--pictures", type=int, default=0, help="draw so many frames (default: 0)")
-    add("--split", help="split to test on, instead of the yaml's MODEL.TEST.SPLIT")
-    add_common_arguments(parser)
-    args = parser.parse_args(argv)
-    check_at_least(args, 0, "pictures", "start_epoch", "max_waiting_mins")
-    return args
-
-
-def choose_split(split: str) -> None:
-    """Test on another split: its name, and the infos of that split in the same folder."""
-    read_entry(cfg, "MODEL.TEST").SPLIT = split
-    paths = [Path(path) for path in read_entry(cfg, "DATA_CONFIG.TEST.INFO_PATH")]
-    cfg.DATA_CONFIG.TEST.INFO_PATH = [str(p.with_name(f"kitti_infos_{split}.pkl")) for p in paths]
-
-
-def epoch_of(ckpt: str) -> str:
-    """The number at the end of a checkpoint's name."""
-    match = re.search(r"(\d+)$", Path(ckpt).stem)
-    return match.group(1) if match else "no_number"
-
-
-def load_checkpoint(run: Run, model: torch.nn.Module, ckpt: Path) -> dict[str, str]:
-    """Load a checkpoint's weights on this rank; return its name and sha256."""
-    if not ckpt.is_file():
-        raise CheckpointError(f"{ckpt}: there is no such checkpoint")
-    identity = file_identity(ckpt)
-    model.load_params_from_file(filename=ckpt, to_cpu=True, logger=run.logger)
-    return identity
-
-
-def share_weights(run: Run, model: torch.nn.Module) -> None:
-    """Give all ranks the weights of rank 0, which alone reads the file."""
-    if not run.distributed:
-        return
-    for tensor in model.state_dict().values():
-        value = tensor.contiguous()  # as it comes, in channels_last memory perhaps
-        torch.distributed.broadcast(value, src=0)
-        tensor.copy_(value)
-
-
-def eval_single_ckpt(
-    run: Run, model: torch.nn.Module, test_loader: DataLoader, identity: dict[str, str]
-) -> None:
-    """Test the weights that rank 0 holds; results go to eval/epoch_N/<split>/<eval_tag>.
-
-    Args:
-        run: of this process.
-        model: on rank 0 with the weights to test.
-        test_loader: of this rank's frames.
-        identity: name and sha256 of the checkpoint.
-    """
-    share_weights(run, model)
-    epoch, split = epoch_of(identity["file"]), cfg.MODEL.TEST.SPLIT
-    writer = SummaryWriter(log_dir=str(run.output_dir / "tensorboard")) if run.rank == 0 else None
-    with writer or nullcontext() as tb_log:
-        results = eval_one_epoch(
-            cfg,
-            model,
-            test_loader,
-            epoch,
-            run.logger,
-            dist_test=run.distributed,
-            save_to_file=run.args.save_to_file,
-            result_dir=run.output_dir / "eval" / f"epoch_{epoch}" / split / run.args.eval_tag,
-            tb_log=tb_log,
-            num_pictures=run.args.pictures,
-        )
-    record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0)
-    record.add_evaluation(split, identity, results)
-
-
-def repeat_eval_ckpt(
-    run: Run, model: torch.nn.Module, test_loader: DataLoader, ckpt_dir: Path
-) -> None:
-    """Test checkpoints in the order of their epochs as they appear, until the training is over."""
-    evaluations = run.output_dir / "eval" / f"eval_all_{run.args.eval_tag}"
-    tested = TestedList(evaluations / f"eval_list_{cfg.MODEL.TEST.SPLIT}.txt")
-    watch = CheckpointWatch(
-        ckpt_dir,
-        tested,
-        load=lambda path: load_checkpoint(run, model, path),
-        start_epoch=run.args.start_epoch,
-        max_waiting=60 * run.args.max_waiting_mins,
-        logger=run.logger,
-    )
-    while (news := run.from_rank0(watch.next)) is not Watch.OVER:
-        if isinstance(news, NewCheckpoint):
-            eval_single_ckpt(run, model, test_loader, news.identity)
-            if run.rank == 0:
-                tested.add(news)
+    group.add_argument("--pictures", type=int, default=0, help="draw so many frames (default: 0)")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Test what the command line asks for."""
     args = parse_args(argv)
-    run = start(args)
-    if args.split is not None:
-        choose_split(args.split)
-    run.start_log(run.output_dir / "eval", "eval")
-    test_set, test_loader, _ = build_dataloader(
-        run.data_dir,
-        run.batch_size,
-        run.distributed,
-        workers=args.workers,
-        logger=run.logger,
-        training=False,
-    )
-    model = build_network(test_set).to(run.device)
-    ckpt_dir = args.ckpt_dir or run.output_dir / "ckpt"
-    if args.eval_all:
-        if args.ckpt is not None:
-            raise ConfigError("--ckpt and --eval_all exclude each other")
-        repeat_eval_ckpt(run, model, test_loader, ckpt_dir)
-        return
-    identity = run.from_rank0(
-        lambda: load_checkpoint(run, model, single_checkpoint(args, ckpt_dir))
-    )
-    eval_single_ckpt(run, model, test_loader, identity)
+    from pcdet.cli.testing import test  # imports torch, which --help does without
 
-
-def single_checkpoint(args: argparse.Namespace, ckpt_dir: Path) -> Path:
-    """The checkpoint that was asked for, or the newest of the run."""
-    if args.ckpt is not None:
-        return Path(args.ckpt)
-    found = list_checkpoints(ckpt_dir)
-    if not found:
-        raise CheckpointError(
-            f"{ckpt_dir}: no checkpoint_epoch_N.pth there; train first or give --ckpt"
-        )
-    return found[-1][1]
+    test(args)
 
 
 def run() -> None:

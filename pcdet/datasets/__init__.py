@@ -85,6 +85,7 @@ def build_dataloader(
     training: bool = True,
     cfg: Mapping[str, Any] | None = None,
     seed: int | None = None,
+    pin_memory: bool = False,
 ) -> tuple[DatasetTemplate, DataLoader, Sampler]:
     """Make the data set that the config names, and a loader of its batches.
 
@@ -102,6 +103,7 @@ def build_dataloader(
         training: use the split and the settings for training, else those for testing.
         cfg: the whole config; None for the global one.
         seed: decides the order and the augmentation of all epochs; None for torch's seed.
+        pin_memory: for a GPU, make batches of tensors and pin them in a thread of the loader.
 
     Returns:
         The data set, the loader of batches (see `DatasetTemplate.collate_batch`) and its sampler.
@@ -110,10 +112,6 @@ def build_dataloader(
         ConfigError: a key or a value of the config does not fit.
         DataError: a file of the data set cannot be read, or the split has no frame.
     """
-    if cfg is None:
-        from pcdet.config import cfg as global_cfg
-
-        cfg = global_cfg
     dataset = _make_dataset(data_dir, cfg, training, logger)
     if seed is not None:
         dataset.seed = seed
@@ -123,7 +121,8 @@ def build_dataloader(
         batch_size=batch_size,
         sampler=sampler,
         num_workers=workers,
-        collate_fn=dataset.collate_batch,
+        collate_fn=dataset.collate_tensors if pin_memory else dataset.collate_batch,
+        pin_memory=pin_memory,
         persistent_workers=training and workers > 0,
         worker_init_fn=leave_interrupts_to_parent if training else None,
     )
@@ -131,9 +130,16 @@ def build_dataloader(
 
 
 def _make_dataset(
-    data_dir: str | Path, cfg: Mapping[str, Any], training: bool, logger: logging.Logger | None
+    data_dir: str | Path,
+    cfg: Mapping[str, Any] | None,
+    training: bool,
+    logger: logging.Logger | None,
 ) -> DatasetTemplate:
     """The data set that the config names, on its split for training or for testing."""
+    if cfg is None:
+        from pcdet.config import cfg as global_cfg
+
+        cfg = global_cfg
     name = read_entry(cfg, "DATA_CONFIG.DATASET")
     dataset_class = lookup(_DATASETS, name, "DATA_CONFIG.DATASET")()
     split = read_entry(cfg, f"MODEL.{'TRAIN' if training else 'TEST'}.SPLIT")

@@ -35,6 +35,8 @@ _CONCATENATED = (
     *("voxels", "num_points", "voxel_centers"),
     *("seg_labels", "part_labels", "bbox_reg_labels"),
 )
+# Those whose rows begin with the number of the sample.
+_NUMBERED = {"coordinates", "points"}
 # Labels that mark no object: they hold no place against sampled objects either.
 _NEVER_OBJECTS = ("DontCare", "Sign")
 
@@ -52,6 +54,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         num_point_features: features of a point that are used, x, y, z first.
         seed: with the epoch and the index it decides every random number of a sample.
         voxel_generator: has voxel_size, point_cloud_range and grid_size.
+        unused: arrays that samples go without, as no one reads them: they would only be copied.
         logger: where warnings about the data go.
     """
 
@@ -60,6 +63,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         self.class_names: list[str] = []
         self.training = False
         self.seed = 0
+        self.unused: frozenset[str] = frozenset()
         self.logger = logging.getLogger(__name__)
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._data_dir = Path()
@@ -203,7 +207,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
             voxel_centers (V, 3) float64 metres, points (N, C) float32, calib, sample_idx,
             image_shape if given; with labels gt_boxes (M, 8), the last column the label, and,
             where they are configured, seg_labels (V,), part_labels (V, 3) and
-            bbox_reg_labels (V, 7).
+            bbox_reg_labels (V, 7); all but what is `unused`.
 
         Raises:
             DataError: an array of the frame has a shape that does not fit.
@@ -233,7 +237,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
                 centers = example["voxel_centers"]
                 example.update(self._part_targets(centers, gt_boxes, gt_classes))
             example["gt_boxes"] = np.concatenate((gt_boxes, gt_classes[:, None]), axis=1)
-        return example
+        return {name: value for name, value in example.items() if name not in self.unused}
 
     def _voxelized(self, points: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """The voxels of the points (N, C) of a frame, and those points themselves."""
@@ -352,7 +356,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         for key in _CONCATENATED:
             if key in columns:
                 batch[key] = np.concatenate(columns[key])
-        for key in ("coordinates", "points"):
+        for key in _NUMBERED & columns.keys():
             numbers = np.arange(len(batch_list), dtype=columns[key][0].dtype)
             counts = [len(rows) for rows in columns[key]]
             rows = np.concatenate(columns[key])
@@ -363,6 +367,19 @@ class DatasetTemplate(torch.utils.data.Dataset):
             batch["image_shape"] = np.stack(columns["image_shape"])
         batch["num_voxels"] = np.array([len(rows) for rows in columns["coordinates"]], np.int32)
         batch["batch_size"] = len(batch_list)
+        return batch
+
+    @classmethod
+    def collate_tensors(cls, batch_list: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """As `collate_batch`, with tensors for the arrays that a model computes with.
+
+        A data loader passes tensors on without a copy and pins them in a thread of its own; real
+        numbers are float32, as a copy to a GPU that also converts would be made by the host.
+        """
+        batch = cls.collate_batch(batch_list)
+        for name in batch.keys() & {*_CONCATENATED, *_NUMBERED, "gt_boxes"}:
+            tensor = torch.from_numpy(batch[name])
+            batch[name] = tensor.float() if tensor.is_floating_point() else tensor
         return batch
 
 

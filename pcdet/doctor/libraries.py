@@ -10,7 +10,12 @@ from pcdet.doctor.findings import Finding
 from pcdet.utils.paths import repository
 
 # Where the name to import is another one.
-_MODULES = {"pillow": "PIL", "pyyaml": "yaml", "scikit-image": "skimage"}
+_MODULES = {
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit-image": "skimage",
+    "tensorboardx": "tensorboardX",
+}
 _INSTALL = "run `pip install -r requirements.txt` in the repository"
 
 
@@ -34,7 +39,7 @@ def requirements() -> dict[str, tuple[int, ...]]:
         name = re.match(r"[A-Za-z0-9][\w.-]*", line)
         if name is not None and ";" not in line:
             least = re.search(r">=\s*([\d.]+)", line)
-            found[name.group().lower()] = version_numbers(least.group(1)) if least else ()
+            found[name.group()] = version_numbers(least.group(1)) if least else ()
     return found
 
 
@@ -57,7 +62,7 @@ def examine_libraries() -> list[Finding]:
 
 def _library(name: str, least: tuple[int, ...]) -> Finding:
     try:
-        module = importlib.import_module(_MODULES.get(name, name.replace("-", "_")))
+        module = importlib.import_module(_MODULES.get(name.lower(), name.replace("-", "_")))
     except Exception as error:  # a broken one raises whatever it likes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         advice = f"{name} cannot be imported ({reason}): {_INSTALL}"

@@ -1,4 +1,4 @@
-"""The options --amp, --compile and --deterministic: what they need and what they do."""
+"""The options --device, --amp, --compile and --deterministic: what they need and do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
+from pcdet.utils.device_utils import default_device
 from pcdet.utils.errors import ConfigError
 
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -18,8 +19,34 @@ AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _BFLOAT16_FLAGS = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
 
 
+def checked_device(name: str | None) -> torch.device:
+    """Choose the device that --device names, or the best there is.
+
+    Raises:
+        ConfigError: it is neither the CPU nor a GPU that is there.
+    """
+    if name is None:
+        return default_device()
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigError(
+            f"--device {name}: not a device that this runs on; use cpu, cuda or cuda:N"
+        )
+    if device.type == "cpu":
+        return device
+    if not torch.cuda.is_available():
+        raise ConfigError(f"--device {name}: torch {torch.__version__} sees no usable GPU here")
+    count = torch.cuda.device_count()
+    if device.index is not None and device.index >= count:
+        raise ConfigError(f"--device {name}: the last of the GPUs here is cuda:{count - 1}")
+    return device
+
+
 def amp_type(name: str | None, device: torch.device, logger: logging.Logger) -> torch.dtype | None:
-    """The type that --amp names, None for no mixed precision.
+    """Choose the type that --amp names; None for no mixed precision.
 
     A CPU without instructions for bfloat16 computes in float32 all the same: it would spend five
     times as long on a training step otherwise.
@@ -46,7 +73,7 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def grad_scaler(dtype: torch.dtype | None, device: torch.device) -> torch.amp.GradScaler | None:
-    """The scaler that float16 needs, else None."""
+    """Make the scaler that float16 needs; None for other types."""
     return torch.amp.GradScaler(device.type) if dtype == torch.float16 else None
 
 

@@ -1,4 +1,4 @@
-"""Evaluation of one set of weights on a split."""
+"""Detect on a split with one set of weights, and score the result."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import logging
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from easydict import EasyDict
-from matplotlib.figure import Figure
 from torch import nn
 from tqdm import tqdm
 
@@ -19,6 +18,9 @@ from pcdet.engine.pictures import draw_frames, evenly_spread, render, save_pictu
 from pcdet.evaluation.found import found_table
 from pcdet.models import example_convert_to_torch
 from pcdet.utils.io_utils import atomic_write, save_pickle
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Least probability of a detection in the pictures.
 _PICTURE_SCORE = 0.3
@@ -47,7 +49,7 @@ def eval_one_epoch(
         dist_test: one of several processes; results are merged on rank 0.
         save_to_file: write KITTI txt files and their zip into result_dir/final_result.
         result_dir: folder of report.txt, result.pkl and all other files.
-        tb_log: TensorBoard writer for AP, precision-recall curves and pictures, or None.
+        tb_log: has add_scalar and add_image, as a TensorBoard writer; or None.
         num_pictures: frames of which pictures are drawn into result_dir/pictures.
 
     Returns:
@@ -73,9 +75,7 @@ def eval_one_epoch(
     recall = _recall(counts, cfg.MODEL.TEST.get("RECALL_THRESH_LIST", ()))
     for name, value in recall.items():
         logger.info("%s: %.4f", name, value)
-    report, ap_dict, figures = dataset.evaluation_report(annos, dataset.class_names)
-    if all("annos" in info for info in dataset.infos):
-        report += "\n" + found_table(dataset.infos, annos, dataset.class_names)
+    report, ap_dict, figures = _score(dataset, annos)
     logger.info("\n%s", report)
     with atomic_write(result_dir / "report.txt") as file:
         file.write(f"{report}\n".encode())
@@ -88,6 +88,14 @@ def eval_one_epoch(
     return results
 
 
+def _score(dataset: Any, annos: list[dict]) -> tuple[str, dict[str, Any], dict[str, Figure]]:
+    """Give the report as text, AP by name, and the precision-recall curves."""
+    report, ap_dict, figures = dataset.evaluation_report(annos, dataset.class_names)
+    if all("annos" in info for info in dataset.infos):
+        report += "\n" + found_table(dataset.infos, annos, dataset.class_names)
+    return report, ap_dict, figures
+
+
 def _log_to_tensorboard(
     tb_log: Any, results: dict[str, Any], figures: dict[str, Figure], split: str, step: int
 ) -> None:
@@ -97,7 +105,7 @@ def _log_to_tensorboard(
         if value is not None:
             tb_log.add_scalar(f"{split}/{name}", value, step)
     for name, figure in figures.items():
-        tb_log.add_figure(f"{split}/{name}", figure, step, close=False)
+        tb_log.add_image(f"{split}/{name}", render(figure), step, dataformats="HWC")
 
 
 def _draw(
@@ -109,7 +117,7 @@ def _draw(
     tb_log: Any,
     step: int,
 ) -> None:
-    """Pictures of some frames, spread over the split, as PNG files and in TensorBoard."""
+    """Draw some frames, spread over the split, as PNG files and for TensorBoard."""
     frames = draw_frames(
         dataset,
         annos,
@@ -130,7 +138,7 @@ def _draw(
 def _detect(
     model: nn.Module, dataloader: torch.utils.data.DataLoader
 ) -> tuple[list[dict], Counter]:
-    """Annotations of this process's frames, and recall counts."""
+    """Detect on this rank's frames; return annotations and recall counts."""
     model.eval()
     dataset, device = dataloader.dataset, next(model.parameters()).device
     annos: list[dict] = []
@@ -146,7 +154,7 @@ def _detect(
 def _merge_ranks(
     annos: list[dict], counts: Counter, sample_ids: list[str]
 ) -> tuple[list[dict], Counter]:
-    """On rank 0, all annotations in the order of the split, each frame once, and summed counts."""
+    """Gather on rank 0 all annotations in the order of the split, and the summed counts."""
     gathered: list[Any] = [None] * dist.get_world_size()
     dist.gather_object((annos, counts), gathered if dist.get_rank() == 0 else None, dst=0)
     if dist.get_rank() != 0:

@@ -16,7 +16,7 @@ from pcdet.utils.visualize_utils import DrawnBoxes, draw_bev, draw_on_image
 
 
 def evenly_spread(count: int, total: int) -> list[int]:
-    """`count` of `total` indices, the first and the last among them."""
+    """Choose `count` of `total` indices, the first and the last among them."""
     return sorted({int(k) for k in np.linspace(0, total - 1, min(count, total))})
 
 
@@ -70,7 +70,7 @@ def _ground_truth(info: Mapping[str, Any], class_names: Sequence[str]) -> DrawnB
 
 
 def render(figure: Figure) -> np.ndarray:
-    """Its pixels, (H, W, 3) uint8."""
+    """Draw a figure; return its pixels, (H, W, 3) uint8."""
     figure.set_dpi(120)
     figure.canvas.draw()
     return np.array(figure.canvas.buffer_rgba())[..., :3]

@@ -13,15 +13,19 @@ _LEAST_SCALE = 1.0
 
 
 class SafeUpdate:
-    """Updates weights from losses, and stops to do so at the first loss that is not finite.
+    """Updates weights from losses until the first loss that is not finite.
 
     All decisions are made on the device, so that no step waits for it: a loss that is not finite
     makes every gradient NaN, on all ranks, and the optimiser's kernel leaves weights and state
-    alone when it is told of such gradients. All later updates are left out, too, so the weights
+    alone when it is told of such gradients. All later updates are skipped, too, so the weights
     stay those that gave the bad loss. Whoever has time to look asks `halted`.
 
     With float16, a gradient that overflows is normal: the scaler lowers its scale and only this
-    update is left out.
+    update is skipped.
+
+    Args:
+        optimizer: one with `fused=True` needs no wait for the device.
+        scaler: of float16 training, or None.
 
     Attributes:
         halted: scalar bool tensor on the device of the loss, or None before the first update.
@@ -30,12 +34,6 @@ class SafeUpdate:
     def __init__(
         self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None = None
     ):
-        """Keep the optimiser.
-
-        Args:
-            optimizer: one with `fused=True` needs no wait for the device.
-            scaler: of float16 training, or None.
-        """
         self.optimizer = optimizer
         self.scaler = scaler
         self.halted: torch.Tensor | None = None

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Callable, NamedTuple
 
-import numpy as np
 import torch
 
 from pcdet.models.builder import build_network
+from pcdet.models.detectors.detector3d import BATCH_ARRAYS
 
 __all__ = ["ModelReturn", "build_network", "example_convert_to_torch", "model_fn_decorator"]
-
-# What a model computes with; the rest of a batch (ids, calibrations) stays as it is.
-_TENSOR_KEYS = (
-    "voxels",
-    "num_points",
-    "coordinates",
-    "voxel_centers",
-    "points",
-    "gt_boxes",
-    "seg_labels",
-    "part_labels",
-    "bbox_reg_labels",
-)
 
 
 class ModelReturn(NamedTuple):
@@ -43,28 +31,31 @@ def example_convert_to_torch(
     example: dict[str, Any],
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
+    names: Sequence[str] = BATCH_ARRAYS,
 ) -> dict[str, Any]:
     """The crossing from NumPy to torch: arrays of a batch become tensors on `device`.
 
     Args:
-        example: a batch of `collate_batch`; it is not changed.
+        example: a batch of `collate_batch`; it is not changed. Tensors that a data loader has
+            pinned are sent as they are.
         device: None for the CPU.
         dtype: of floating-point tensors; integers keep their type.
+        names: of the arrays that are sent, such as a model's `inputs`.
 
     Returns:
-        A new dict; entries that a model does not compute with are passed on.
+        A new dict; all other entries are passed on.
     """
     device = torch.device(device or "cpu")
     converted = dict(example)
-    for name in _TENSOR_KEYS:
+    for name in names:
         if name not in example:
             continue
-        tensor = torch.as_tensor(np.asarray(example[name]))
+        tensor = torch.as_tensor(example[name])
         if tensor.is_floating_point():
             # Before it is pinned: a copy that also changes the type is made through memory that is
             # not, and the host waits for it.
             tensor = tensor.to(dtype)
-        if device.type == "cuda":
+        if device.type == "cuda" and not tensor.is_pinned():
             tensor = tensor.pin_memory()
         converted[name] = tensor.to(device, non_blocking=True)
     return converted
@@ -81,11 +72,13 @@ def model_fn_decorator(
     """
 
     def model_func(model: torch.nn.Module, batch: dict[str, Any]) -> ModelReturn:
-        parameter = next(model.parameters())
-        batch = example_convert_to_torch(batch, device=parameter.device, dtype=parameter.dtype)
+        parameter, detector = next(model.parameters()), getattr(model, "module", model)
+        batch = example_convert_to_torch(
+            batch, device=parameter.device, dtype=parameter.dtype, names=detector.inputs
+        )
         with torch.autocast(parameter.device.type, dtype=amp, enabled=amp is not None):
             ret_dict, tb_dict, disp_dict = model(batch)
-        getattr(model, "module", model).update_global_step()
+        detector.update_global_step()
         return ModelReturn(ret_dict["loss"], tb_dict, disp_dict)
 
     return model_func

@@ -1,4 +1,4 @@
-"""The batch whose loss is not finite, with all that computes this loss again."""
+"""The file of a batch whose loss is not finite, with all that computes this loss again."""
 
 from __future__ import annotations
 

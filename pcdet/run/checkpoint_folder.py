@@ -1,4 +1,4 @@
-"""The checkpoints of a run on the disk: found again, written, and the old ones removed."""
+"""The checkpoints of a run on the disk: find, write, and remove old ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LATEST = "latest_model.pth"
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    """Complete checkpoints (epoch, path) of a run, oldest first."""
+    """List the complete checkpoints (epoch, path) of a run, oldest first."""
     found = []
     for path in folder.glob("checkpoint_epoch_*.pth"):
         match = re.fullmatch(r"checkpoint_epoch_(\d+)", path.stem)
@@ -27,7 +27,7 @@ def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
 
 
 def newest_file(folder: Path) -> Path | None:
-    """The checkpoint of a run that was written last, unread; None if there is none."""
+    """Find the checkpoint that was written last, unread; None without any."""
     found = [path for _, path in list_checkpoints(folder)[-1:]]
     if (folder / LATEST).exists():
         found.append(folder / LATEST)
@@ -38,7 +38,7 @@ def newest_file(folder: Path) -> Path | None:
 def newest_checkpoint(
     folder: Path, logger: logging.Logger, ckpt: str | None = None
 ) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
-    """The newest readable checkpoint of a run and its content, or None and None.
+    """Read the newest readable checkpoint of a run: path and content, or None and None.
 
     Files that cannot be read are named in the log, and the one before is taken.
 
@@ -58,12 +58,12 @@ def newest_checkpoint(
 
 
 def _readable(path: Path, logger: logging.Logger, ckpt: str | None) -> dict[str, Any] | None:
-    """Its content, None if it cannot be read or another --ckpt has led to it."""
+    """Read a checkpoint; None if it cannot be read or another --ckpt has led to it."""
     try:
         checkpoint = load_checkpoint(path)
         finished_count(checkpoint, "epoch", path)
     except CheckpointError as error:
-        logger.warning("%s; going on from the one before", error)
+        logger.warning("%s; trying the one before", error)
         return None
     return checkpoint if ckpt is None or checkpoint.get("ckpt") == ckpt else None
 
@@ -75,7 +75,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _written(path: Path) -> int:
-    """When a file was written, in nanoseconds; 0 if it is gone."""
+    """Tell when a file was written, in nanoseconds; 0 if it is gone."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
@@ -84,6 +84,12 @@ def _written(path: Path) -> int:
 
 class CheckpointFolder:
     """Writes the checkpoints of one training.
+
+    Args:
+        folder: where checkpoints go.
+        max_save_num: the last written that are kept, of those at the end of an epoch.
+        time_interval: seconds after which a checkpoint is due within an epoch; None for never.
+        logger: where failures are reported.
 
     Attributes:
         folder: where they are.
@@ -96,14 +102,6 @@ class CheckpointFolder:
         time_interval: float | None,
         logger: logging.Logger,
     ):
-        """Write nothing yet.
-
-        Args:
-            folder: where checkpoints go.
-            max_save_num: the last written that are kept, of those at the end of an epoch.
-            time_interval: seconds after which a checkpoint is due within an epoch; None for never.
-            logger: where failures are reported.
-        """
         self.folder = folder
         self._max_save_num = max_save_num
         self._time_interval = time_interval
@@ -112,7 +110,7 @@ class CheckpointFolder:
 
     @property
     def due(self) -> bool:
-        """A checkpoint within the epoch should be written now."""
+        """Whether a checkpoint within the epoch should be written now."""
         interval = self._time_interval
         return interval is not None and time.monotonic() - self._last >= interval
 
@@ -149,8 +147,8 @@ class CheckpointFolder:
             save_checkpoint(state, path)
         except OSError as error:
             self._logger.error(
-                "%s could not be written: %s; earlier checkpoints are as they were; a training "
-                "that goes on tries again at the next one",
+                "%s could not be written: %s; earlier checkpoints are as they were; the training "
+                "tries again at the next one",
                 *(path, error.strerror or error),
             )
             return False

@@ -1,73 +1,94 @@
-"""TensorBoard curves that go on exactly where a checkpoint was written."""
+"""Curves and pictures for TensorBoard, resumed exactly where a checkpoint was written."""
 
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
+from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
+import numpy as np
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 
 class CurveWriter:
-    """Writes scalars for TensorBoard; a disk that is full costs points, and not the training.
+    """Writes points and pictures; a full disk costs some of them, and not the training.
 
-    torch's writer and not tensorboardX's: its `flush` comes back only when all points are written,
-    which a checkpoint waits for. So a training that is killed loses no point of a step before
-    its checkpoint, and those after it are told to TensorBoard to be forgotten (`first_step`).
+    It has the calls of tensorboardX's SummaryWriter that are needed here, over its event files and
+    without its queue: SummaryWriter's `flush` does not wait for what is still in the queue, and a
+    disk that is full ends the thread that empties it, so that the training waits for ever. Here an
+    event is in the file's buffer when the call returns, and on the disk after `flush`. A checkpoint
+    calls that first, so a training that is killed loses no point of a step before its checkpoint;
+    TensorBoard is told to forget those after it (`first_step`).
+
+    Args:
+        folder: of the run's curves.
+        logger: where lost points are reported.
+        first_step: points of earlier files from this step on are void.
     """
 
     def __init__(self, folder: Path, logger: logging.Logger, first_step: int = 0):
-        """Open a new file in `folder`.
-
-        Args:
-            folder: of the run's curves.
-            logger: where lost points are reported.
-            first_step: points of earlier files from this step on are void.
-        """
         self._folder = folder
         self._logger = logger
-        # A start at 0 has nothing to take back.
-        self._writer = self._open(first_step or None)
+        self._file = self._open()
+        if first_step:  # a start at 0 has nothing to take back
+            self._add(Event(file_version="brain.Event:2"), first_step)
+            self._add(Event(session_log=SessionLog(status=SessionLog.START)), first_step)
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         """Add a point to a curve."""
-        if self._writer is None:
-            return
-        try:
-            self._writer.add_scalar(name, value, step)
-        except OSError as error:
-            self._give_up(error)
+        self._add(Event(summary=summary.scalar(name, value)), step)
+
+    def add_image(self, name: str, pixels: np.ndarray, step: int, dataformats: str = "CHW") -> None:
+        """Add a picture.
+
+        Args:
+            name: of the picture.
+            pixels: uint8, or floats from 0 to 1.
+            step: that it belongs to.
+            dataformats: the order of height, width and channels in `pixels`.
+        """
+        self._add(Event(summary=summary.image(name, pixels, dataformats=dataformats)), step)
 
     def flush(self) -> None:
-        """Wait until all points are in the file; after a failure, try a new file from here on."""
-        if self._writer is None:
-            self._writer = self._open(None)
-            return
-        try:
-            self._writer.flush()
-        except OSError as error:
-            self._give_up(error)
+        """Wait until all is on the disk; after a failure, try a new file from here on."""
+        if self._file is None:
+            self._file = self._open()
+        else:
+            self._write(EventsWriter.flush)
 
     def close(self) -> None:
         """Write what is left."""
-        if self._writer is None:
-            return
-        try:
-            self._writer.close()
-        except OSError as error:
-            self._give_up(error)
+        self._write(EventsWriter.close)
 
-    def _open(self, purge_step: int | None) -> SummaryWriter | None:
+    def _open(self) -> EventsWriter | None:
         try:
-            return SummaryWriter(log_dir=str(self._folder), purge_step=purge_step)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # TensorBoard reads files in the order of their names, which begin with whole seconds.
+            return EventsWriter(str(self._folder / "events"), f".{time.time_ns()}")
         except OSError as error:
             self._give_up(error)
         return None
 
+    def _add(self, event: Event, step: int) -> None:
+        event.step, event.wall_time = step, time.time()
+        self._write(EventsWriter.write_event, event)
+
+    def _write(self, method: Any, *arguments: Any) -> None:
+        """Call a method of the file, if there is one."""
+        if self._file is None:
+            return
+        try:
+            method(self._file, *arguments)
+        except OSError as error:
+            self._give_up(error)
+
     def _give_up(self, error: OSError) -> None:
-        self._writer = None
+        self._file = None
         self._logger.error(
-            "%s: curves cannot be written: %s; training goes on, points are missing until the "
+            "%s: curves cannot be written: %s; training continues, points are missing until the "
             "next checkpoint that can be written",
             *(self._folder, error.strerror or error),
         )

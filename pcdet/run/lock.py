@@ -25,9 +25,9 @@ from typing import IO
 from pcdet.utils.errors import ConfigError
 
 TRAIN_LOCK = "train.lock"
-# A look from `is_locked` takes the lock for an instant; whoever wants it tries again for so long.
+# `is_locked` takes the lock for an instant; a training that wants it tries again for so long.
 _PATIENCE = 2.0
-# Processes that a launcher replaces may need so long to leave, on another machine perhaps.
+# Processes that a launcher replaces may take so long to leave, perhaps on another machine.
 _PATIENCE_AFTER_RESTART = 60.0
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -35,7 +35,7 @@ _held: set[int] = set()
 
 
 def _close_in_child() -> None:
-    """A loader's process that outlives its parent for some seconds must not keep the lock."""
+    """Close the lock in a worker, which may outlive its parent by some seconds."""
     for handle in _held:
         os.close(handle)
     _held.clear()
@@ -75,8 +75,8 @@ def _acquire(file: IO[str], path: Path, logger: logging.Logger) -> None:
                 holder = _living_holder(path)
                 if holder is None:
                     logger.warning(
-                        "%s: this file system keeps no locks (%s); see to it yourself that no "
-                        "other machine trains in this folder",
+                        "%s: this file system keeps no locks (%s); make sure that no other "
+                        "machine trains in this folder",
                         *(path, error.strerror),
                     )
                     return
@@ -84,14 +84,14 @@ def _acquire(file: IO[str], path: Path, logger: logging.Logger) -> None:
                 raise
         if time.monotonic() > deadline:
             raise ConfigError(
-                f"{path.parent}: another training is going on in this folder "
+                f"{path.parent}: another training is running in this folder "
                 f"({_describe(_read(path))}); wait for it, stop it, or choose another --extra_tag"
             )
         time.sleep(0.1)
 
 
 def is_locked(folder: Path) -> bool:
-    """A training holds the lock of this run's folder just now."""
+    """Whether a training holds the lock of this run's folder just now."""
     path = folder / TRAIN_LOCK
     try:
         with path.open("rb") as file:

@@ -43,23 +43,22 @@ BEST_METRIC = "mean over classes of 3d/moderate_R40, 0 for a class without an AP
 
 
 class RunRecord:
-    """The record of one run's folder."""
+    """The record of one run's folder.
+
+    Args:
+        folder: of the run.
+        logger: takes warnings about the file.
+        writes: False on ranks other than 0, where all changes are dropped.
+    """
 
     def __init__(self, folder: Path, logger: logging.Logger, writes: bool = True):
-        """Read and write nothing yet.
-
-        Args:
-            folder: of the run.
-            logger: where troubles with the file are reported.
-            writes: False on ranks other than 0, where all changes are dropped.
-        """
         self.path = folder / RECORD
         self._logger = logger
         self._writes = writes
         self._entry: dict[str, Any] = {}
 
     def read(self) -> dict[str, Any]:
-        """The record so far; who writes it moves a file that is none aside, with a warning."""
+        """Read the record so far; rank 0 moves a file that is not one aside, with a warning."""
         try:
             record = json.loads(self.path.read_text(encoding="utf-8"))
             if isinstance(record.get("starts"), list) and isinstance(record.get("best"), dict):
@@ -78,7 +77,7 @@ class RunRecord:
     def update(self, change: Callable[[dict[str, Any]], None]) -> None:
         """Let `change` work on the record while no other process can write it.
 
-        The record is a by-product: if it cannot be written, the log says so and work goes on.
+        The record is a by-product: if it cannot be written, the log says so and the run continues.
         """
         if not self._writes:
             return
@@ -169,13 +168,13 @@ class RunRecord:
         self.update(keep_better)
 
     def last_outcome(self) -> str | None:
-        """How the newest start ended, "running" if it did not say, None if there was none."""
+        """Tell how the newest start ended: "running" if it did not say, None without any start."""
         starts = self.read()["starts"]
         return starts[-1].get("outcome") if starts else None
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
+    """Compute the SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -184,7 +183,7 @@ def sha256_of(path: Path) -> str:
 
 
 def file_identity(path: Path) -> dict[str, str]:
-    """Name and SHA-256 of a file, under `file` and `sha256`."""
+    """Give name and SHA-256 of a file, under `file` and `sha256`."""
     return {"file": path.name, "sha256": sha256_of(path)}
 
 

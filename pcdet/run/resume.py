@@ -1,4 +1,4 @@
-"""Whether a training can go on from a checkpoint as if it had never stopped."""
+"""Resume a training from a checkpoint as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import pcdet
-from pcdet.utils.checkpoint_utils import finished_count
+from pcdet.engine.train_loop import Position
+from pcdet.run.checkpoint_folder import newest_checkpoint, remove_leftovers
+from pcdet.run.session import Run
+from pcdet.utils.checkpoint_utils import finished_count, load_checkpoint, restore_training
 from pcdet.utils.errors import ConfigError
 
 # What differs from process to process or machine to machine, and decides nothing.
@@ -20,7 +24,7 @@ _NOT_THERE = object()
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as dicts, lists and plain values, as a checkpoint can hold."""
+    """Turn a configuration into dicts, lists and plain values, as a checkpoint can hold."""
     return {key: _plain(value) for key, value in config.items() if key not in _NOT_SETTINGS}
 
 
@@ -32,10 +36,63 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def find_start(run: Run) -> tuple[str | None, dict[str, Any] | None]:
+    """Find the checkpoint to resume from: on all ranks the one that rank 0 finds.
+
+    Returns:
+        Its file and its content; None and None if there is none.
+    """
+    checkpoint = None
+
+    def newest() -> str | None:
+        nonlocal checkpoint
+        remove_leftovers(run.ckpt_dir)
+        path, checkpoint = newest_checkpoint(run.ckpt_dir, run.logger, run.args.ckpt)
+        if path is None and run.args.ckpt is not None:
+            path, checkpoint = run.args.ckpt, load_checkpoint(run.args.ckpt)
+        return path and str(path)
+
+    path = run.from_rank0(newest)
+    if path is not None and checkpoint is None:  # on the other ranks
+        checkpoint = load_checkpoint(path)
+    return path, checkpoint
+
+
+def resume(
+    checkpoint: dict[str, Any],
+    source: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None,
+    stored: Mapping[str, Any],
+    logger: logging.Logger,
+) -> Position:
+    """Copy a checkpoint into model, optimiser and scaler.
+
+    Args:
+        checkpoint: its content.
+        source: its file, for messages.
+        model: takes its weights.
+        optimizer: takes its state.
+        scaler: takes its state, if there is one; or None.
+        stored: the `stored_entries` of this start.
+        logger: takes a warning for each thing that is not as it was.
+
+    Returns:
+        Where the training stands.
+    """
+    at = Position(*start_position(checkpoint, stored, source, logger))
+    restore_training(model, optimizer, checkpoint, source, logger)
+    if scaler is not None and "scaler_state" in checkpoint:
+        scaler.load_state_dict(checkpoint["scaler_state"])
+    logger.info("resuming from %s: epoch %d, iteration %d", source, at.epoch, at.it)
+    return at
+
+
 def stored_entries(
     seed: int, config: Mapping[str, Any], settings: dict[str, Any], ckpt: str | None = None
 ) -> dict[str, Any]:
-    """What checkpoints hold besides the state.
+    """Gather what checkpoints hold besides the state.
 
     Args:
         seed: of the training.
@@ -55,10 +112,10 @@ def stored_entries(
 def start_position(
     checkpoint: Mapping[str, Any], now: Mapping[str, Any], source: str, logger: logging.Logger
 ) -> tuple[int, int, int]:
-    """Where a training goes on, and a warning for each thing that is not as it was.
+    """Tell where a checkpoint stands, and warn of each thing that is not as it was.
 
     Args:
-        checkpoint: what it goes on from.
+        checkpoint: the one to resume from.
         now: the `stored_entries` of the new start.
         source: the file of the checkpoint, for messages.
         logger: where warnings go.

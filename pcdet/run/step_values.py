@@ -1,4 +1,4 @@
-"""What the steps of a training give: kept on the device, brought to the host now and then."""
+"""The losses of a training's steps: kept on the device, brought to the host now and then."""
 
 from __future__ import annotations
 
@@ -23,20 +23,19 @@ class _Step:
 
 
 class StepValues:
-    """Losses of the last steps, and their batches as long as nobody looked at the losses."""
+    """Keeps the losses of the last steps, and their batches until the losses are looked at.
+
+    Args:
+        dump: called with the number, the batch and the values of the first step that is not
+            finite; returns a sentence on where it put them.
+        several_ranks: gradients are averaged, so that all ranks halt when one does.
+    """
 
     def __init__(
         self,
         dump: Callable[[int, dict[str, Any], dict[str, float]], str],
         several_ranks: bool = False,
     ):
-        """Start without any step.
-
-        Args:
-            dump: called with the number, the batch and the values of the first step that is not
-                finite; returns a sentence on where it put them.
-            several_ranks: gradients are averaged, so that all ranks halt when one does.
-        """
         self._dump = dump
         self._several_ranks = several_ranks
         self._pending: list[_Step] = []
@@ -49,7 +48,7 @@ class StepValues:
 
     @property
     def full(self) -> bool:
-        """It is time to `collect`."""
+        """Whether it is time to `collect`."""
         return len(self._pending) >= _MAX_PENDING
 
     def collect(self) -> dict[str, float]:

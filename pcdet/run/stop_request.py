@@ -16,21 +16,19 @@ _NOTICE = (
 
 
 class StopRequest:
-    """While it is entered, the first SIGINT or SIGTERM is noted instead of ending the process.
+    """Notes the first SIGINT or SIGTERM, while entered, instead of letting it end the process.
 
     The second one raises SystemExit wherever the program is.
+
+    Args:
+        grace: seconds after the first signal in which others count as the same one. torchrun
+            passes on a Ctrl-C that the terminal has sent to its processes already.
 
     Attributes:
         number: of the signal that came, or None.
     """
 
     def __init__(self, grace: float = 0.0) -> None:
-        """Wait to be entered.
-
-        Args:
-            grace: seconds after the first signal in which others count as the same one. torchrun
-                passes on a Ctrl-C that the terminal has sent to its processes already.
-        """
         self.number: int | None = None
         self._grace = grace
         self._since = 0.0
@@ -52,7 +50,7 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a process that a signal ended."""
+        """The exit code that a shell expects of a process that a signal ended."""
         return 128 + (self.number or 0)
 
     def agreed(self, device: torch.device, distributed: bool) -> bool:

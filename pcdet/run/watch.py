@@ -1,4 +1,4 @@
-"""Checkpoints of a training that is going on, one after the other, until it is over."""
+"""Watch a running training for new checkpoints until it is over."""
 
 from __future__ import annotations
 
@@ -64,7 +64,16 @@ class TestedList:
 
 
 class CheckpointWatch:
-    """Looks at a folder of checkpoints that a training may be writing to."""
+    """Watches a folder of checkpoints that a training may be writing to.
+
+    Args:
+        ckpt_dir: the folder; it need not be there yet. The one above it is the training's.
+        tested: checkpoints to skip.
+        load: reads a checkpoint and returns its name and sha256, or raises CheckpointError.
+        start_epoch: earlier epochs are skipped.
+        max_waiting: seconds without a checkpoint and without a running training.
+        logger: told what is waited for and what is skipped.
+    """
 
     def __init__(
         self,
@@ -75,16 +84,6 @@ class CheckpointWatch:
         max_waiting: float,
         logger: logging.Logger,
     ):
-        """Look at nothing yet.
-
-        Args:
-            ckpt_dir: the folder; it need not be there yet. The one above it is the training's.
-            tested: checkpoints to leave out.
-            load: reads a checkpoint and returns its name and sha256, or raises CheckpointError.
-            start_epoch: earlier epochs are left out.
-            max_waiting: seconds without a checkpoint and without a running training.
-            logger: what is waited for and what is left out goes here.
-        """
         self._ckpt_dir = ckpt_dir
         self._tested = tested
         self._load = load
@@ -99,7 +98,7 @@ class CheckpointWatch:
     def next(self) -> NewCheckpoint | Watch:
         """Load the next checkpoint to test, or wait for some seconds, or say that there is none.
 
-        A file that cannot be read is named and left out until it is replaced.
+        A file that cannot be read is named and skipped until it is replaced.
         """
         # The state first: the last checkpoint is written before the training is over.
         running, over = self._training_state()
@@ -137,7 +136,7 @@ class CheckpointWatch:
         return running, outcome == FINISHED
 
     def _is_new(self, path: Path) -> bool:
-        """This version of the file was not looked at yet."""
+        """Whether this version of the file is new."""
         try:
             status = path.stat()
         except FileNotFoundError:  # removed just now, as one of the oldest
@@ -154,5 +153,5 @@ class CheckpointWatch:
                 return None
             return NewCheckpoint(epoch, self._load(path))
         except (CheckpointError, FileNotFoundError) as error:
-            self._logger.warning("%s; it is left out", error)
+            self._logger.warning("%s; it is skipped", error)
             return None

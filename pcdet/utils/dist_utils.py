@@ -28,7 +28,7 @@ def init_dist_slurm(
     env = os.environ
     try:
         env["RANK"], env["WORLD_SIZE"] = env["SLURM_PROCID"], env["SLURM_NTASKS"]
-        local_rank, nodes = int(env["SLURM_LOCALID"]), env["SLURM_NODELIST"]
+        env["LOCAL_RANK"], nodes = env["SLURM_LOCALID"], env["SLURM_NODELIST"]
         job = f"{env['SLURM_JOB_ID']}.{env.get('SLURM_STEP_ID', '0')}"
     except KeyError as error:
         raise ConfigError(
@@ -36,7 +36,7 @@ def init_dist_slurm(
         ) from error
     env["MASTER_ADDR"] = _first_host(nodes)
     env["MASTER_PORT"] = str(tcp_port or port_for(job))
-    return _init_process_group(batch_size, local_rank, backend, timeout)
+    return _init_process_group(batch_size, backend, timeout)
 
 
 def _first_host(nodes: str) -> str:
@@ -84,8 +84,13 @@ def init_dist_pytorch(
         )
     env.setdefault("MASTER_ADDR", "127.0.0.1")
     env.setdefault("MASTER_PORT", str(tcp_port or port_for(f"{os.getppid()}")))
-    local_rank = int(env.get("LOCAL_RANK", local_rank or 0))
-    return _init_process_group(batch_size, local_rank, backend, timeout)
+    env.setdefault("LOCAL_RANK", str(local_rank or 0))
+    return _init_process_group(batch_size, backend, timeout)
+
+
+def local_rank() -> int:
+    """Number of this process among those on its machine; 0 before it has joined the others."""
+    return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def port_for(job: str) -> int:
@@ -96,9 +101,7 @@ def port_for(job: str) -> int:
     return 20000 + zlib.crc32(job.encode()) % 10000
 
 
-def _init_process_group(
-    batch_size: int, local_rank: int, backend: str, timeout: float
-) -> tuple[int, int]:
+def _init_process_group(batch_size: int, backend: str, timeout: float) -> tuple[int, int]:
     world_size = int(os.environ["WORLD_SIZE"])
     if batch_size % world_size:
         raise ConfigError(
@@ -106,7 +109,7 @@ def _init_process_group(
             f"by their number, {world_size}"
         )
     if backend == "nccl" and torch.cuda.is_available():
-        _choose_gpu(local_rank)
+        _choose_gpu()
     else:
         backend = "gloo"
     try:
@@ -120,9 +123,9 @@ def _init_process_group(
     return batch_size // world_size, dist.get_rank()
 
 
-def _choose_gpu(local_rank: int) -> None:
+def _choose_gpu() -> None:
     """One GPU for each process; Slurm may show each process its own one only."""
     gpus, here = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if here > gpus:
         raise ConfigError(f"{here} processes on this machine, which has {gpus} GPUs: one for each")
-    torch.cuda.set_device(local_rank % gpus)
+    torch.cuda.set_device(local_rank() % gpus)

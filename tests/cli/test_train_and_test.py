@@ -14,10 +14,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from command_line import arguments, train_arguments, weights
-from pcdet.cli import demo, train
+from pcdet.cli import demo, train, training
 from pcdet.cli import test as test_command
-from pcdet.cli.common import checked_device, run_command
 from pcdet.config import cfg
+from pcdet.engine.device_options import checked_device
+from pcdet.run.leaving import run_command
 from pcdet.run.lock import training_lock
 from pcdet.utils.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
 
@@ -60,7 +61,7 @@ def test_a_second_training_in_the_same_folder_is_refused(workplace, tmp_path, mo
     monkeypatch.setattr("pcdet.run.lock._PATIENCE", 0.1)
     with (
         training_lock(tmp_path / "small" / "default", logging.getLogger("pcdet")),
-        pytest.raises(ConfigError, match="another training is going on in this folder"),
+        pytest.raises(ConfigError, match="another training is running in this folder"),
     ):
         train.main(train_arguments(workplace, tmp_path, "--epochs", "1"))
     assert not (tmp_path / "small" / "default" / "ckpt").exists()
@@ -174,8 +175,8 @@ def test_a_loss_that_is_not_finite_stops_before_any_weight_changes(
         seen["model"] = model
         return result._replace(loss=result.loss * float("nan"))
 
-    original = train.model_fn_decorator()
-    monkeypatch.setattr(train, "model_fn_decorator", lambda amp: poisoned_func)
+    original = training.model_fn_decorator()
+    monkeypatch.setattr(training, "model_fn_decorator", lambda amp: poisoned_func)
     with pytest.raises(NonFiniteLossError, match=r"not finite: .*nan.* on the samples 0000"):
         train.main(train_arguments(workplace, tmp_path, "--epochs", "1"))
     for name, value in seen["model"].named_parameters():
@@ -183,7 +184,7 @@ def test_a_loss_that_is_not_finite_stops_before_any_weight_changes(
 
 
 def test_an_interrupt_keeps_the_last_checkpoint(workplace, tmp_path, monkeypatch, capsys):
-    original, steps = train.model_fn_decorator(), []
+    original, steps = training.model_fn_decorator(), []
 
     def interrupted_func(model, batch):
         steps.append(1)
@@ -191,7 +192,7 @@ def test_an_interrupt_keeps_the_last_checkpoint(workplace, tmp_path, monkeypatch
             raise KeyboardInterrupt
         return original(model, batch)
 
-    monkeypatch.setattr(train, "model_fn_decorator", lambda amp: interrupted_func)
+    monkeypatch.setattr(training, "model_fn_decorator", lambda amp: interrupted_func)
     options = train_arguments(workplace, tmp_path, "--epochs", "3")
     with pytest.raises(SystemExit) as stop:
         run_command(lambda _: train.main(options))
@@ -201,7 +202,7 @@ def test_an_interrupt_keeps_the_last_checkpoint(workplace, tmp_path, monkeypatch
     (start,) = json.loads((run / "run.json").read_text())["starts"]
     assert start["outcome"] == "stopped" and start["ended"]
     (log,) = run.glob("log_train_*.txt")
-    assert "the same command goes on from the last checkpoint" in log.read_text()
+    assert "the same command resumes from the last checkpoint" in log.read_text()
 
 
 def test_raw_scans_are_drawn(workplace, trained, tmp_path):

@@ -252,6 +252,33 @@ def test_collate_batch():
     assert batch["sample_idx"] == ["000007"] * 3
 
 
+def test_a_loader_that_pins_gets_tensors_of_their_final_type():
+    dataset = make_dataset(False, part_targets=PART_TARGETS)
+    samples = [dataset.prepare_data(make_frame(1000)), dataset.prepare_data(make_frame(0))]
+    arrays, tensors = dataset.collate_batch(samples), dataset.collate_tensors(samples)
+    assert arrays.keys() == tensors.keys()
+    names = {name for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+    assert names >= {"voxels", "num_points", "coordinates", "voxel_centers", "points", "gt_boxes"}
+    for name in names:
+        assert tensors[name].dtype in (torch.float32, torch.int32, torch.int64), name
+        np.testing.assert_array_equal(
+            tensors[name], arrays[name].astype(tensors[name].numpy().dtype)
+        )
+    assert isinstance(tensors["num_voxels"], np.ndarray)
+
+
+def test_arrays_that_nobody_reads_are_left_out():
+    dataset = make_dataset(True, part_targets=PART_TARGETS)
+    whole = dataset.prepare_data(make_frame(), rng=np.random.default_rng(0))
+    dataset.unused = frozenset({"points", "voxel_centers"})
+    part = dataset.prepare_data(make_frame(), rng=np.random.default_rng(0))
+    assert whole.keys() - part.keys() == {"points", "voxel_centers"}
+    assert_same({name: whole[name] for name in part}, part)
+    batch = dataset.collate_batch([part, part])
+    assert len(batch["coordinates"]) == 2 * len(part["voxels"])
+    assert not {"points", "voxel_centers"} & batch.keys()
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [

@@ -13,6 +13,7 @@ import kill_and_resume
 import rank_work
 from command_line import arguments, train_arguments
 from pcdet.cli import test as test_command
+from pcdet.cli import testing
 from pcdet.utils.io_utils import load_pickle
 from ranks import free_port, run_ranks
 
@@ -91,7 +92,7 @@ def test_training_and_testing_on_two_ranks(workplace, tmp_path):
 
 def test_ap_of_two_ranks_is_that_of_one(workplace, tmp_path, monkeypatch):
     """With detections that reach an AP."""
-    monkeypatch.setattr(test_command, "build_network", rank_work.Seer)
+    monkeypatch.setattr(testing, "build_network", rank_work.Seer)
     (tmp_path / "any.pth").touch()
     common = ("--split", "trainval", "--ckpt", str(tmp_path / "any.pth"))
     outputs = [tmp_path / name for name in ("one", "two", "rank1")]
@@ -128,5 +129,5 @@ def test_two_ranks_that_were_stopped_within_an_epoch_go_on_exactly(workplace, tm
             if stop_at is not None:
                 state = torch.load(runs[name] / "ckpt" / "latest_model.pth", weights_only=True)
                 assert (state["epoch"], state["it"], state["epoch_it"]) == (1, 3, 1)
-    assert f"going on from {runs['stopped'] / 'ckpt' / 'latest_model.pth'}" in ranks[0].text
+    assert f"resuming from {runs['stopped'] / 'ckpt' / 'latest_model.pth'}" in ranks[0].text
     assert kill_and_resume.differences(runs["straight"], runs["stopped"]) == []

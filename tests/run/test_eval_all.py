@@ -14,6 +14,7 @@ import torch
 from command_line import arguments
 from models.model_fixture import small_model
 from pcdet.cli import test as test_command
+from pcdet.cli import testing
 from pcdet.run import watch as watch_module
 from pcdet.run.lock import training_lock
 from pcdet.run.record import FINISHED, STOPPED, RunRecord, file_identity
@@ -143,9 +144,9 @@ def test_a_broken_checkpoint_is_named_and_left_out(tmp_path, messages):
     watch = make_watch(tmp_path, max_waiting=30)
     assert [watch.next().epoch for _ in range(2)] == [1, 3]
     assert f"{checkpoint_path(tmp_path, 2)}: not a readable checkpoint" in messages.text
-    assert messages.text.count("it is left out") == 1
+    assert messages.text.count("it is skipped") == 1
     assert watch.next() is Watch.WAITING
-    assert messages.text.count("it is left out") == 1
+    assert messages.text.count("it is skipped") == 1
     write_checkpoint(tmp_path, 2)  # written anew, as by a resumed training
     assert watch.next().epoch == 2
 
@@ -184,9 +185,7 @@ def test_the_command_tests_what_a_training_writes(workplace, tmp_path, monkeypat
     """Without any folder at first, with a broken file among the others, to the training's end."""
     run = tmp_path / "small" / "default"
     waiting = threading.Event()
-    monkeypatch.setattr(
-        test_command.CheckpointWatch, "next", told_when_waiting(CheckpointWatch.next, waiting)
-    )
+    monkeypatch.setattr(CheckpointWatch, "next", told_when_waiting(CheckpointWatch.next, waiting))
 
     def train() -> None:
         waiting.wait()
@@ -232,6 +231,6 @@ def test_weights_of_a_checkpoint_are_loaded(tmp_path):
     path = tmp_path / "checkpoint_epoch_7.pth"
     save_checkpoint(checkpoint_state(small_model(seed=2), None, 7, 0), path)
     run = type("Run", (), {"logger": LOGGER})()
-    assert test_command.load_checkpoint(run, model, path) == file_identity(path)
+    assert testing.load_checkpoint(run, model, path) == file_identity(path)
     for name, value in small_model(seed=2).state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name

@@ -9,10 +9,11 @@ import traceback
 import pytest
 
 import rank_work
-from pcdet.cli import common as run_utils
+from command_line import arguments
+from pcdet.run import leaving
 from pcdet.utils import dist_utils
 from pcdet.utils.errors import ConfigError
-from ranks import free_port, run_ranks
+from ranks import free_port, run_ranks, torchrun_variables
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_a_worker_that_dies_during_the_report_of_an_error_adds_to_it(monkeypatch
     try:
         raise ConnectionResetError("its pipe")
     except ConnectionResetError:
-        text = run_utils._traceback()
+        text = leaving._traceback()
     assert "its pipe" in text and "DataLoader worker is killed" in text
 
 
@@ -63,13 +64,25 @@ def test_slurm_finds_host_and_port_by_itself(tmp_path, monkeypatch):
     job = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_ID": "3"}
     job |= {"SLURM_NODELIST": "127.0.0.[1-2]", "PATH": path}
     variables = [
-        {**job, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)
+        {**job, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(5 + rank)} for rank in range(2)
     ]
     ranks = run_ranks(tmp_path / "ranks", rank_work.slurm, 4, variables=variables)
     assert [rank.code for rank in ranks] == [0, 0], ranks[0].text + ranks[1].text
     for k, rank in enumerate(ranks):
         assert rank.value["batch"] == 2 and rank.value["rank"] == k and rank.value["total"] == 3
+        assert rank.value["local_rank"] == 5 + k
         assert rank.value["port"] == str(dist_utils.port_for(f"{os.getpid()}.3"))
+
+
+def test_the_rank_on_a_machine_is_not_that_among_all(workplace, tmp_path):
+    """As on two machines with a process each."""
+    port = free_port()
+    variables = [{**torchrun_variables(rank, 2, port), "LOCAL_RANK": "0"} for rank in range(2)]
+    options = arguments(workplace, tmp_path, "--launcher", "pytorch")
+    ranks = run_ranks(tmp_path / "ranks", rank_work.start_command, options, variables=variables)
+    assert [rank.code for rank in ranks] == [0, 0], ranks[0].text + ranks[1].text
+    for k, rank in enumerate(ranks):
+        assert rank.value == {"rank": k, "local_rank": 0, "num_ranks": 2, "batch_size": 2}
 
 
 def test_ranks_of_one_parent_meet_without_a_port(tmp_path):
@@ -83,6 +96,8 @@ def outside_of_slurm(monkeypatch):
     for name in list(os.environ):
         if name.startswith("SLURM_") or name in ("RANK", "WORLD_SIZE", "MASTER_PORT"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("LOCAL_RANK", "0")  # so that it is restored
+    monkeypatch.delenv("LOCAL_RANK")
 
 
 def test_mistakes_of_slurm_are_named(outside_of_slurm, monkeypatch):

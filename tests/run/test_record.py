@@ -12,9 +12,9 @@ import threading
 import pytest
 import torch
 
-from pcdet.cli.common import Run, training_session
 from pcdet.run import checkpoint_folder
 from pcdet.run.record import FINISHED, KILLED, RUNNING, STOPPED, RunRecord
+from pcdet.run.session import Run, training_session
 
 LOGGER = logging.getLogger("pcdet")
 
@@ -70,7 +70,7 @@ def test_the_checkpoint_that_was_written_last_is_recorded(tmp_path, written, new
     (tmp_path / "ckpt").mkdir()
 
     def train() -> None:
-        with training_session(run):
+        with training_session(run, {}):
             for second, name in enumerate(written):
                 (tmp_path / "ckpt" / name).write_bytes(name.encode())
                 os.utime(tmp_path / "ckpt" / name, (second, second))
@@ -94,7 +94,7 @@ def test_a_checkpoint_that_cannot_be_written_promises_nothing(tmp_path, monkeypa
     folder = checkpoint_folder.CheckpointFolder(tmp_path, 3, None, LOGGER)
     assert not folder.save_latest({})
     assert "latest_model.pth could not be written: No space left" in caplog.text
-    assert "a training that goes on tries again" in caplog.text
+    assert "the training tries again at the next one" in caplog.text
 
 
 def test_starts_are_added_and_a_killed_one_is_told(tmp_path):

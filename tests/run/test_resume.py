@@ -1,4 +1,4 @@
-"""What a training goes on from, and what is told when the command changed."""
+"""What a training resumes from, and what is told when the command changed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 
 from command_line import train_arguments
 from pcdet.cli import train
-from pcdet.cli.common import Run
 from pcdet.run import checkpoint_folder
-from pcdet.run.resume import plain_config, start_position
+from pcdet.run.resume import find_start, plain_config, start_position
+from pcdet.run.session import Run
 from pcdet.utils.checkpoint_utils import load_checkpoint, save_checkpoint
 from pcdet.utils.errors import CheckpointError, ConfigError
 
@@ -136,7 +136,7 @@ def test_the_same_ckpt_goes_on_from_what_it_has_led_to(tmp_path):
     def found(ckpt: str | None) -> str | None:
         args = Namespace(ckpt=ckpt)
         run = Run(args, tmp_path, tmp_path, torch.device("cpu"), 2, False, 0, LOGGER)
-        path, checkpoint = train.find_start(run, folder)
+        path, checkpoint = find_start(run)
         assert path is None or checkpoint["epoch"] == load_checkpoint(path)["epoch"]
         return path
 

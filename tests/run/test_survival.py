@@ -20,14 +20,15 @@ from torch import nn
 
 import kill_and_resume
 from command_line import train_arguments, weights
-from pcdet.cli import replay, train
-from pcdet.cli.common import run_command
+from pcdet.cli import replay, train, training
 from pcdet.config import cfg
 from pcdet.datasets import ResumableSampler
 from pcdet.datasets.kitti.kitti_dataset import KittiDataset
+from pcdet.engine.first_fault import FirstFault
 from pcdet.run import checkpoint_folder
 from pcdet.run.bad_batch import load_bad_batch
 from pcdet.run.curve_writer import CurveWriter
+from pcdet.run.leaving import run_command
 from pcdet.run.record import RunRecord
 from pcdet.run.stop_request import StopRequest
 from pcdet.utils.checkpoint_utils import save_checkpoint
@@ -56,7 +57,7 @@ def straight(workplace, tmp_path_factory) -> Path:
 
 def at_step(monkeypatch, number: int, action: Callable[[], None]) -> None:
     """Do something in the middle of a training's `number`-th step."""
-    original, steps = train.model_fn_decorator, []
+    original, steps = training.model_fn_decorator, []
 
     def decorator(amp):
         model_func = original(amp)
@@ -69,7 +70,7 @@ def at_step(monkeypatch, number: int, action: Callable[[], None]) -> None:
 
         return acting_func
 
-    monkeypatch.setattr(train, "model_fn_decorator", decorator)
+    monkeypatch.setattr(training, "model_fn_decorator", decorator)
 
 
 @pytest.mark.slow
@@ -143,8 +144,8 @@ def test_a_launchers_signal_after_an_agreed_stop_does_not_spoil_the_record(
 
     original = RunRecord.end
     monkeypatch.setattr(RunRecord, "end", end)
-    monkeypatch.setattr(train, "train_model", stopped)
-    monkeypatch.setattr(train, "StopRequest", lambda grace: StopRequest(grace=60))
+    monkeypatch.setattr(training, "train_model", stopped)
+    monkeypatch.setattr(training, "StopRequest", lambda grace: StopRequest(grace=60))
     before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("it would be killed"))
     try:
         with pytest.raises(SystemExit):
@@ -270,7 +271,7 @@ class Root(nn.Module):
 def test_replay_names_the_module_where_a_gradient_begins_to_be_nan():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 8), Root(), nn.Linear(8, 1))
-    fault = replay.FirstFault()
+    fault = FirstFault()
     with fault.watch(model):
         model(torch.randn(4, 3)).sum().backward()
     assert fault.output is None

@@ -6,9 +6,13 @@ import multiprocessing
 from dataclasses import replace
 
 import pytest
+from easydict import EasyDict
 
+from pcdet.config import cfg_from_list, cfg_from_yaml_file, find_yaml
+from pcdet.datasets.dataset import DatasetTemplate
+from pcdet.models import build_network
 from pcdet.utils.errors import ConfigError
-from soak import GrowthError, Sample, as_line, judge, parse_args, take_sample
+from soak import GrowthError, Sample, as_line, judge, parse_args, small_settings, take_sample
 
 MB = 1 << 20
 
@@ -19,6 +23,15 @@ def samples(own=lambda k: 0, workers=lambda k: 0, handles=lambda k: 0):
         Sample(100 * k, (500 + own(k)) * MB, (300 + workers(k)) * MB, 2, 40 + handles(k))
         for k in range(1, 21)
     ]
+
+
+def test_its_settings_make_a_small_network():
+    config = cfg_from_yaml_file(find_yaml("second_demo.yaml"), EasyDict())
+    cfg_from_list(small_settings(), config)
+    frames = DatasetTemplate()
+    frames.configure(config.DATA_CONFIG, config.CLASS_NAMES, training=False)
+    model = build_network(frames, config)
+    assert sum(value.numel() for value in model.parameters()) < 50_000
 
 
 def test_a_steady_run_passes():

@@ -150,7 +150,7 @@ def _sparse_conv_stages() -> Iterator[Row]:
         x = spconv_utils.sparse_tensor(features, sites, [21, 160, 160], 1)
         x.indice_dict = layer(x).indice_dict  # the pairs of voxels, listed once for all layers
 
-        def step(forward: Callable[..., object], x=x) -> None:
+        def step(forward: Callable[..., object], x: object = x) -> None:
             forward(x).features.sum().backward()
 
         yield Row(

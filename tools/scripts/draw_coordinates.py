@@ -194,6 +194,7 @@ def draw() -> Figure:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Draw the picture of docs/coordinates.md."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -25,6 +25,14 @@ class OneCycle:
 
     The rate rises from lr_max / div_factor to lr_max and falls to lr_max / div_factor / 10^4,
     while Adam's first beta goes from moms[0] to moms[1] and back.
+
+    Args:
+        optimizer: what the rates are set in.
+        total_step: iterations of the whole training.
+        lr_max: the greatest rate.
+        moms: first beta at the ends and in the middle.
+        div_factor: lr_max over the first rate.
+        pct_start: part of the training in which the rate rises.
     """
 
     def __init__(
@@ -36,16 +44,6 @@ class OneCycle:
         div_factor: float,
         pct_start: float,
     ):
-        """Plan the cycle.
-
-        Args:
-            optimizer: what the rates are set in.
-            total_step: iterations of the whole training.
-            lr_max: the greatest rate.
-            moms: first beta at the ends and in the middle.
-            div_factor: lr_max over the first rate.
-            pct_start: part of the training in which the rate rises.
-        """
         self.optimizer = optimizer
         self.total_step = total_step
         self.lr_max = lr_max
@@ -68,7 +66,15 @@ class OneCycle:
 
 
 class StepDecay:
-    """A constant rate, multiplied by `decay` at each of `decay_steps`, never below `lr_clip`."""
+    """A constant rate, multiplied by `decay` at each of `decay_steps`, never below `lr_clip`.
+
+    Args:
+        optimizer: what the rate is set in.
+        lr: the first rate.
+        decay_steps: iterations from which the rate is multiplied once more.
+        decay: the factor.
+        lr_clip: the least rate.
+    """
 
     def __init__(
         self,
@@ -78,15 +84,6 @@ class StepDecay:
         decay: float,
         lr_clip: float,
     ):
-        """Plan the steps.
-
-        Args:
-            optimizer: what the rate is set in.
-            lr: the first rate.
-            decay_steps: iterations from which the rate is multiplied once more.
-            decay: the factor.
-            lr_clip: the least rate.
-        """
         self.optimizer = optimizer
         self.lr = lr
         self.decay_steps = list(decay_steps)
@@ -100,7 +97,14 @@ class StepDecay:
 
 
 class CosineWarmupLR:
-    """A rise from lr / div_factor to lr in the first `T_max` iterations, along half a cosine."""
+    """A rise from lr / div_factor to lr in the first `T_max` iterations, along half a cosine.
+
+    Args:
+        optimizer: what the rate is set in.
+        T_max: iterations of the rise.
+        lr: the rate at its end.
+        div_factor: lr over the first rate.
+    """
 
     def __init__(
         self,
@@ -109,14 +113,6 @@ class CosineWarmupLR:
         lr: float,
         div_factor: float,
     ):
-        """Plan the rise.
-
-        Args:
-            optimizer: what the rate is set in.
-            T_max: iterations of the rise.
-            lr: the rate at its end.
-            div_factor: lr over the first rate.
-        """
         self.optimizer = optimizer
         self.T_max = T_max
         self.lr = lr

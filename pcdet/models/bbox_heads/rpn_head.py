@@ -162,7 +162,8 @@ class RPNV2(BEVNetwork):
         per_frame = 1 / positive.sum(dim=1, keepdim=True).clamp(min=1).to(
             self.anchors.dtype
         )  # (B, 1)
-        frame, anchor = torch.nonzero(positive, as_tuple=True)
+        chosen = targets["positive_anchors"]
+        frame, anchor = chosen // labels.shape[1], chosen % labels.shape[1]
         weight = per_frame[frame, 0] / batch_size  # (P,)
         picked = {
             name: value.view(batch_size, labels.shape[1], -1)[frame, anchor].to(self.anchors.dtype)

@@ -16,6 +16,11 @@ from pcdet.models.rpn.rpn_unet import UNetOutputs
 class PartA2Net(Detector3D):
     """Proposals from anchors and a part for every voxel; then both pooled in each proposal."""
 
+    inputs = (
+        *("voxels", "num_points", "coordinates", "voxel_centers", "gt_boxes"),
+        *("seg_labels", "part_labels"),
+    )
+
     def __init__(
         self,
         vfe: nn.Module,
@@ -57,40 +62,40 @@ class PartA2Net(Detector3D):
             to display; else a list of {boxes, scores, labels} for each frame, and recall counts.
         """
         batch_size, coordinates = input_dict["batch_size"], input_dict["coordinates"]
+        if self.training:
+            # Before the backbone runs: a GPU's host waits for the numbers of what is positive.
+            voxel_targets = self.rpn_net.assign_targets(input_dict)
+            anchor_targets = self.rpn_head.assign_targets(input_dict["gt_boxes"])
         voxel_features = self.vfe(input_dict["voxels"], input_dict["num_points"])
         voxels: UNetOutputs = self.rpn_net(voxel_features, coordinates, batch_size)
         predictions = self.rpn_head(voxels.spatial_features)
 
         if self.training:
-            return self._loss(input_dict, voxels, predictions)
+            losses = [
+                self.rpn_net.get_loss(voxels, voxel_targets),
+                self.rpn_head.get_loss(predictions, anchor_targets),
+            ]
+            if self.rcnn_net is not None:
+                losses.append(self._second_loss(input_dict, voxels, predictions))
+            tb_dict = {name: value for _, terms in losses for name, value in terms.items()}
+            return {"loss": sum(loss for loss, _ in losses)}, tb_dict, {}
         if self.rcnn_net is None:
             detections = self.predict_from_rpn(predictions, batch_size)
             boxes = [frame["boxes"] for frame in detections]
             return detections, self.recall(boxes, input_dict.get("gt_boxes"))
         return self._detect(input_dict, voxels, predictions)
 
-    def _loss(
+    def _second_loss(
         self,
         input_dict: dict[str, Any],
         voxels: UNetOutputs,
         predictions: dict[str, torch.Tensor],
-    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict]:
-        gt_boxes, batch_size = input_dict["gt_boxes"], input_dict["batch_size"]
-        voxel_targets = self.rpn_net.assign_targets(input_dict)
-        anchor_targets = self.rpn_head.assign_targets(gt_boxes)
-        losses = [
-            self.rpn_net.get_loss(voxels, voxel_targets),
-            self.rpn_head.get_loss(predictions, anchor_targets),
-        ]
-        if self.rcnn_net is not None:
-            proposals = self.propose(predictions, batch_size)
-            roi_targets = self.rcnn_net.assign_targets(proposals, gt_boxes)
-            rois = roi_targets["rois"].chunk(batch_size)
-            losses.append(
-                self.rcnn_net.get_loss(self._refine(input_dict, voxels, rois), roi_targets)
-            )
-        tb_dict = {name: value for _, terms in losses for name, value in terms.items()}
-        return {"loss": sum(loss for loss, _ in losses)}, tb_dict, {}
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Loss of the second stage, and its terms by name."""
+        proposals = self.propose(predictions, input_dict["batch_size"])
+        targets = self.rcnn_net.assign_targets(proposals, input_dict["gt_boxes"])
+        rois = targets["rois"].chunk(input_dict["batch_size"])
+        return self.rcnn_net.get_loss(self._refine(input_dict, voxels, rois), targets)
 
     def _detect(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 
 import torch
 from torch import nn
@@ -12,13 +11,22 @@ from torch import nn
 from pcdet.models.model_utils.post_processing import PostProcessor, recall_counts
 from pcdet.utils import checkpoint_utils
 
+# Arrays of a batch that a detector may compute with; the rest (ids, calibrations) stays as it is.
+BATCH_ARRAYS = (
+    *("voxels", "num_points", "coordinates", "voxel_centers", "points", "gt_boxes"),
+    *("seg_labels", "part_labels", "bbox_reg_labels"),
+)
+
 
 class Detector3D(nn.Module):
     """Base class of the detectors.
 
     Attributes:
+        inputs: names of the arrays of a batch that the forward pass reads; others stay behind.
         global_step: training steps so far, part of the checkpoint.
     """
+
+    inputs: tuple[str, ...] = BATCH_ARRAYS
 
     def __init__(self, post_processor: PostProcessor, recall_thresholds: tuple[float, ...]):
         super().__init__()
@@ -68,11 +76,9 @@ class Detector3D(nn.Module):
             gt_boxes: (B, M, 8), or None for frames without labels.
             prefix: of the names in the result.
         """
-        total: Counter = Counter()
-        if gt_boxes is not None:
-            for frame_boxes, frame_gt in zip(boxes, gt_boxes):
-                total.update(recall_counts(frame_boxes, frame_gt, self.recall_thresholds, prefix))
-        return dict(total)
+        if gt_boxes is None:
+            return {}
+        return recall_counts(boxes, gt_boxes, self.recall_thresholds, prefix)
 
     def load_params_from_file(
         self,

@@ -16,6 +16,8 @@ class PointPillar(SECONDNet):
     backbone; the batch needs voxel_centers (V, 3) too.
     """
 
+    inputs = (*SECONDNet.inputs, "voxel_centers")
+
     def encode_voxels(self, input_dict: dict[str, Any]) -> torch.Tensor:
         """(V, C) features of the pillars."""
         return self.vfe(input_dict["voxels"], input_dict["num_points"], input_dict["voxel_centers"])

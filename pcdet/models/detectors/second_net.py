@@ -14,6 +14,8 @@ from pcdet.models.model_utils.post_processing import PostProcessor
 class SECONDNet(Detector3D):
     """Voxel means, sparse 3D convolutions, a 2D network in bird's-eye view, anchors."""
 
+    inputs = ("voxels", "num_points", "coordinates", "gt_boxes")
+
     def __init__(
         self,
         vfe: nn.Module,
@@ -43,12 +45,15 @@ class SECONDNet(Detector3D):
             to display; else a list of {boxes, scores, labels} for each frame, and recall counts.
         """
         batch_size = input_dict["batch_size"]
+        if self.training:
+            # First of all: a GPU's host waits for the numbers of objects and of positive anchors,
+            # which costs nothing while the queue is empty.
+            targets = self.rpn_head.assign_targets(input_dict["gt_boxes"])
         voxel_features = self.encode_voxels(input_dict)
         spatial_features = self.rpn_net(voxel_features, input_dict["coordinates"], batch_size)
         predictions: dict[str, torch.Tensor] = self.rpn_head(spatial_features)
 
         if self.training:
-            targets = self.rpn_head.assign_targets(input_dict["gt_boxes"])
             loss, tb_dict = self.rpn_head.get_loss(predictions, targets)
             return {"loss": loss}, tb_dict, {}
 

@@ -108,25 +108,27 @@ class PostProcessor:
 
 
 def recall_counts(
-    boxes: torch.Tensor, gt_boxes: torch.Tensor, thresholds: Sequence[float], prefix: str
+    boxes: Sequence[torch.Tensor], gt_boxes: torch.Tensor, thresholds: Sequence[float], prefix: str
 ) -> dict[str, int]:
     """How many ground truths some box overlaps by more than each threshold (3D IoU).
 
     Args:
-        boxes: (n, 7) LiDAR boxes.
-        gt_boxes: (M, 8), rows with label 0 are padding.
-        thresholds: IoU values.
+        boxes: (n, 7) LiDAR boxes of each of B frames.
+        gt_boxes: (B, M, 8), rows with label 0 are padding.
+        thresholds: IoU values, 0 or more.
         prefix: of the names in the result, "rcnn" for detections and "roi" for proposals.
 
     Returns:
         gt: number of ground truths, and {prefix}_{threshold} for each threshold.
     """
-    real = gt_boxes[gt_boxes[:, LABEL] > 0][:, BOX].to(boxes.dtype)
-    counts = {"gt": len(real)}
-    if len(boxes) and len(real):
-        best = iou3d_nms_utils.boxes_iou3d_gpu(boxes, real).amax(dim=0)
-    else:
-        best = boxes.new_zeros(len(real))
-    for threshold in thresholds:
-        counts[f"{prefix}_{threshold}"] = int((best > threshold).sum())
-    return counts
+    real = gt_boxes[..., LABEL] > 0
+    best = [
+        iou3d_nms_utils.boxes_iou3d_gpu(own, gt[:, BOX].to(own.dtype)).amax(dim=0)
+        if len(own)
+        else own.new_zeros(len(gt))
+        for own, gt in zip(boxes, gt_boxes)
+    ]
+    found = [(torch.stack(best) > threshold) & real for threshold in thresholds]
+    # One transfer for all numbers of the batch.
+    counts = torch.stack([real, *found]).sum(dim=(1, 2)).cpu().tolist()
+    return dict(zip(["gt", *(f"{prefix}_{threshold}" for threshold in thresholds)], counts))

@@ -72,7 +72,8 @@ class TargetAssigner(nn.Module):
         Returns:
             box_cls_labels (B, N) int64: 0 background, -1 ignored, else the class;
             box_reg_targets (B, N, 7): residuals of positive anchors, zero elsewhere;
-            N = H * W * A in this order.
+            positive_anchors (P,): their indices into the B * N anchors, so that the loss has no
+            need to wait for their number; N = H * W * A in this order.
         """
         batch_size, max_gt = gt_boxes.shape[:2]
         anchors = self.anchors.view(-1, self.anchors.shape[-1])  # (N, 7)
@@ -82,6 +83,7 @@ class TargetAssigner(nn.Module):
         boxes = gt_boxes.reshape(-1, gt_boxes.shape[-1]).to(anchors.dtype)  # (B * M, 8)
         # P pairs of a box and an anchor shape of its class: gt (P,) in B * M, slot (P,) in A.
         gt, slot = torch.nonzero(boxes[:, LABEL, None] == self.anchor_label, as_tuple=True)
+        chosen = gt  # where there is no ground truth, none is positive
         if len(gt):
             pair, site, overlap = self._overlaps(boxes[gt], slot)  # (Q,) each
             gt, slot = gt[pair], slot[pair]  # (Q,) each
@@ -97,6 +99,7 @@ class TargetAssigner(nn.Module):
         return {
             "box_cls_labels": labels.view(batch_size, num_anchors),
             "box_reg_targets": targets.view(batch_size, num_anchors, -1),
+            "positive_anchors": chosen,
         }
 
     def _overlaps(

@@ -135,11 +135,19 @@ class UNetV2(BackBone8x):
                 "head_gpu" voxel_centers (V, 3), coordinates (V, 4) and gt_boxes (B, M, 8).
 
         Returns:
-            seg_labels (V,): class of the box around a voxel, 0 background, -1 ignored; and
-            part_labels (V, 3): place in that box as fractions of its w, l, h.
+            seg_labels (V,): class of the box around a voxel, 0 background, -1 ignored;
+            part_labels (V, 3): place in that box as fractions of its w, l, h; and
+            positive_voxels (P,): indices of the voxels in boxes.
         """
         if self.generated_on == "dataset":
-            return {name: input_dict[name] for name in ("seg_labels", "part_labels")}
+            seg_labels, part_labels = input_dict["seg_labels"], input_dict["part_labels"]
+        else:
+            seg_labels, part_labels = self._make_targets(input_dict)
+        positive = torch.nonzero(seg_labels > 0).squeeze(1)
+        return {"seg_labels": seg_labels, "part_labels": part_labels, "positive_voxels": positive}
+
+    def _make_targets(self, input_dict: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """seg_labels (V,) and part_labels (V, 3) from the boxes of the batch."""
         centers, coordinates = input_dict["voxel_centers"], input_dict["coordinates"]
         seg_labels = torch.zeros(len(centers), dtype=torch.int32, device=centers.device)
         part_labels = torch.zeros_like(centers)
@@ -149,7 +157,7 @@ class UNetV2(BackBone8x):
             seg_labels[own], part_labels[own] = part_targets(
                 centers[own], boxes[:, BOX], boxes[:, LABEL], self.gt_extend_width
             )
-        return {"seg_labels": seg_labels, "part_labels": part_labels}
+        return seg_labels, part_labels
 
     def get_loss(
         self, outputs: UNetOutputs, targets: dict[str, torch.Tensor]
@@ -171,7 +179,7 @@ class UNetV2(BackBone8x):
             loss_utils.sigmoid_focal_loss(outputs.seg_preds, positive.to(outputs.seg_preds.dtype))
             / divisor
         )
-        index = torch.nonzero(positive).squeeze(1)  # once: a GPU's host waits for its length
+        index = targets["positive_voxels"]
         seg_positive, seg_negative = focal[index].sum(), torch.where(negative, focal, 0).sum()
         logits = outputs.part_preds[index]
         part = F.binary_cross_entropy_with_logits(

@@ -1,0 +1,125 @@
+"""Options that several commands share, and checks of options. Imports no torch, for --help."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pcdet.utils.errors import ConfigError
+
+
+class _LastOption(argparse.Action):
+    """Takes all words after it, and refuses an option among them."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        for word in values or ():
+            if word.startswith("--") or word == "-h":
+                raise ConfigError(
+                    f"{word.partition('=')[0]} after {option_string}: {option_string} must come "
+                    "last, as all words after it are taken for its KEY value pairs"
+                )
+        setattr(namespace, self.dest, values)
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser whose --help keeps the lines of the description."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def add_device_option(parser: argparse._ActionsContainer) -> None:
+    """--device."""
+    parser.add_argument(
+        "--device", help="cpu, cuda or cuda:N (default: a GPU if one is usable, else the CPU)"
+    )
+
+
+def add_set_option(parser: argparse.ArgumentParser) -> None:
+    """--set, which takes all that follows it."""
+    parser.add_argument_group("settings of the yaml, as the last option").add_argument(
+        "--set",
+        dest="set_cfgs",
+        action=_LastOption,
+        nargs=argparse.REMAINDER,
+        default=[],
+        help="--set KEY value KEY value overwrites settings of the yaml, as in --set "
+        "MODEL.TEST.SCORE_THRESH 0.3 MODEL.TEST.SPLIT train; must come last, after all other "
+        "options",
+    )
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of both train.py and test.py."""
+    files = parser.add_argument_group("files").add_argument
+    files("--cfg_file", required=True, help="yaml of the model, such as tools/cfgs/second.yaml")
+    files("--data_dir", help="folder of the data set, instead of the yaml's DATA_CONFIG.DATA_DIR")
+    files("--extra_tag", default="default", help="names the run: output/<yaml>/<extra_tag>")
+    files("--output_dir", type=Path, help="folder of all runs (default: output/ in the repository)")
+    _add_process_options(parser.add_argument_group("device and processes"))
+    add_set_option(parser)
+
+
+def _add_process_options(group: argparse._ArgumentGroup) -> None:
+    add_device_option(group)
+    group.add_argument(
+        "--batch_size",
+        type=int,
+        help="frames of a step, over all processes together (default: in a training the yaml's, "
+        "else 4 for each GPU, 2 on a CPU)",
+    )
+    group.add_argument(
+        "--workers",
+        type=int,
+        default=min(4, os.cpu_count() or 1),
+        help="processes that load data, on each rank (default: %(default)s)",
+    )
+    group.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm"],
+        default="none",
+        help="how several processes were started: torchrun (pytorch) or srun (slurm)",
+    )
+    group.add_argument(
+        "--tcp_port",
+        type=int,
+        help="port where the processes meet, if the launcher sets none (default: found by itself)",
+    )
+    group.add_argument(
+        "--dist_timeout",
+        type=float,
+        default=600,
+        metavar="SECONDS",
+        help="a process that waits for another one for so long ends with an error "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        *("--local_rank", "--local-rank"),
+        type=int,
+        help="set by old launchers; usually not needed",
+    )
+
+
+def check_at_least(args: argparse.Namespace, least: int, *names: str) -> None:
+    """Raise a ConfigError for the first of these options that is below `least`, or NaN."""
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and not value >= least:
+            raise ConfigError(f"--{name} must be at least {least}, got {value}")
+
+
+def check_common_options(args: argparse.Namespace) -> None:
+    """Raise a ConfigError for the first option of `add_common_options` that does not fit."""
+    check_at_least(args, 1, "batch_size")
+    check_at_least(args, 0, "workers")
+    if not args.dist_timeout > 0:
+        raise ConfigError(f"--dist_timeout must be above 0, got {args.dist_timeout}")

@@ -1,0 +1,142 @@
+"""What test.py does: load checkpoints, detect, score, and write the results."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from contextlib import closing, nullcontext
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from pcdet.cli.start import read_config, start
+from pcdet.config import cfg, log_config_to_file
+from pcdet.datasets import build_dataloader
+from pcdet.datasets.sections import read_entry
+from pcdet.engine.evaluate import eval_one_epoch
+from pcdet.models import build_network
+from pcdet.run.checkpoint_folder import list_checkpoints
+from pcdet.run.curve_writer import CurveWriter
+from pcdet.run.record import RunRecord, file_identity
+from pcdet.run.session import Run
+from pcdet.run.watch import CheckpointWatch, NewCheckpoint, TestedList, Watch
+from pcdet.utils.errors import CheckpointError
+
+
+def test(args: argparse.Namespace) -> None:
+    """Test what the command line asks for."""
+    read_config(args)
+    run = start(args, args.batch_size)
+    if args.split is not None:
+        choose_split(args.split)
+    run.start_log(run.output_dir / "eval", "eval")
+    log_config_to_file(cfg, logger=run.logger)
+    test_set, test_loader, _ = build_dataloader(
+        *(run.data_dir, run.batch_size, run.distributed, args.workers, run.logger), training=False
+    )
+    model = build_network(test_set).to(run.device)
+    if args.eval_all:
+        repeat_eval_ckpt(run, model, test_loader, args.ckpt_dir or run.ckpt_dir)
+        return
+    identity = run.from_rank0(lambda: load_checkpoint(run, model, single_checkpoint(run)))
+    eval_single_ckpt(run, model, test_loader, identity)
+
+
+def choose_split(split: str) -> None:
+    """Test on another split: its name, and the infos of that split in the same folder."""
+    read_entry(cfg, "MODEL.TEST").SPLIT = split
+    paths = [Path(path) for path in read_entry(cfg, "DATA_CONFIG.TEST.INFO_PATH")]
+    cfg.DATA_CONFIG.TEST.INFO_PATH = [str(p.with_name(f"kitti_infos_{split}.pkl")) for p in paths]
+
+
+def epoch_of(ckpt: str) -> str:
+    """The number at the end of a checkpoint's name."""
+    match = re.search(r"(\d+)$", Path(ckpt).stem)
+    return match.group(1) if match else "no_number"
+
+
+def load_checkpoint(run: Run, model: torch.nn.Module, ckpt: Path) -> dict[str, str]:
+    """Load a checkpoint's weights on this rank; return its name and sha256."""
+    if not ckpt.is_file():
+        raise CheckpointError(f"{ckpt}: there is no such checkpoint")
+    identity = file_identity(ckpt)
+    model.load_params_from_file(filename=ckpt, to_cpu=True, logger=run.logger)
+    return identity
+
+
+def share_weights(run: Run, model: torch.nn.Module) -> None:
+    """Give all ranks the weights of rank 0, which alone reads the file."""
+    if not run.distributed:
+        return
+    for tensor in model.state_dict().values():
+        value = tensor.contiguous()  # as it comes, in channels_last memory perhaps
+        torch.distributed.broadcast(value, src=0)
+        tensor.copy_(value)
+
+
+def eval_single_ckpt(
+    run: Run, model: torch.nn.Module, test_loader: DataLoader, identity: dict[str, str]
+) -> None:
+    """Test the weights that rank 0 holds; results go to eval/epoch_N/<split>/<eval_tag>.
+
+    Args:
+        run: of this process.
+        model: on rank 0 with the weights to test.
+        test_loader: of this rank's frames.
+        identity: name and sha256 of the checkpoint.
+    """
+    share_weights(run, model)
+    epoch, split = epoch_of(identity["file"]), cfg.MODEL.TEST.SPLIT
+    curves = nullcontext()
+    if run.rank == 0:
+        curves = closing(CurveWriter(run.output_dir / "tensorboard", run.logger))
+    with curves as tb_log:
+        results = eval_one_epoch(
+            cfg,
+            model,
+            test_loader,
+            epoch,
+            run.logger,
+            dist_test=run.distributed,
+            save_to_file=run.args.save_to_file,
+            result_dir=run.output_dir / "eval" / f"epoch_{epoch}" / split / run.args.eval_tag,
+            tb_log=tb_log,
+            num_pictures=run.args.pictures,
+        )
+    record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0)
+    record.add_evaluation(split, identity, results)
+
+
+def repeat_eval_ckpt(
+    run: Run, model: torch.nn.Module, test_loader: DataLoader, ckpt_dir: Path
+) -> None:
+    """Test checkpoints in the order of their epochs as they appear, until the training is over."""
+    evaluations = run.output_dir / "eval" / f"eval_all_{run.args.eval_tag}"
+    tested = TestedList(evaluations / f"eval_list_{cfg.MODEL.TEST.SPLIT}.txt")
+    watch = CheckpointWatch(
+        ckpt_dir,
+        tested,
+        load=lambda path: load_checkpoint(run, model, path),
+        start_epoch=run.args.start_epoch,
+        max_waiting=60 * run.args.max_waiting_mins,
+        logger=run.logger,
+    )
+    while (news := run.from_rank0(watch.next)) is not Watch.OVER:
+        if isinstance(news, NewCheckpoint):
+            eval_single_ckpt(run, model, test_loader, news.identity)
+            if run.rank == 0:
+                tested.add(news)
+
+
+def single_checkpoint(run: Run) -> Path:
+    """The checkpoint that was asked for, or the newest of the run."""
+    if run.args.ckpt is not None:
+        return Path(run.args.ckpt)
+    ckpt_dir = run.args.ckpt_dir or run.ckpt_dir
+    found = list_checkpoints(ckpt_dir)
+    if not found:
+        raise CheckpointError(
+            f"{ckpt_dir}: no checkpoint_epoch_N.pth there; train first or give --ckpt"
+        )
+    return found[-1][1]

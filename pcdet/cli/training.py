@@ -1,0 +1,190 @@
+"""What train.py does: build everything, resume from the newest checkpoint, train."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from pcdet.cli.recipe import Recipe, recipe_of
+from pcdet.cli.start import read_config, start
+from pcdet.config import cfg, log_config_to_file
+from pcdet.datasets import build_dataloader
+from pcdet.datasets.dataset import DatasetTemplate
+from pcdet.datasets.sections import read_entry
+from pcdet.engine.data_parallel import data_parallel
+from pcdet.engine.device_options import (
+    amp_type,
+    compile_dense_network,
+    grad_scaler,
+    use_deterministic_algorithms,
+)
+from pcdet.engine.optimization import build_optimizer, build_scheduler
+from pcdet.engine.train_loop import Position
+from pcdet.models import build_network, model_fn_decorator
+from pcdet.run.curve_writer import CurveWriter
+from pcdet.run.resume import find_start, resume, stored_entries
+from pcdet.run.session import Run, training_session
+from pcdet.run.stop_request import StopRequest
+from pcdet.run.train_model import TrainOptions, train_model
+from pcdet.utils import device_utils
+from pcdet.utils.errors import ConfigError
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train as the command line asks for, as the only training in the run's folder."""
+    read_config(args)
+    optim_cfg = read_entry(cfg, "MODEL.TRAIN.OPTIMIZATION")
+    recipe = recipe_of(args, optim_cfg)
+    run = start(args, recipe.batch_size)
+    # Closed after the record: until then the signals of a launcher, whose other processes have left
+    # already, do not end this one.
+    with ExitStack() as leaving, training_session(run, cfg) as record:
+        amp = amp_type(recipe.amp, run.device, run.logger)
+        if args.deterministic:
+            use_deterministic_algorithms()
+        begin_log(run, recipe)
+        found = find_start(run)
+        seed = choose_seed(run, found[1])
+        train_set, train_loader, train_sampler = build_dataloader(
+            *(run.data_dir, run.batch_size, run.distributed, args.workers, run.logger), seed=seed
+        )
+        model = build_model(run, train_set, seed)
+        optimizer = build_optimizer(model, optim_cfg)
+        options = train_options(run, recipe, seed, amp, len(train_loader))
+        at = load_state(run, model, optimizer, found, options)
+        del found  # a second copy of weights and optimiser
+        record.note(seed=seed, finished_epochs=at.epoch, finished_iterations=at.it)
+        if run.distributed:
+            model = data_parallel(model, run.device)
+        run.logger.info(model)
+        lr_scheduler, lr_warmup_scheduler = build_scheduler(
+            optimizer, len(train_loader), recipe.epochs, at.epoch, optim_cfg
+        )
+        leaving.enter_context(options.stop)
+        with open_curves(run, at) as tb_log:
+            train_model(
+                *(model, optimizer, train_loader, model_fn_decorator(amp=amp), lr_scheduler),
+                optim_cfg=optim_cfg,
+                start_epoch=at.epoch,
+                total_epochs=recipe.epochs,
+                start_iter=at.it,
+                rank=run.rank,
+                tb_log=tb_log,
+                ckpt_save_dir=run.ckpt_dir,
+                train_sampler=train_sampler,
+                lr_warmup_scheduler=lr_warmup_scheduler,
+                ckpt_save_interval=args.ckpt_save_interval,
+                max_ckpt_save_num=args.max_ckpt_save_num,
+                options=options,
+            )
+
+
+def begin_log(run: Run, recipe: Recipe) -> None:
+    """Make the run's folders and log machine, options, recipe and settings."""
+    if run.rank == 0:
+        run.ckpt_dir.mkdir(parents=True, exist_ok=True)
+    run.start_log(run.output_dir, "train")
+    for name, value in asdict(recipe).items():
+        run.logger.info("recipe: %-12s %s", name, value)
+    log_config_to_file(cfg, logger=run.logger)
+
+
+def choose_seed(run: Run, checkpoint: dict[str, Any] | None) -> int:
+    """The seed that was asked for, else the checkpoint's, else a random one for all ranks."""
+    seed = 666 if run.args.fix_random_seed and run.args.seed is None else run.args.seed
+    if seed is None and checkpoint is not None:
+        seed = checkpoint.get("seed")
+    seed = run.from_rank0(lambda: secrets.randbits(31) if seed is None else seed)
+    run.logger.info("seed %d", seed)
+    return seed
+
+
+def build_model(run: Run, train_set: DatasetTemplate, seed: int) -> nn.Module:
+    """Build the network with the weights of the seed, on this process's device."""
+    device_utils.set_random_seed(seed)
+    model = build_network(train_set)
+    if run.args.sync_bn:
+        if run.device.type != "cuda":
+            raise ConfigError("--sync_bn needs GPUs; torch has no synchronised norm on the CPU")
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model.to(run.device)
+    if run.args.compile:
+        compile_dense_network(model, run.device)
+    return model
+
+
+def train_options(
+    run: Run, recipe: Recipe, seed: int, amp: torch.dtype | None, iterations_per_epoch: int
+) -> TrainOptions:
+    """Gather what `train_model` takes beyond PCDet's arguments."""
+    # What a checkpoint tells of this command, to compare it with that of a later start.
+    settings = {
+        "epochs": recipe.epochs,
+        "batch_size": run.batch_size * run.num_ranks,
+        "iterations_per_epoch": iterations_per_epoch,
+        "amp": None if amp is None else recipe.amp,
+        "sync_bn": run.args.sync_bn,
+        "precise_bn": recipe.precise_bn,
+        "freeze_bn": recipe.freeze_bn,
+    }
+    return TrainOptions(
+        seed=seed,
+        scaler=grad_scaler(amp, run.device),
+        precise_bn=recipe.precise_bn,
+        freeze_bn=recipe.freeze_bn,
+        log_interval=run.args.log_interval or (10 if run.device.type == "cuda" else 1),
+        ckpt_save_time_interval=run.args.ckpt_save_time_interval,
+        stop=StopRequest(grace=10.0 if run.distributed else 0.0),
+        stored=stored_entries(seed, cfg, settings, run.args.ckpt),
+    )
+
+
+def load_state(
+    run: Run,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    found: tuple[str | None, dict[str, Any] | None],
+    options: TrainOptions,
+) -> Position:
+    """Copy what `find_start` found, or pretrained weights, into model, optimiser and scaler."""
+    source, checkpoint = found
+    if checkpoint is None:
+        if run.args.pretrained_model is not None:
+            name = run.args.pretrained_model
+            model.load_params_from_file(filename=name, to_cpu=True, logger=run.logger)
+        return Position()
+    at = resume(*(checkpoint, source, model, optimizer, options.scaler, options.stored, run.logger))
+    options.batches_done = at.batches_done
+    epochs = options.stored["settings"]["epochs"]
+    if at.epoch >= epochs:
+        run.logger.info("nothing to do: %d of %d epochs are finished", at.epoch, epochs)
+    return at
+
+
+@contextmanager
+def open_curves(run: Run, at: Position) -> Iterator[CurveWriter | None]:
+    """Open the curves, on rank 0, and log how the training begins and ends."""
+    logger, tb_log = run.logger, None
+    if run.rank == 0:
+        tb_log = CurveWriter(run.output_dir / "tensorboard", logger, first_step=at.it + 1)
+    stars, ckpt_dir = "**********************", run.ckpt_dir
+    logger.info("%sStart training %s(%s)%s", stars, cfg.TAG, run.args.extra_tag, stars)
+    try:
+        yield tb_log
+    except (KeyboardInterrupt, SystemExit):
+        logger.info(
+            "stopped by the user; the same command resumes from the last checkpoint in %s", ckpt_dir
+        )
+        raise
+    finally:
+        if tb_log is not None:
+            tb_log.close()
+    logger.info("%sEnd training%s", stars, stars)
+    logger.info("checkpoints: %s; curves: tensorboard --logdir %s", ckpt_dir, run.output_dir)

@@ -1,0 +1,134 @@
+"""What can be typed: --help without torch, --set as the last option, and the recipe."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from pcdet.cli import demo, recipe, test, train
+from pcdet.cli.recipe import Recipe, recipe_of
+from pcdet.engine.device_options import AMP_TYPES
+from pcdet.utils.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUIRED = {train: ["--cfg_file", "a.yaml"], test: ["--cfg_file", "a.yaml"]}
+REQUIRED[demo] = ["--cfg_file", "a.yaml", "--ckpt", "a.pth", "--data", "scans"]
+HEAVY = ("torch", "numba", "matplotlib", "tensorboardX", "spconv")
+
+
+def modules_after(code: str) -> set[str]:
+    """Top-level modules that a fresh process has imported when `code` is done."""
+    code += "\nimport sys; print('modules', *{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("command", ["train", "test", "demo", "replay"])
+def test_help_imports_nothing_heavy(command):
+    """So it comes in a tenth of a second and not in seconds."""
+    found = modules_after(
+        "import contextlib, runpy, sys\n"
+        f"sys.argv = ['tools/{command}.py', '--help']\n"
+        "with contextlib.suppress(SystemExit): runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    assert "pcdet" in found and "argparse" in found
+    assert not found & set(HEAVY)
+
+
+def test_the_configuration_is_read_without_torch():
+    code = "from pcdet.config import *; cfg_from_yaml_file(find_yaml('second.yaml'), cfg)"
+    assert not modules_after(code) & set(HEAVY)
+
+
+def test_a_mistake_in_the_options_is_told_without_torch():
+    command = [sys.executable, "-X", "importtime", str(ROOT / "tools" / "train.py")]
+    command += ["--cfg_file", "a.yaml", "--seed", "-1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    imports = [line for line in lines if line.startswith("import time:")]
+    assert lines[len(imports) :] == ["error: --seed must be at least 0, got -1"]
+    assert not {line.split("|")[-1].strip() for line in imports} & set(HEAVY)
+
+
+@pytest.mark.parametrize("command", REQUIRED)
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["A", "1", "--epochs", "3"], "--epochs"),
+        (["A", "1", "--epochs=3"], "--epochs"),
+        (["A", "--amp"], "--amp"),
+        (["--help"], "--help"),
+        (["A", "1", "-h"], "-h"),
+        (["A", "1", "--set", "B", "2"], "--set"),
+    ],
+)
+def test_an_option_after_set_is_named(command, words, named):
+    with pytest.raises(ConfigError, match=f"^{named} after --set: --set must come last"):
+        command.parse_args([*REQUIRED[command], "--set", *words])
+
+
+@pytest.mark.parametrize("command", REQUIRED)
+def test_what_follows_set_is_taken_as_it_is(command, capsys):
+    words = ["A.B", "-1", "C", "[0.5, -2]", "D", "-x"]
+    assert command.parse_args([*REQUIRED[command], "--set", *words]).set_cfgs == words
+    assert command.parse_args(REQUIRED[command]).set_cfgs == []
+    with pytest.raises(SystemExit):
+        command.parse_args(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "--set KEY value KEY value" in told and "must come last" in told
+
+
+def train_recipe(*options: str, **optim_cfg) -> Recipe:
+    return recipe_of(train.parse_args([*REQUIRED[train], *options]), optim_cfg)
+
+
+def test_a_recipe_is_pcdets_by_default():
+    assert train_recipe() == Recipe(80, None, None, 0, 0)
+
+
+def test_the_yaml_sets_a_recipe_and_the_command_line_overrides_it():
+    own = {"EPOCHS": 5, "BATCH_SIZE": 2, "AMP": "bf16", "PRECISE_BN": 30, "FREEZE_BN": 2}
+    assert train_recipe(LR=0.1, **own) == Recipe(5, 2, "bf16", 30, 2)
+    options = ("--epochs", "7", "--batch_size", "6", "--amp", "fp16", "--precise_bn", "0")
+    assert train_recipe(*options, **own) == Recipe(7, 6, "fp16", 0, 2)
+    assert train_recipe("--freeze_bn", "0", "--amp", **own) == Recipe(5, 2, "bf16", 30, 0)
+    assert train_recipe("--amp", "none", **own).amp is None
+    assert train_recipe(AMP="none").amp is None
+
+
+def test_a_recipe_whose_parts_do_not_fit_is_refused():
+    message = "--freeze_bn must be less than --epochs, 2, got 2: the averages come from the epochs"
+    with pytest.raises(ConfigError, match=message):
+        train_recipe("--epochs", "2", FREEZE_BN=2)
+    with pytest.raises(ConfigError, match="--freeze_bn must be less than --epochs, 80, got 80"):
+        recipe_of(Namespace(**{**vars(Recipe()), "epochs": None, "freeze_bn": 80}), {})
+
+
+def test_the_names_of_amp_are_those_of_its_types():
+    assert tuple(AMP_TYPES) == recipe.AMP_NAMES
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch_size", "0"], "--batch_size must be at least 1, got 0"),
+        (["--workers", "-1"], "--workers must be at least 0, got -1"),
+        (["--dist_timeout", "0"], "--dist_timeout must be above 0, got 0.0"),
+        (["--dist_timeout", "nan"], "--dist_timeout must be above 0, got nan"),
+    ],
+)
+def test_common_options_are_checked(words, message):
+    for command in (train, test):
+        with pytest.raises(ConfigError, match=message):
+            command.parse_args([*REQUIRED[command], *words])
+
+
+def test_one_checkpoint_and_all_of_them_exclude_each_other():
+    with pytest.raises(ConfigError, match="--ckpt and --eval_all exclude each other"):
+        test.parse_args([*REQUIRED[test], "--ckpt", "a.pth", "--eval_all"])
