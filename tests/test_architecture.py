@@ -91,6 +91,11 @@ def test_rooms_import_only_what_they_may(path):
         assert not module.endswith(".reference"), "reference implementations are for tests alone"
 
 
+def test_the_training_loop_is_read_at_one_go():
+    path = PACKAGE / "engine" / "train_loop.py"
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 200
+
+
 @pytest.mark.parametrize("name", sorted(FORMER_PLACES))
 def test_a_former_place_passes_on_and_is_not_used_here(name):
     tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
@@ -98,11 +103,6 @@ def test_a_former_place_passes_on_and_is_not_used_here(name):
     module = name.removesuffix(".py").replace("/", ".")
     users = [path for path in [*SOURCES, *TOOLS] if module in imported_modules(path)]
     assert not users
-
-
-def test_the_training_loop_is_read_at_one_go():
-    path = PACKAGE / "engine" / "train_loop.py"
-    assert len(path.read_text(encoding="utf-8").splitlines()) < 200
 
 
 def test_every_room_has_its_rule():

@@ -62,9 +62,18 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of both train.py and test.py."""
     files = parser.add_argument_group("files").add_argument
     files("--cfg_file", required=True, help="yaml of the model, such as tools/cfgs/second.yaml")
-    files("--data_dir", help="folder of the data set, instead of the yaml's DATA_CONFIG.DATA_DIR")
+    files(
+        "--data_dir",
+        help="folder of the data set (default: the yaml's DATA_CONFIG.DATA_DIR, in the repository "
+        "if pcdet runs from one, else in the working folder)",
+    )
     files("--extra_tag", default="default", help="names the run: output/<yaml>/<extra_tag>")
-    files("--output_dir", type=Path, help="folder of all runs (default: output/ in the repository)")
+    files(
+        "--output_dir",
+        type=Path,
+        help="folder of all runs (default: output/ in the repository if pcdet runs from one, else "
+        "in the working folder)",
+    )
     _add_process_options(parser.add_argument_group("device and processes"))
     add_set_option(parser)
 

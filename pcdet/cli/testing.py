@@ -33,7 +33,12 @@ def test(args: argparse.Namespace) -> None:
     run.start_log(run.output_dir / "eval", "eval")
     log_config_to_file(cfg, logger=run.logger)
     test_set, test_loader, _ = build_dataloader(
-        *(run.data_dir, run.batch_size, run.distributed, args.workers, run.logger), training=False
+        run.data_dir,
+        run.batch_size,
+        run.distributed,
+        workers=args.workers,
+        logger=run.logger,
+        training=False,
     )
     model = build_network(test_set).to(run.device)
     if args.eval_all:

@@ -53,7 +53,12 @@ def train(args: argparse.Namespace) -> None:
         found = find_start(run)
         seed = choose_seed(run, found[1])
         train_set, train_loader, train_sampler = build_dataloader(
-            *(run.data_dir, run.batch_size, run.distributed, args.workers, run.logger), seed=seed
+            run.data_dir,
+            run.batch_size,
+            run.distributed,
+            workers=args.workers,
+            logger=run.logger,
+            seed=seed,
         )
         model = build_model(run, train_set, seed)
         optimizer = build_optimizer(model, optim_cfg)
@@ -70,7 +75,11 @@ def train(args: argparse.Namespace) -> None:
         leaving.enter_context(options.stop)
         with open_curves(run, at) as tb_log:
             train_model(
-                *(model, optimizer, train_loader, model_fn_decorator(amp=amp), lr_scheduler),
+                model,
+                optimizer,
+                train_loader,
+                model_func=model_fn_decorator(amp=amp),
+                lr_scheduler=lr_scheduler,
                 optim_cfg=optim_cfg,
                 start_epoch=at.epoch,
                 total_epochs=recipe.epochs,
@@ -160,9 +169,10 @@ def load_state(
             name = run.args.pretrained_model
             model.load_params_from_file(filename=name, to_cpu=True, logger=run.logger)
         return Position()
-    at = resume(*(checkpoint, source, model, optimizer, options.scaler, options.stored, run.logger))
+    scaler, stored = options.scaler, options.stored
+    at = resume(checkpoint, source, model, optimizer, scaler, stored, run.logger)
     options.batches_done = at.batches_done
-    epochs = options.stored["settings"]["epochs"]
+    epochs = stored["settings"]["epochs"]
     if at.epoch >= epochs:
         run.logger.info("nothing to do: %d of %d epochs are finished", at.epoch, epochs)
     return at

@@ -1,1 +1,1 @@
-"""How a run survives: lock, record, checkpoints, signals, curves; it observes the engine."""
+"""How a run survives: session, lock, record, resume, signals, curves; it observes the engine."""

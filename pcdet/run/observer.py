@@ -87,7 +87,7 @@ class RunObserver(Observer):
         self._at, self._times = at, _Times()
 
     def after_step(self, at: Position, step: Step) -> None:
-        """Look at the losses when it is time to, and then write them; save if that is due."""
+        """Look at the losses and write them when it is time to; save if that is due."""
         self._values.add(at.it, step.batch, step.values, step.halted)
         self._times.data_wait += step.data_wait
         self._times.steps += 1
@@ -99,11 +99,10 @@ class RunObserver(Observer):
         if logged:
             self._log(at.it, numbers, step.disp_dict)
         self._save_if_due(at, logged)
-        if last:
-            self._bars.end_epoch()
 
     def after_epoch(self, at: Position) -> None:
         """Save every `ckpt_save_interval` epochs, and after the last."""
+        self._bars.end_epoch()
         last = at.epoch == self._training.total_epochs
         due = last or at.epoch % self._ckpt_save_interval == 0
         if not due or self._training.rank != 0:

@@ -26,7 +26,11 @@ class ProgressBars:
     def begin_epoch(self, batches_done: int) -> None:
         """Show a bar of the batches, the first `batches_done` of which are done."""
         self._batches = tqdm(
-            *(None, "train", self._num_batches, False), initial=batches_done, **self._style
+            desc="train",
+            initial=batches_done,
+            total=self._num_batches,
+            leave=False,
+            **self._style,
         )
 
     def step(self) -> None:

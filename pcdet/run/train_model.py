@@ -18,6 +18,8 @@ from pcdet.run.checkpoint_folder import CheckpointFolder
 from pcdet.run.observer import RunObserver
 from pcdet.run.stop_request import StopRequest
 
+_LOGGER = logging.getLogger("pcdet")
+
 
 @dataclass
 class TrainOptions:
@@ -107,12 +109,16 @@ def train_model(
         options.freeze_bn,
     )
     checkpoints = CheckpointFolder(
-        *(Path(ckpt_save_dir), max_ckpt_save_num, options.ckpt_save_time_interval),
-        logging.getLogger("pcdet"),
+        Path(ckpt_save_dir), max_ckpt_save_num, options.ckpt_save_time_interval, _LOGGER
     )
     observer = RunObserver(
-        *(training, checkpoints, tb_log, ckpt_save_interval),
-        *(options.log_interval, options.stop, options.stored),
+        training,
+        checkpoints,
+        tb_log,
+        ckpt_save_interval,
+        options.log_interval,
+        options.stop,
+        options.stored,
     )
     with closing(observer):
         train_epochs(training, Position(start_epoch, start_iter, options.batches_done), observer)

@@ -8,7 +8,7 @@ from fractions import Fraction
 import torch
 from torch import nn
 
-from pcdet.models.rpn.blocks import NORM
+from pcdet.models.model_utils.norm import NORM, ImageNorm
 from pcdet.utils import device_utils
 
 
@@ -95,7 +95,7 @@ class BEVNetwork(nn.Module):
         return levels.pop()
 
     def _norm_relu(self, channels: int) -> list[nn.Module]:
-        norm = [nn.BatchNorm2d(channels, **NORM)] if self.use_norm else [nn.Identity()]
+        norm = [ImageNorm(channels, **NORM)] if self.use_norm else [nn.Identity()]
         return [*norm, nn.ReLU(inplace=True)]
 
     def _block(self, in_channels: int, channels: int, stride: int, layers: int) -> nn.Sequential:

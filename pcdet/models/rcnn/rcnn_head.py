@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pcdet.models.model_utils import roi_frame
+from pcdet.models.model_utils.norm import VoxelNorm
 from pcdet.models.model_utils.proposal_target_layer import ProposalTargetLayer
 from pcdet.utils import box_coder_utils, loss_utils
 
@@ -68,7 +69,7 @@ class FullyConnected(nn.Module):
         self.conv = nn.utils.skip_init(nn.Conv1d, in_channels, out_channels, 1, bias=not norm)
         nn.init.xavier_normal_(self.conv.weight)
         if norm:
-            self.bn = nn.Sequential(OrderedDict(bn=nn.BatchNorm1d(out_channels)))
+            self.bn = nn.Sequential(OrderedDict(bn=VoxelNorm(out_channels)))
         else:
             nn.init.zeros_(self.conv.bias)
             self.bn = None

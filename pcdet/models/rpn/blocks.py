@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pcdet.models.model_utils.norm import NORM, VoxelNorm
 from pcdet.utils.spconv_utils import (
     SparseConv3d,
     SparseConvTensor,
@@ -14,24 +14,6 @@ from pcdet.utils.spconv_utils import (
     SparseSequential,
     SubMConv3d,
 )
-
-# Batch normalisation as PCDet's published models were trained with.
-NORM = {"eps": 1e-3, "momentum": 0.01}
-
-
-class VoxelNorm(nn.BatchNorm1d):
-    """Batch normalisation over voxels.
-
-    A single voxel has no variance, and torch refuses it in training: the running averages, which it
-    then does not change, normalise it.
-    """
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Voxels (V, C), V may be 0 or 1."""
-        if self.training and len(input) == 1:
-            averages = (self.running_mean, self.running_var)
-            return F.batch_norm(input, *averages, self.weight, self.bias, eps=self.eps)
-        return super().forward(input)
 
 
 def subm_block(in_channels: int, out_channels: int, indice_key: str) -> SparseSequential:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pcdet.models.rpn.blocks import NORM
+from pcdet.models.model_utils.norm import NORM, VoxelNorm
 
 
 class PFNLayer(nn.Module):
@@ -22,7 +22,7 @@ class PFNLayer(nn.Module):
         self.last_layer = last_layer
         units = out_channels if last_layer else out_channels // 2
         self.linear = nn.Linear(in_channels, units, bias=not use_norm)
-        self.norm = nn.BatchNorm1d(units, **NORM) if use_norm else nn.Identity()
+        self.norm = VoxelNorm(units, **NORM) if use_norm else nn.Identity()
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         """(V, P, in_channels) to (V, out_channels) in the last layer, else (V, P, out_channels)."""

@@ -1,0 +1,59 @@
+"""Batch normalisation of voxels, points and images, with exact statistics on the CPU."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pcdet.ops.batch_norm.batch_norm_utils import batch_norm
+
+# Batch normalisation as PCDet's published models were trained with.
+NORM = {"eps": 1e-3, "momentum": 0.01}
+# Devices on which torch sums the rows of a batch one after the other, in float32.
+_SUM_PLAINLY = {"cpu"}
+
+
+class VoxelNorm(nn.BatchNorm1d):
+    """Batch normalisation of rows of channels: voxels, or the points in them.
+
+    A single row has no variance, and torch refuses it in training: the running averages, which it
+    then does not change, normalise it.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(N, C) rows; N may be 0 or 1."""
+        if self.training and len(input) == 1:
+            averages = (self.running_mean, self.running_var)
+            return F.batch_norm(input, *averages, self.weight, self.bias, eps=self.eps)
+        if self.training and len(input) and input.device.type in _SUM_PLAINLY:
+            return _normalise_by_batch(self, input)
+        return super().forward(input)
+
+
+class ImageNorm(nn.BatchNorm2d):
+    """Batch normalisation of images of any layout."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) images, to the same layout."""
+        cells = input.permute(0, 2, 3, 1)
+        # In the usual layout torch sums well.
+        plainly = input.device.type in _SUM_PLAINLY and cells.is_contiguous()
+        if not (self.training and plainly):
+            return super().forward(input)
+        rows = _normalise_by_batch(self, cells.flatten(0, 2))
+        return rows.view(cells.shape).permute(0, 3, 1, 2)
+
+
+def _normalise_by_batch(norm: _BatchNorm, rows: torch.Tensor) -> torch.Tensor:
+    """Normalise (N, C) rows by their own statistics, and follow these with the running averages."""
+    output, mean, variance = batch_norm(rows, norm.weight, norm.bias, norm.eps)
+    with torch.no_grad():
+        norm.num_batches_tracked += 1
+        # Without a momentum the averages are those of all batches, as in torch's layers.
+        share = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
+        norm.running_mean.lerp_(mean, share)
+        # That of the batch is biased, the running one is not.
+        norm.running_var.lerp_(variance * (len(rows) / max(len(rows) - 1, 1)), share)
+    return output

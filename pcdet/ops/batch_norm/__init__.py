@@ -1,0 +1,1 @@
+"""Batch normalisation of rows of channels on the CPU, with sums that do not lose digits."""

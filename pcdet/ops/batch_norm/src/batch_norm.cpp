@@ -1,0 +1,197 @@
+// The batch normalisation operators: checks, memory, threads and the choice of instructions.
+#include "batch_norm.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/OpMathType.h>
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/Version.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <tuple>
+
+namespace pcdet {
+namespace {
+
+// The loops over a block of rows, compiled for one family of processors.
+#define PCDET_KERNELS(NAME, ATTRIBUTE)                                                            \
+  template <typename T, typename Op>                                                              \
+  struct NAME {                                                                                   \
+    ATTRIBUTE static void moments(const T* x, int64_t begin, int64_t end, int64_t channels,       \
+                                  double* sums, double* squares) {                                \
+      block_moments(x, begin, end, channels, sums, squares);                                      \
+    }                                                                                             \
+    ATTRIBUTE static void normalise(const T* x, const Op* mean, const Op* scale, const Op* bias,  \
+                                    int64_t begin, int64_t end, int64_t channels, T* y) {         \
+      block_normalise(x, mean, scale, bias, begin, end, channels, y);                             \
+    }                                                                                             \
+    ATTRIBUTE static void gradient_sums(const T* grad, const T* x, int64_t begin, int64_t end,    \
+                                        int64_t channels, double* sums, double* products) {       \
+      block_gradient_sums(grad, x, begin, end, channels, sums, products);                         \
+    }                                                                                             \
+    ATTRIBUTE static void gradient(const T* grad, const T* x, const Op* mean, const Op* scale,    \
+                                   const Op* offset, const Op* slope, int64_t begin, int64_t end, \
+                                   int64_t channels, T* grad_x) {                                 \
+      block_gradient(grad, x, mean, scale, offset, slope, begin, end, channels, grad_x);          \
+    }                                                                                             \
+  }
+
+PCDET_KERNELS(AnyProcessor, );
+#ifdef __x86_64__
+PCDET_KERNELS(Avx2Processor, __attribute__((target("avx2,fma"))));
+#endif
+#undef PCDET_KERNELS
+
+// Calls work(kernels) with those of the newest instructions that torch uses here.
+template <typename T, typename Op, typename Work>
+void with_kernels(const Work& work) {
+#ifdef __x86_64__
+  static const bool has_avx2 = at::get_cpu_capability().rfind("AVX", 0) == 0;
+  if (has_avx2) return work(Avx2Processor<T, Op>());
+#endif
+  work(AnyProcessor<T, Op>());
+}
+
+// `tensor` must be (rows, channels), on the CPU and without gaps.
+void check_rows(const at::Tensor& tensor, const char* name) {
+  TORCH_CHECK(tensor.dim() == 2 && tensor.is_contiguous(), name,
+              " must be contiguous and have 2 dimensions, got shape ", tensor.sizes(),
+              " and strides ", tensor.strides());
+}
+
+// `tensor` must have a number for each channel, in the type that rows are computed in.
+void check_channels(const at::Tensor& tensor, const char* name, const at::Tensor& rows) {
+  TORCH_CHECK(tensor.dim() == 1 && tensor.size(0) == rows.size(1) &&
+                  tensor.scalar_type() == at::toOpMathType(rows.scalar_type()),
+              name, " must have shape [", rows.size(1), "] and dtype ",
+              at::toOpMathType(rows.scalar_type()), ", got ", tensor.sizes(), " and ",
+              tensor.scalar_type());
+}
+
+// Calls block(begin, end) for blocks of rows, on several threads.
+template <typename Block>
+void for_each_block(int64_t rows, const Block& block) {
+  at::parallel_for(0, (rows + kBlock - 1) / kBlock, 1, [&](int64_t first, int64_t last) {
+    for (int64_t k = first; k < last; ++k) block(k, k * kBlock, std::min((k + 1) * kBlock, rows));
+  });
+}
+
+// (2, C) double: the sums that sum_block(begin, end, sums, products) makes of all blocks.
+template <typename SumBlock>
+at::Tensor sum_blocks(int64_t rows, int64_t channels, const SumBlock& sum_block) {
+  const int64_t blocks = (rows + kBlock - 1) / kBlock;
+  const at::Tensor parts = at::zeros({blocks, 2, channels}, at::kDouble);
+  double* data = parts.mutable_data_ptr<double>();
+  for_each_block(rows, [&](int64_t k, int64_t begin, int64_t end) {
+    double* sums = data + 2 * k * channels;
+    sum_block(begin, end, sums, sums + channels);
+  });
+  return parts.sum(0);
+}
+
+// Mean and biased variance (C,) of the channels, in the type of the computation.
+std::tuple<at::Tensor, at::Tensor> moments(const at::Tensor& x) {
+  check_rows(x, "x");
+  TORCH_CHECK(x.size(0) > 0, "x must have a row at least");
+  const int64_t rows = x.size(0), channels = x.size(1);
+  at::Tensor sums;
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "moments", [&] {
+    using Op = at::opmath_type<scalar_t>;
+    with_kernels<scalar_t, Op>([&](auto kernels) {
+      sums = sum_blocks(rows, channels, [&](int64_t begin, int64_t end, double* s, double* q) {
+        kernels.moments(x.const_data_ptr<scalar_t>(), begin, end, channels, s, q);
+      });
+    });
+  });
+  const at::Tensor mean = sums[0] / rows;
+  const at::Tensor variance = (sums[1] / rows - mean * mean).clamp_min(0);
+  const at::ScalarType type = at::toOpMathType(x.scalar_type());
+  return {mean.to(type), variance.to(type)};
+}
+
+// (x - mean) * inverse_std * weight + bias.
+at::Tensor normalise(const at::Tensor& x, const at::Tensor& mean, const at::Tensor& inverse_std,
+                     const at::Tensor& weight, const at::Tensor& bias) {
+  check_rows(x, "x");
+  check_channels(mean, "mean", x);
+  check_channels(inverse_std, "inverse_std", x);
+  check_channels(weight, "weight", x);
+  check_channels(bias, "bias", x);
+  const at::Tensor scale = weight * inverse_std;
+  const at::Tensor y = at::empty_like(x);
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "normalise", [&] {
+    using Op = at::opmath_type<scalar_t>;
+    with_kernels<scalar_t, Op>([&](auto kernels) {
+      for_each_block(x.size(0), [&](int64_t, int64_t begin, int64_t end) {
+        kernels.normalise(x.const_data_ptr<scalar_t>(), mean.const_data_ptr<Op>(),
+                          scale.const_data_ptr<Op>(), bias.const_data_ptr<Op>(), begin, end,
+                          x.size(1), y.mutable_data_ptr<scalar_t>());
+      });
+    });
+  });
+  return y;
+}
+
+// Gradients of x, and of the scale and the bias that follow the normalisation.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> gradients(const at::Tensor& grad,
+                                                         const at::Tensor& x,
+                                                         const at::Tensor& mean,
+                                                         const at::Tensor& inverse_std,
+                                                         const at::Tensor& weight) {
+  check_rows(x, "x");
+  check_rows(grad, "grad");
+  TORCH_CHECK(grad.sizes() == x.sizes() && grad.scalar_type() == x.scalar_type(),
+              "grad must have shape and dtype of x, ", x.sizes(), " and ", x.scalar_type(),
+              ", got ", grad.sizes(), " and ", grad.scalar_type());
+  check_channels(mean, "mean", x);
+  check_channels(inverse_std, "inverse_std", x);
+  check_channels(weight, "weight", x);
+  const int64_t rows = x.size(0), channels = x.size(1);
+  const at::Tensor grad_x = at::empty_like(x);
+  at::Tensor sums;
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "gradients", [&] {
+    using Op = at::opmath_type<scalar_t>;
+    const scalar_t *g = grad.const_data_ptr<scalar_t>(), *from = x.const_data_ptr<scalar_t>();
+    const Op* centre = mean.const_data_ptr<Op>();
+    with_kernels<scalar_t, Op>([&](auto kernels) {
+      sums = sum_blocks(rows, channels, [&](int64_t begin, int64_t end, double* s, double* p) {
+        kernels.gradient_sums(g, from, begin, end, channels, s, p);
+      });
+      // Of the product with x - mean: double has the digits for it.
+      sums[1] -= sums[0] * mean;
+      const at::Tensor scale = weight * inverse_std;
+      const at::Tensor offset = (sums[0] / rows).to(mean.scalar_type());
+      const at::Tensor slope = (sums[1] / rows * inverse_std * inverse_std).to(mean.scalar_type());
+      for_each_block(rows, [&](int64_t, int64_t begin, int64_t end) {
+        kernels.gradient(g, from, centre, scale.const_data_ptr<Op>(), offset.const_data_ptr<Op>(),
+                         slope.const_data_ptr<Op>(), begin, end, channels,
+                         grad_x.mutable_data_ptr<scalar_t>());
+      });
+    });
+  });
+  return {grad_x, (sums[1] * inverse_std).to(mean.scalar_type()), sums[0].to(mean.scalar_type())};
+}
+
+}  // namespace
+
+TORCH_LIBRARY(pcdet_batch_norm, library) {
+  library.def("moments(Tensor x) -> (Tensor, Tensor)");
+  library.def(
+      "normalise(Tensor x, Tensor mean, Tensor inverse_std, Tensor weight, Tensor bias) -> Tensor");
+  library.def(
+      "gradients(Tensor grad, Tensor x, Tensor mean, Tensor inverse_std, Tensor weight) -> (Tensor,"
+      " Tensor, Tensor)");
+}
+
+TORCH_LIBRARY_IMPL(pcdet_batch_norm, CPU, library) {
+  library.impl("moments", moments);
+  library.impl("normalise", normalise);
+  library.impl("gradients", gradients);
+}
+
+}  // namespace pcdet

@@ -1,0 +1,95 @@
+// The arithmetic of batch normalisation over rows of channels, a block of rows at a time.
+//
+// A sum of a million float32 numbers, one after the other, loses three digits, so sums are double.
+// Blocks are the same whatever the number of threads, and so are the results.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace pcdet {
+
+// Inlined into a function for a newer processor, the code is compiled for that processor.
+#define PCDET_INLINE static inline __attribute__((always_inline))
+
+constexpr int64_t kRun = 32;     // rows that are read before the next channels
+constexpr int64_t kTile = 16;    // channels whose sums stay in registers
+constexpr int64_t kBlock = 512;  // rows whose sums one thread makes
+
+// sums[c] += first(r, c) and products[c] += first(r, c) * second(r, c), over the rows [begin, end)
+// of kChannels channels.
+template <int64_t kChannels, typename First, typename Second>
+PCDET_INLINE void add_tile(int64_t begin, int64_t end, int64_t channel, const First& first,
+                           const Second& second, double* sums, double* products) {
+  double sum[kChannels], product[kChannels];
+  std::copy_n(sums + channel, kChannels, sum);
+  std::copy_n(products + channel, kChannels, product);
+  for (int64_t r = begin; r < end; ++r) {
+    for (int64_t c = 0; c < kChannels; ++c) {
+      const double number = first(r, channel + c);
+      sum[c] += number;
+      product[c] += number * second(r, channel + c);
+    }
+  }
+  std::copy_n(sum, kChannels, sums + channel);
+  std::copy_n(product, kChannels, products + channel);
+}
+
+// The same of all channels.
+template <typename First, typename Second>
+PCDET_INLINE void add_sums(int64_t begin, int64_t end, int64_t channels, const First& first,
+                           const Second& second, double* sums, double* products) {
+  for (int64_t run = begin; run < end; run += kRun) {
+    const int64_t last = std::min(run + kRun, end);
+    int64_t c = 0;
+    for (; c + kTile <= channels; c += kTile)
+      add_tile<kTile>(run, last, c, first, second, sums, products);
+    for (; c + 4 <= channels; c += 4) add_tile<4>(run, last, c, first, second, sums, products);
+    for (; c < channels; ++c) add_tile<1>(run, last, c, first, second, sums, products);
+  }
+}
+
+// Sums of x and of its square over a block of rows.
+template <typename T>
+PCDET_INLINE void block_moments(const T* x, int64_t begin, int64_t end, int64_t channels,
+                                double* sums, double* squares) {
+  const auto value = [=](int64_t r, int64_t c) { return double(x[r * channels + c]); };
+  add_sums(begin, end, channels, value, value, sums, squares);
+}
+
+// Sums of the gradient and of its product with x over a block of rows.
+template <typename T>
+PCDET_INLINE void block_gradient_sums(const T* grad, const T* x, int64_t begin, int64_t end,
+                                      int64_t channels, double* sums, double* products) {
+  const auto gradient = [=](int64_t r, int64_t c) { return double(grad[r * channels + c]); };
+  const auto value = [=](int64_t r, int64_t c) { return double(x[r * channels + c]); };
+  add_sums(begin, end, channels, gradient, value, sums, products);
+}
+
+// y = (x - mean) * scale + bias for a block of rows.
+template <typename T, typename Op>
+PCDET_INLINE void block_normalise(const T* x, const Op* mean, const Op* scale, const Op* bias,
+                                  int64_t begin, int64_t end, int64_t channels, T* y) {
+  for (int64_t r = begin; r < end; ++r) {
+    const T* from = x + r * channels;
+    T* to = y + r * channels;
+    for (int64_t c = 0; c < channels; ++c) to[c] = T((Op(from[c]) - mean[c]) * scale[c] + bias[c]);
+  }
+}
+
+// The gradient of x: scale * (grad - offset - (x - mean) * slope) for a block of rows.
+template <typename T, typename Op>
+PCDET_INLINE void block_gradient(const T* grad, const T* x, const Op* mean, const Op* scale,
+                                 const Op* offset, const Op* slope, int64_t begin, int64_t end,
+                                 int64_t channels, T* grad_x) {
+  for (int64_t r = begin; r < end; ++r) {
+    const T *g = grad + r * channels, *from = x + r * channels;
+    T* to = grad_x + r * channels;
+    for (int64_t c = 0; c < channels; ++c)
+      to[c] = T(scale[c] * (Op(g[c]) - offset[c] - (Op(from[c]) - mean[c]) * slope[c]));
+  }
+}
+
+#undef PCDET_INLINE
+
+}  // namespace pcdet

@@ -1,0 +1,55 @@
+"""Layers of batch normalisation: torch's, but for the digits that it loses."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from models.model_fixture import random_batch, small_model
+from pcdet.models import model_fn_decorator
+from pcdet.models.model_utils.norm import ImageNorm, VoxelNorm
+
+
+@pytest.mark.parametrize("momentum", [0.01, None])
+@pytest.mark.parametrize(
+    ("ours", "torchs", "shape"),
+    [(VoxelNorm, nn.BatchNorm1d, (50, 8)), (ImageNorm, nn.BatchNorm2d, (2, 8, 9, 7))],
+)
+def test_layers_follow_torchs(ours, torchs, shape, momentum):
+    ours, torchs = ours(8, momentum=momentum), torchs(8, momentum=momentum)
+    assert ours.state_dict().keys() == torchs.state_dict().keys()
+    for _ in range(3):
+        x = 2 + torch.randn(shape)
+        if len(shape) == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        found, expected = ours(x), torchs(x)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        assert found.stride() == expected.stride()
+    for one, other in zip(ours.buffers(), torchs.buffers()):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(ours.eval()(x), torchs.eval()(x))
+
+
+@pytest.mark.parametrize("name", ["second", "pointpillar", "PartA2"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_losses_in_float32_are_those_of_float64(name, threads):
+    model, batch = small_model(name), random_batch(name=name)
+    # The layout whose sums torch makes plainly, on every processor.
+    head = model.rpn_head
+    head.memory_format = torch.channels_last
+    for layers in (head.blocks, head.deblocks):
+        layers.to(memory_format=torch.channels_last)
+    double = copy.deepcopy(model).double()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        losses = []
+        for each in (model, double):
+            torch.manual_seed(0)
+            losses.append(model_fn_decorator()(each.train(), batch).loss.item())
+    finally:
+        torch.set_num_threads(before)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -1,0 +1,101 @@
+"""Batch normalisation of rows: against float64, torch's gradients, any number of threads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pcdet.ops.batch_norm import reference
+from pcdet.ops.batch_norm.batch_norm_utils import batch_norm
+
+
+def layer(channels: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
+    weight = torch.linspace(0.5, 1.5, channels, dtype=dtype).requires_grad_()
+    return weight, torch.linspace(-1, 1, channels, dtype=dtype).requires_grad_()
+
+
+def test_an_answer_worked_out_by_hand():
+    x = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
+    y, mean, variance = batch_norm(x, torch.tensor([2.0, 1.0]), torch.tensor([0.0, 7.0]), 0.0)
+    assert mean.tolist() == [2, 5]
+    assert variance.tolist() == [1, 0]
+    assert y[:, 0].tolist() == [-2, 2]
+    y, _, _ = batch_norm(x, torch.ones(2), torch.tensor([0.0, 7.0]), 1e-3)
+    assert y[:, 1].tolist() == [7, 7]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16, 37, 64, 128])
+@pytest.mark.parametrize("rows", [1, 2, 15, 17, 512, 1500])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_values_and_gradients_are_those_of_float64(channels, rows, dtype):
+    generator = torch.Generator().manual_seed(rows)
+    x = (3 + torch.randn(rows, channels, generator=generator)).to(dtype).requires_grad_()
+    grad = torch.randn(rows, channels, generator=generator).to(dtype)
+    weight, bias = layer(channels, torch.float64 if dtype == torch.float64 else torch.float32)
+    y, mean, variance = batch_norm(x, weight, bias, 1e-3)
+    found = torch.autograd.grad(y, (x, weight, bias), grad)
+    expected, true_mean, true_variance = reference.batch_norm(x, weight, bias, 1e-3)
+    true = torch.autograd.grad(expected, (x, weight, bias), grad.double())
+    exact = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2}[dtype]
+    sums = 1e-12 if dtype == torch.float64 else 1e-5
+    torch.testing.assert_close(mean.double(), true_mean, rtol=sums, atol=sums)
+    torch.testing.assert_close(variance.double(), true_variance, rtol=sums, atol=sums)
+    torch.testing.assert_close(y.double(), expected.detach(), rtol=exact, atol=exact)
+    for one, other in zip(found, true):
+        scale = exact * max(1.0, other.abs().max().item())
+        torch.testing.assert_close(one.double(), other.double(), rtol=exact, atol=scale)
+
+
+def test_gradients_by_differences():
+    x = torch.randn(20, 5, dtype=torch.float64, requires_grad=True)
+    weight, bias = layer(5, torch.float64)
+
+    def normalised(*inputs: torch.Tensor) -> torch.Tensor:
+        return batch_norm(*inputs, 1e-3)[0]
+
+    assert torch.autograd.gradcheck(normalised, (x, weight, bias))
+
+
+def test_a_mostly_constant_map_keeps_its_digits():
+    """Torch's own layer is off by 9e-5 in the mean of such an image in channels_last memory."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.full((70_400, 32), 0.37)
+    x[::10] = 1 + 3 * torch.randn(7040, 32, generator=generator)
+    _, mean, variance = batch_norm(x, *layer(32), 1e-3)
+    _, true_mean, true_variance = reference.batch_norm(x, *layer(32), 1e-3)
+    torch.testing.assert_close(mean.double(), true_mean, rtol=2e-7, atol=0)
+    torch.testing.assert_close(variance.double(), true_variance, rtol=2e-7, atol=0)
+
+
+def test_results_do_not_depend_on_the_number_of_threads():
+    x = torch.randn(5000, 24, requires_grad=True)
+    grad = torch.randn(5000, 24)
+    threads, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            y, *moments = batch_norm(x, *layer(24), 1e-3)
+            results.append([y, *moments, *torch.autograd.grad(y, x, grad)])
+    finally:
+        torch.set_num_threads(threads)
+    for others in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], others))
+
+
+def test_rows_with_gaps_are_taken():
+    x = torch.randn(40, 16)
+    y, _, _ = batch_norm(x[:, ::2], *layer(8), 1e-3)
+    assert torch.equal(y, batch_norm(x[:, ::2].clone(), *layer(8), 1e-3)[0])
+
+
+@pytest.mark.parametrize(
+    ("x", "channels", "message"),
+    [
+        (torch.zeros(0, 3), 3, "x must have a row at least"),
+        (torch.zeros(4, 3, 2), 2, r"x must be contiguous and have 2 dimensions, got shape \[4, 3"),
+        (torch.zeros(4, 3), 2, r"weight must have shape \[3\] and dtype Float"),
+    ],
+)
+def test_errors_name_the_argument(x, channels, message):
+    with pytest.raises(RuntimeError, match=message):
+        batch_norm(x, torch.ones(channels), torch.zeros(channels), 1e-3)
