@@ -18,7 +18,7 @@ from pcdet.doctor.libraries import requirements, version_numbers
 
 _REBUILD = "run `pip install --no-build-isolation -e .` in the repository"
 _SPCONV = "spconv-cu120" if sys.version_info < (3, 12) else "spconv-cu126"
-_EXTENSIONS = ("iou3d_nms", "roiaware_pool3d", "sparse_conv")
+EXTENSIONS = ("batch_norm", "iou3d_nms", "roiaware_pool3d", "sparse_conv")
 _SECONDS = 30  # for a command to answer
 
 
@@ -167,7 +167,7 @@ def examine_extensions() -> list[Finding]:
     if import_torch() is None:
         return [Finding("operators", "not examined: they need torch")]
     modules = {}
-    for name in _EXTENSIONS:
+    for name in EXTENSIONS:
         try:
             modules[name] = importlib.import_module(f"pcdet.ops.{name}.{name}_utils")
         except Exception as error:

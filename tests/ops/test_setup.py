@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import pcdet
+from pcdet.doctor import software
 
 ROOT = Path(__file__).resolve().parents[2]
 NVCC_VERSION = "Cuda compilation tools, release 12.6, V12.6.85"
@@ -138,3 +139,8 @@ def test_version_and_requirements(script):
 def test_every_folder_with_code_is_a_package():
     folders = {source.parent for source in (ROOT / "pcdet").rglob("*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_the_doctor_looks_at_all_extensions(script):
+    assert software.EXTENSIONS == script.EXTENSIONS
+    assert set(script.EXTENSIONS) == {p.parent.name for p in (ROOT / "pcdet/ops").glob("*/src")}
