@@ -162,6 +162,8 @@ def _on_rank_1(step: int, action: Callable[[], None]) -> None:
 class Seer(nn.Module):
     """A detector that finds the labelled objects, a little displaced, some with the wrong class."""
 
+    inputs = ("gt_boxes",)
+
     def __init__(self, _: Any) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))

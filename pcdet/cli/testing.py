@@ -15,7 +15,7 @@ from pcdet.config import cfg, log_config_to_file
 from pcdet.datasets import build_dataloader
 from pcdet.datasets.sections import read_entry
 from pcdet.engine.evaluate import eval_one_epoch
-from pcdet.models import build_network
+from pcdet.models import build_network, unused_arrays
 from pcdet.run.checkpoint_folder import list_checkpoints
 from pcdet.run.curve_writer import CurveWriter
 from pcdet.run.record import RunRecord, file_identity
@@ -39,8 +39,10 @@ def test(args: argparse.Namespace) -> None:
         workers=args.workers,
         logger=run.logger,
         training=False,
+        pin_memory=run.device.type == "cuda",
     )
     model = build_network(test_set).to(run.device)
+    test_set.unused = unused_arrays(model)
     if args.eval_all:
         repeat_eval_ckpt(run, model, test_loader, args.ckpt_dir or run.ckpt_dir)
         return

@@ -27,7 +27,7 @@ from pcdet.engine.device_options import (
 )
 from pcdet.engine.optimization import build_optimizer, build_scheduler
 from pcdet.engine.train_loop import Position
-from pcdet.models import build_network, model_fn_decorator
+from pcdet.models import build_network, model_fn_decorator, unused_arrays
 from pcdet.run.curve_writer import CurveWriter
 from pcdet.run.resume import find_start, resume, stored_entries
 from pcdet.run.session import Run, training_session
@@ -59,8 +59,10 @@ def train(args: argparse.Namespace) -> None:
             workers=args.workers,
             logger=run.logger,
             seed=seed,
+            pin_memory=run.device.type == "cuda",
         )
         model = build_model(run, train_set, seed)
+        train_set.unused = unused_arrays(model)
         optimizer = build_optimizer(model, optim_cfg)
         options = train_options(run, recipe, seed, amp, len(train_loader))
         at = load_state(run, model, optimizer, found, options)

@@ -237,7 +237,8 @@ class DatasetTemplate(torch.utils.data.Dataset):
                 centers = example["voxel_centers"]
                 example.update(self._part_targets(centers, gt_boxes, gt_classes))
             example["gt_boxes"] = np.concatenate((gt_boxes, gt_classes[:, None]), axis=1)
-        return {name: value for name, value in example.items() if name not in self.unused}
+        left_out = self.unused - {"coordinates"}  # a batch counts its voxels by them
+        return {name: value for name, value in example.items() if name not in left_out}
 
     def _voxelized(self, points: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """The voxels of the points (N, C) of a frame, and those points themselves."""

@@ -145,7 +145,7 @@ def _detect(
     counts: Counter = Counter()
     disable = dist.is_initialized() and dist.get_rank() != 0
     for batch in tqdm(dataloader, desc="eval", leave=False, dynamic_ncols=True, disable=disable):
-        detections, recall = model(example_convert_to_torch(batch, device=device))
+        detections, recall = model(example_convert_to_torch(batch, device, names=model.inputs))
         counts.update(recall)
         annos += dataset.generate_annotations(batch, detections, dataset.class_names)
     return annos, counts

@@ -10,7 +10,13 @@ import torch
 from pcdet.models.builder import build_network
 from pcdet.models.detectors.detector3d import BATCH_ARRAYS
 
-__all__ = ["ModelReturn", "build_network", "example_convert_to_torch", "model_fn_decorator"]
+__all__ = [
+    "ModelReturn",
+    "build_network",
+    "example_convert_to_torch",
+    "model_fn_decorator",
+    "unused_arrays",
+]
 
 
 class ModelReturn(NamedTuple):
@@ -59,6 +65,11 @@ def example_convert_to_torch(
             tensor = tensor.pin_memory()
         converted[name] = tensor.to(device, non_blocking=True)
     return converted
+
+
+def unused_arrays(model: torch.nn.Module) -> frozenset[str]:
+    """Arrays of a batch that a detector does not read, for `DatasetTemplate.unused`."""
+    return frozenset(BATCH_ARRAYS) - frozenset(model.inputs)
 
 
 def model_fn_decorator(

@@ -270,7 +270,7 @@ def test_a_loader_that_pins_gets_tensors_of_their_final_type():
 def test_arrays_that_nobody_reads_are_left_out():
     dataset = make_dataset(True, part_targets=PART_TARGETS)
     whole = dataset.prepare_data(make_frame(), rng=np.random.default_rng(0))
-    dataset.unused = frozenset({"points", "voxel_centers"})
+    dataset.unused = frozenset({"points", "voxel_centers", "coordinates"})
     part = dataset.prepare_data(make_frame(), rng=np.random.default_rng(0))
     assert whole.keys() - part.keys() == {"points", "voxel_centers"}
     assert_same({name: whole[name] for name in part}, part)

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import pcdet
-from pcdet.models import example_convert_to_torch
+from models.model_fixture import small_model
+from pcdet.models import example_convert_to_torch, unused_arrays
 
 TESTS = Path(__file__).resolve().parents[1]
 DETECTORS = ("second", "pointpillar", "PartA2")
@@ -96,3 +97,9 @@ def test_no_module_holds_a_tensor():
         names = vars(importlib.import_module(module.name))
         held = [name for name, value in names.items() if isinstance(value, torch.Tensor)]
         assert held == [], module.name
+
+
+def test_what_a_detector_does_not_read_is_unused():
+    assert {"points", "voxel_centers", "seg_labels"} <= unused_arrays(small_model("second"))
+    assert "voxel_centers" not in unused_arrays(small_model("pointpillar"))
+    assert not {"voxel_centers", "seg_labels"} & unused_arrays(small_model("PartA2"))
