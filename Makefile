@@ -36,13 +36,14 @@ DEMO_RESULTS := $(DEMO_RUN)/eval/epoch_$(DEMO_EPOCHS)/val/default
 # Test files run side by side in so many processes, each with one thread.
 TEST_PROCESSES := 2
 
-.PHONY: help setup demo demo-pointpillar demo-parta2 test lint test-cuda benchmark fuzz soak clean
+.PHONY: help setup demo demo-pointpillar demo-parta2 test lint test-viewer test-cuda benchmark fuzz soak clean
 
 help:
 	@echo "make demo              set up, simulate scenes, train SECOND on them, score and draw it"
 	@echo "make demo-pointpillar  the same with PointPillar"
 	@echo "make demo-parta2       the same with Part-A2"
 	@echo "make test              set up, then lint and the whole test suite"
+	@echo "make test-viewer       the tests of pages and pictures; in a browser where Chromium is"
 	@echo "make test-cuda         the tests that need a GPU"
 	@echo "make benchmark         time each stage on this machine"
 	@echo "make fuzz              read 2,000 damaged files of each kind: none may crash a reader"
@@ -92,14 +93,20 @@ $(DEMO_RESULTS)/result.pkl: $(DEMO_RUN)/ckpt/checkpoint_epoch_$(DEMO_EPOCHS).pth
 	@echo "== AP on the 100 frames that were held out, and pictures"
 	$(BIN)/python tools/test.py --cfg_file $(DEMO_CFG) --ckpt $< --pictures 8
 
-demo: setup $(DEMO_RESULTS)/result.pkl
+$(DEMO_RUN)/report.html: $(DEMO_RESULTS)/result.pkl
+	@# The test has written it; this is for a test that was made before there were reports.
+	@test $@ -nt $< || $(BIN)/python tools/test.py --cfg_file $(DEMO_CFG) --report
+
+demo: setup $(DEMO_RUN)/report.html
 	@cat $(DEMO_RESULTS)/report.txt
 	@echo "checkpoint:  $(DEMO_RUN)/ckpt/checkpoint_epoch_$(DEMO_EPOCHS).pth"
 	@echo "pictures:    $(DEMO_RESULTS)/pictures/"
+	@echo "scenes:      $(DEMO_RUN)/scenes.html, in 3D"
 	@echo "curves:      $(BIN)/tensorboard --logdir output"
 	@echo "next:        put KITTI below data/kitti (README, \"Your own KITTI\"), then"
 	@echo "             $(BIN)/python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
 	@echo "             $(BIN)/python tools/train.py --cfg_file $(subst _demo,,$(DEMO_CFG))"
+	@echo "report:      $(DEMO_RUN)/report.html: open it in a browser"
 
 demo-pointpillar:
 	@$(MAKE) --no-print-directory demo DEMO_CFG=tools/cfgs/pointpillar_demo.yaml DEMO_EPOCHS=7
@@ -115,6 +122,9 @@ lint: setup
 test: setup lint
 	@bash tools/scripts/check_cuda_compile.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(TEST_PROCESSES) --dist loadfile
+
+test-viewer: setup
+	$(BIN)/python -m pytest -q -rs tests/viewer
 
 test-cuda: setup
 	$(BIN)/python -m pytest -q -m cuda

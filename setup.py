@@ -38,6 +38,7 @@ COMMANDS = [
     "pcdet-test = pcdet.cli.test:run",
     "pcdet-demo = pcdet.cli.demo:run",
     "pcdet-replay = pcdet.cli.replay:run",
+    "pcdet-view = pcdet.cli.view:run",
     "pcdet-doctor = pcdet.doctor.__main__:main",
     "pcdet-kitti-infos = pcdet.cli.kitti_infos:main",
     "pcdet-kitti-eval = pcdet.evaluation.__main__:main",
@@ -154,9 +155,13 @@ def main() -> None:
         python_requires=">=3.9",
         install_requires=read_requirements(),
         packages=find_packages(include=["pcdet", "pcdet.*"]),
-        package_data={"pcdet": [f"**/*.{kind}" for kind in ("yaml", "json", "npz", "txt", "md")]},
+        package_data={
+            "pcdet": [f"**/*.{kind}" for kind in ("yaml", "json", "npz", "txt", "md")],
+            "pcdet.viewer": ["assets/*"],
+        },
         ext_modules=[make_extension(name, with_cuda) for name in EXTENSIONS],
         cmdclass={"build_ext": BuildExtension},
+        extras_require={"rerun": ["rerun-sdk>=0.23"]},
         entry_points={"console_scripts": COMMANDS},
         zip_safe=False,
     )

@@ -21,9 +21,10 @@ ALLOWED = {
     "datasets": {"ops", "utils", "evaluation"},
     "simulator": {"utils"},
     "models": {"ops", "utils"},
-    "engine": {"ops", "utils", "models", "evaluation"},
+    "engine": {"ops", "utils", "models", "evaluation", "viewer"},
     "run": {"ops", "utils", "engine"},
     "doctor": {"ops", "utils"},
+    "viewer": {"ops", "utils", "evaluation"},
 }
 # Names of PCDet and former places: files that pass on what has its home elsewhere.
 FORMER_PLACES = {

@@ -25,6 +25,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--data", type=Path, required=True, help="a .bin file, or a folder of them")
     add("--out", type=Path, default=Path("demo"), help="folder for the results (default: demo)")
     add("--score_thresh", type=float, default=0.3, help="least score of a box (default: 0.3)")
+    add("--html", action="store_true", help="also write scenes.html, which shows them all in 3D")
     add_device_option(parser)
     add_set_option(parser)
     return parser.parse_args(argv)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,10 @@ from pcdet.utils import log_utils
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import atomic_write, read_points
 from pcdet.utils.visualize_utils import DrawnBoxes, draw_bev
+from pcdet.viewer.page import write_page
+from pcdet.viewer.pictures import save_picture
+from pcdet.viewer.results import SCENES
+from pcdet.viewer.scene import Pane, Scene
 
 
 @torch.inference_mode()
@@ -34,12 +40,28 @@ def detect(args: argparse.Namespace) -> None:
     device = checked_device(args.device)
     model = build_network(scans).to(device).eval()
     model.load_params_from_file(args.ckpt, to_cpu=True, logger=logger)
+    scenes = detect_all(scans, model, device, args.out)
+    if args.html:
+        write_page(scenes, cfg.CLASS_NAMES, args.out / SCENES, f"{cfg.TAG}, {args.data}")
+    else:
+        deque(scenes, maxlen=0)
+    logger.info("pictures and boxes of %d scans are in %s", len(scans), args.out)
+
+
+def detect_all(
+    scans: ScanFolder, model: torch.nn.Module, device: torch.device, out: Path
+) -> Iterator[Scene]:
+    """Detect objects in each scan and write the results into a folder; yield the scenes."""
     for k in tqdm(range(len(scans)), desc="scans", dynamic_ncols=True):
         sample = scans[k]
         batch = example_convert_to_torch(scans.collate_batch([sample]), device=device)
-        found = detection_list(model(batch)[0][0], cfg.CLASS_NAMES)
-        write_results(args.out / sample["sample_idx"], sample["points"], found)
-    logger.info("pictures and boxes of %d scans are in %s", len(scans), args.out)
+        rows = detection_list(model(batch)[0][0], cfg.CLASS_NAMES)
+        boxes = np.array([row["box3d_lidar"] for row in rows]).reshape(-1, 7)
+        scores = np.array([row["score"] for row in rows])
+        found = DrawnBoxes(boxes, [row["name"] for row in rows], scores)
+        name, points = sample["sample_idx"], sample["points"]
+        write_results(out / name, points, rows, found)
+        yield Scene(name, [Pane("detections", points, found=found)])
 
 
 class ScanFolder(DatasetTemplate):
@@ -70,14 +92,11 @@ def detection_list(detections: dict, class_names: list[str]) -> list[dict]:
     return [{"name": name, "score": score, "box3d_lidar": box} for name, score, box in rows]
 
 
-def write_results(path: Path, points: np.ndarray, found: list[dict]) -> None:
+def write_results(path: Path, points: np.ndarray, rows: list[dict], found: DrawnBoxes) -> None:
     """Write a scan's detections to <path>.json and a picture of them to <path>.png."""
-    boxes = np.array([row["box3d_lidar"] for row in found]).reshape(-1, 7)
-    drawn = DrawnBoxes(boxes, [row["name"] for row in found], [row["score"] for row in found])
-    title = f"{path.name}: {len(found)} objects"
+    title = f"{path.name}: {len(rows)} objects"
     limit_range = cfg.DATA_CONFIG.POINT_CLOUD_RANGE
-    picture = draw_bev(points, [drawn], cfg.CLASS_NAMES, limit_range, title)
-    with atomic_write(path.with_name(f"{path.name}.png")) as file:
-        picture.savefig(file, format="png", dpi=150)
+    picture = draw_bev(points, [found], cfg.CLASS_NAMES, limit_range, title)
+    save_picture(picture, path.with_name(f"{path.name}.png"))
     with atomic_write(path.with_name(f"{path.name}.json")) as file:
-        file.write(json.dumps(found, indent=1).encode())
+        file.write(json.dumps(rows, indent=1).encode())

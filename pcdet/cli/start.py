@@ -27,6 +27,13 @@ def read_config(args: argparse.Namespace) -> None:
     cfg_from_list(args.set_cfgs, cfg)
 
 
+def choose_split(split: str) -> None:
+    """Test on another split: its name, and the infos of that split in the same folder."""
+    read_entry(cfg, "MODEL.TEST").SPLIT = split
+    paths = [Path(path) for path in read_entry(cfg, "DATA_CONFIG.TEST.INFO_PATH")]
+    cfg.DATA_CONFIG.TEST.INFO_PATH = [str(p.with_name(f"kitti_infos_{split}.pkl")) for p in paths]
+
+
 def start(args: argparse.Namespace, batch_size: int | None) -> Run:
     """Join the process group if there is one, and choose the device; after `read_config`.
 

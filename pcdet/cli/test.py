@@ -24,7 +24,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_common_options(parser)
     args = parser.parse_args(argv)
     check_common_options(args)
-    check_at_least(args, 0, "pictures", "start_epoch", "max_waiting_mins")
+    check_at_least(args, 0, "pictures", "html", "start_epoch", "max_waiting_mins")
     if args.eval_all and args.ckpt is not None:
         raise ConfigError("--ckpt and --eval_all exclude each other")
     return args
@@ -63,6 +63,19 @@ def _add_result_options(group: argparse._ArgumentGroup) -> None:
         "server",
     )
     group.add_argument("--pictures", type=int, default=0, help="draw so many frames (default: 0)")
+    group.add_argument(
+        "--html",
+        type=int,
+        default=20,
+        metavar="N",
+        help="frames of scenes.html, which shows them in 3D, beside report.html in the run's "
+        "folder (default: 20; 0 for none)",
+    )
+    group.add_argument(
+        "--report",
+        action="store_true",
+        help="write the report of the run's last test again, without detecting anything",
+    )
 
 
 def main(argv: list[str] | None = None) -> None:

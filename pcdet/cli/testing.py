@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from pcdet.cli.start import read_config, start
+from pcdet.cli.reporting import hparams_of, report_newest, report_test
+from pcdet.cli.start import choose_split, read_config, start
 from pcdet.config import cfg, log_config_to_file
 from pcdet.datasets import build_dataloader
-from pcdet.datasets.sections import read_entry
 from pcdet.engine.evaluate import eval_one_epoch
 from pcdet.models import build_network, unused_arrays
 from pcdet.run.checkpoint_folder import list_checkpoints
@@ -22,6 +22,10 @@ from pcdet.run.record import RunRecord, file_identity
 from pcdet.run.session import Run
 from pcdet.run.watch import CheckpointWatch, NewCheckpoint, TestedList, Watch
 from pcdet.utils.errors import CheckpointError
+from pcdet.viewer.results import RESULT
+
+# Of the curves, those that stand beside the hyperparameters of a run.
+_MAIN_METRIC = "_3d/moderate_R40"
 
 
 def test(args: argparse.Namespace) -> None:
@@ -41,6 +45,9 @@ def test(args: argparse.Namespace) -> None:
         training=False,
         pin_memory=run.device.type == "cuda",
     )
+    if args.report:
+        run.from_rank0(lambda: report_newest(run.output_dir, test_set, args.html, run.logger))
+        return
     model = build_network(test_set).to(run.device)
     test_set.unused = unused_arrays(model)
     if args.eval_all:
@@ -48,13 +55,6 @@ def test(args: argparse.Namespace) -> None:
         return
     identity = run.from_rank0(lambda: load_checkpoint(run, model, single_checkpoint(run)))
     eval_single_ckpt(run, model, test_loader, identity)
-
-
-def choose_split(split: str) -> None:
-    """Test on another split: its name, and the infos of that split in the same folder."""
-    read_entry(cfg, "MODEL.TEST").SPLIT = split
-    paths = [Path(path) for path in read_entry(cfg, "DATA_CONFIG.TEST.INFO_PATH")]
-    cfg.DATA_CONFIG.TEST.INFO_PATH = [str(p.with_name(f"kitti_infos_{split}.pkl")) for p in paths]
 
 
 def epoch_of(ckpt: str) -> str:
@@ -95,6 +95,8 @@ def eval_single_ckpt(
     """
     share_weights(run, model)
     epoch, split = epoch_of(identity["file"]), cfg.MODEL.TEST.SPLIT
+    result_dir = run.output_dir / "eval" / f"epoch_{epoch}" / split / run.args.eval_tag
+    record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0)
     curves = nullcontext()
     if run.rank == 0:
         curves = closing(CurveWriter(run.output_dir / "tensorboard", run.logger))
@@ -107,12 +109,18 @@ def eval_single_ckpt(
             run.logger,
             dist_test=run.distributed,
             save_to_file=run.args.save_to_file,
-            result_dir=run.output_dir / "eval" / f"epoch_{epoch}" / split / run.args.eval_tag,
+            result_dir=result_dir,
             tb_log=tb_log,
             num_pictures=run.args.pictures,
         )
-    record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0)
+        if tb_log is not None:
+            metrics = [f"{split}/{name}" for name in results if name.endswith(_MAIN_METRIC)]
+            tb_log.add_hparams(hparams_of(record.read(), cfg.TAG), metrics)
     record.add_evaluation(split, identity, results)
+    if run.rank == 0:
+        report_test(
+            run.output_dir, result_dir / RESULT, test_loader.dataset, run.args.html, run.logger
+        )
 
 
 def repeat_eval_ckpt(

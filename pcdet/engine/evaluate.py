@@ -14,16 +14,20 @@ from easydict import EasyDict
 from torch import nn
 from tqdm import tqdm
 
-from pcdet.engine.pictures import draw_frames, evenly_spread, render, save_picture
 from pcdet.evaluation.found import found_table
 from pcdet.models import example_convert_to_torch
 from pcdet.utils.io_utils import atomic_write, save_pickle
+from pcdet.viewer.found_shares import labelled_objects
+from pcdet.viewer.pictures import draw_frames, render, save_picture
+from pcdet.viewer.sources import evenly_spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Least probability of a detection in the pictures.
 _PICTURE_SCORE = 0.3
+# Frames that TensorBoard shows of each test: the same ones, so that one can watch them change.
+_TENSORBOARD_PICTURES = 3
 
 
 def eval_one_epoch(
@@ -80,10 +84,9 @@ def eval_one_epoch(
     with atomic_write(result_dir / "report.txt") as file:
         file.write(f"{report}\n".encode())
     results = {**recall, **ap_dict}
-    step = int(epoch_id) if str(epoch_id).isdigit() else 0
-    _log_to_tensorboard(tb_log, results, figures, cfg.MODEL.TEST.SPLIT, step)
-    if num_pictures:
-        _draw(cfg, dataset, annos, num_pictures, result_dir / "pictures", tb_log, step)
+    step, split = int(epoch_id) if str(epoch_id).isdigit() else 0, cfg.MODEL.TEST.SPLIT
+    _log_to_tensorboard(tb_log, {**results, **_found(dataset, annos)}, figures, split, step)
+    _draw(cfg, dataset, annos, num_pictures, result_dir / "pictures", tb_log, step)
     logger.info("results are in %s", result_dir)
     return results
 
@@ -94,6 +97,17 @@ def _score(dataset: Any, annos: list[dict]) -> tuple[str, dict[str, Any], dict[s
     if all("annos" in info for info in dataset.infos):
         report += "\n" + found_table(dataset.infos, annos, dataset.class_names)
     return report, ap_dict, figures
+
+
+def _found(dataset: Any, annos: list[dict]) -> dict[str, float]:
+    """Share of each class's objects that were found, by distance; empty without labels."""
+    if not all("annos" in info for info in dataset.infos):
+        return {}
+    return {
+        f"{name}_found/{distance}": share
+        for name in dataset.class_names
+        for distance, share in labelled_objects(dataset.infos, annos, name).by_distance().items()
+    }
 
 
 def _log_to_tensorboard(
@@ -117,18 +131,20 @@ def _draw(
     tb_log: Any,
     step: int,
 ) -> None:
-    """Draw some frames, spread over the split, as PNG files and for TensorBoard."""
-    frames = draw_frames(
+    """Draw frames, spread over the split, as PNG files, and for TensorBoard a few in any case."""
+    count = num_pictures or (0 if tb_log is None else _TENSORBOARD_PICTURES)
+    frames = evenly_spread(count, len(annos)) if count else []
+    pictures = draw_frames(
         dataset,
         annos,
-        evenly_spread(num_pictures, len(annos)),
+        frames,
         cfg.DATA_CONFIG.POINT_CLOUD_RANGE,
         _PICTURE_SCORE,
         cfg.MODEL.TEST.get("USE_RAW_SCORE", True),
     )
-    for name, figure in tqdm(frames, desc="pictures", total=2 * num_pictures, leave=False):
-        pixels = render(figure)
-        save_picture(pixels, folder / f"{name}.png")
+    for name, pixels in tqdm(pictures, desc="pictures", total=2 * len(frames), leave=False):
+        if num_pictures:
+            save_picture(pixels, folder / f"{name}.png")
         if tb_log is not None:
             tag = f"{cfg.MODEL.TEST.SPLIT}/pictures/{name}"
             tb_log.add_image(tag, pixels, step, dataformats="HWC")

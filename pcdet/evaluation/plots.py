@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from pcdet.evaluation import rules
 from pcdet.evaluation.precision_recall import NUM_SAMPLES
 from pcdet.evaluation.result import EvalResult
+from pcdet.utils import palette
 from pcdet.utils.io_utils import atomic_write
 
-_COLOURS = {"easy": "#1b7837", "moderate": "#2166ac", "hard": "#b2182b"}
+_COLOURS = {"easy": palette.GREEN, "moderate": palette.BLUE, "hard": palette.VERMILION}
 _VALUE_NAMES = {"aos": "orientation similarity"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ class CurveWriter:
             dataformats: the order of height, width and channels in `pixels`.
         """
         self._add(Event(summary=summary.image(name, pixels, dataformats=dataformats)), step)
+
+    def add_hparams(self, values: Mapping[str, Any], metrics: Sequence[str]) -> None:
+        """Tell TensorBoard's table of runs how this one was made.
+
+        Args:
+            values: numbers, words and flags by name.
+            metrics: names of curves whose last points stand beside them.
+        """
+        for part in summary.hparams(dict(values), dict.fromkeys(metrics, 0.0)):
+            self._add(Event(summary=part), 0)
 
     def flush(self) -> None:
         """Wait until all is on the disk; after a failure, try a new file from here on."""

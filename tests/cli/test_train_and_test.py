@@ -144,6 +144,11 @@ def test_testing_writes_results_curves_and_pictures(workplace, trained):
     assert "val/recall/rcnn_0.7" in events.Tags()["scalars"]
     assert any("precision_recall" in tag for tag in events.Tags()["images"])
     assert any("pictures" in tag for tag in events.Tags()["images"])
+    assert any(tag.startswith("val/Car_found/") for tag in events.Tags()["scalars"])
+    assert "_hparams_/session_start_info" in events.PluginTagToContent("hparams")
+    report = (trained / "report.html").read_text()
+    assert "small/default, epoch 2" in report and "Training" in report and "seed" in report
+    assert (trained / "scenes.html").is_file()
 
 
 def test_the_test_split_has_no_ap_and_says_so(workplace, trained):
@@ -209,9 +214,10 @@ def test_raw_scans_are_drawn(workplace, trained, tmp_path):
     ckpt = trained / "ckpt" / "checkpoint_epoch_2.pth"
     options = ["--cfg_file", str(workplace / "small.yaml"), "--ckpt", str(ckpt), "--device", "cpu"]
     scans = workplace / "kitti" / "testing" / "velodyne"
-    demo.main([*options, "--data", str(scans), "--out", str(tmp_path), "--score_thresh", "0.001"])
+    where = ("--data", str(scans), "--out", str(tmp_path))
+    demo.main([*options, *where, "--html", "--score_thresh", "0.001"])
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["000000.json", "000000.png", "000001.json", "000001.png"]
+    assert names == ["000000.json", "000000.png", "000001.json", "000001.png", "scenes.html"]
     for found in json.loads((tmp_path / "000000.json").read_text()):
         assert found["name"] in ("Car", "Pedestrian", "Cyclist") and 0 <= found["score"] <= 1
         assert len(found["box3d_lidar"]) == 7

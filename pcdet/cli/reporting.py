@@ -1,0 +1,79 @@
+"""Writes the report of a run after a test, or of a test that was made before."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pcdet.config import cfg
+from pcdet.run.curve_reader import read_curves
+from pcdet.run.record import RunRecord
+from pcdet.utils.errors import DataError
+from pcdet.utils.io_utils import load_pickle
+from pcdet.viewer.report import Tested, write_report
+from pcdet.viewer.results import newest_result, title_of_result
+from pcdet.viewer.sources import check_frames
+
+
+def report_test(
+    run_dir: Path, result: Path, dataset: Any, num_scenes: int, logger: logging.Logger
+) -> None:
+    """Write report.html and scenes.html into a run's folder.
+
+    Args:
+        run_dir: output/<yaml>/<extra_tag>.
+        result: result.pkl of the test.
+        dataset: of the split that was tested.
+        num_scenes: frames of scenes.html; 0 for no such page.
+        logger: told where the report is.
+    """
+    annos = load_pickle(result)
+    check_frames(annos, dataset, result)
+    tested = Tested(
+        title=title_of_result(result),
+        dataset=dataset,
+        annos=annos,
+        scores_are_logits=cfg.MODEL.TEST.get("USE_RAW_SCORE", True),
+        limit_range=cfg.DATA_CONFIG.POINT_CLOUD_RANGE,
+        record=RunRecord(run_dir, logger, writes=False).read(),
+        curves=read_curves(run_dir / "tensorboard"),
+        num_scenes=num_scenes,
+    )
+    logger.info("report: %s", write_report(tested, run_dir))
+
+
+def report_newest(run_dir: Path, dataset: Any, num_scenes: int, logger: logging.Logger) -> None:
+    """Write the report of the test of a run that was made last, see `report_test`.
+
+    Raises:
+        DataError: there is none.
+    """
+    result = newest_result(run_dir, cfg.MODEL.TEST.SPLIT)
+    if result is None:
+        raise DataError(
+            f"{run_dir}: no results of the split {cfg.MODEL.TEST.SPLIT!r}: test a checkpoint first"
+        )
+    report_test(run_dir, result, dataset, num_scenes, logger)
+
+
+def hparams_of(record: Mapping[str, Any], yaml: str) -> dict[str, Any]:
+    """What a run was trained with, as flat values for TensorBoard's table of runs.
+
+    Args:
+        record: of run.json; one without a start gives the yaml's name alone.
+        yaml: name of the yaml.
+    """
+    values: dict[str, Any] = {"yaml": yaml}
+    starts = record.get("starts") or []
+    if not starts:
+        return values
+    last = starts[-1]
+    training = (last.get("config") or {}).get("MODEL", {}).get("TRAIN", {})
+    for name, value in training.get("OPTIMIZATION", {}).items():
+        values[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
+    for name in ("seed", "processes"):
+        if last.get(name) is not None:
+            values[name] = last[name]
+    return values

@@ -1,0 +1,92 @@
+"""Scenes from what the other rooms have: a split with its results, or training samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pcdet.utils.errors import DataError
+from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.visualize_utils import DrawnBoxes
+from pcdet.viewer.scene import Pane, Scene, detections_of, objects_of
+
+
+def evenly_spread(count: int, total: int) -> list[int]:
+    """`count` of `total` indices, the first and the last among them."""
+    return sorted({int(k) for k in np.linspace(0, total - 1, min(count, total))})
+
+
+def scenes_of_split(
+    dataset: Any,
+    indices: Sequence[int],
+    results: Mapping[str, Sequence[Mapping[str, Any]]],
+    scores_are_logits: bool,
+    whole_scan: bool = False,
+) -> Iterator[Scene]:
+    """Frames of a split with their labels, and with detections if there are any.
+
+    Args:
+        dataset: a `KittiDataset` for testing.
+        indices: of the frames.
+        results: by title the annotations of all frames; one title a pane, at most two. Empty for
+            labels alone.
+        scores_are_logits: the annotations hold logits (USE_RAW_SCORE).
+        whole_scan: show all points, not only those that the network sees.
+    """
+    for k in indices:
+        info = dataset.infos[k]
+        name = info["point_cloud"]["lidar_idx"]
+        sample = {} if whole_scan else dataset[k]
+        # A data set may leave out arrays that its model does not read.
+        points = sample["points"] if "points" in sample else dataset.get_lidar(name)
+        truth = objects_of(info) if "annos" in info else None
+        panes = [
+            Pane(title, points, truth, detections_of(annos[k], scores_are_logits))
+            for title, annos in results.items()
+        ]
+        calib = Calibration.from_info(info["calib"])
+        panes = panes or [Pane("labels", points, truth)]
+        yield Scene(name, panes, image_of(dataset, name), calib)
+
+
+def training_scenes(dataset: Any, recorded: Any, indices: Sequence[int]) -> Iterator[Scene]:
+    """Training samples beside the frames that they were made from.
+
+    Args:
+        dataset: a `KittiDataset` for training; its seed and epoch decide the samples.
+        recorded: the same frames without augmentation.
+        indices: of the samples.
+    """
+    names = dataset.class_names
+    for k in indices:
+        before, after = (
+            Pane(title, sample["points"], boxes_of_sample(sample, names))
+            for title, sample in (("as recorded", recorded[k]), ("as training sees it", dataset[k]))
+        )
+        yield Scene(dataset.sample_ids[k], [before, after])
+
+
+def boxes_of_sample(sample: Mapping[str, Any], class_names: Sequence[str]) -> DrawnBoxes:
+    """The labelled boxes of a sample of `DatasetTemplate.prepare_data`."""
+    labelled = np.asarray(sample["gt_boxes"])
+    return DrawnBoxes(labelled[:, :7], [class_names[int(label) - 1] for label in labelled[:, 7]])
+
+
+def image_of(dataset: Any, name: str) -> np.ndarray | None:
+    """The camera image of a frame, or None where the file is missing."""
+    path = Path(dataset.root_split_path) / "image_2" / f"{name}.png"
+    return dataset.get_image(name) if path.exists() else None
+
+
+def check_frames(annos: Sequence[Mapping[str, Any]], dataset: Any, path: str | Path) -> None:
+    """Raise a DataError if annotations do not belong to the frames of a data set, in order."""
+    found = [str(anno["sample_idx"]) for anno in annos]
+    if found != dataset.sample_ids:
+        raise DataError(
+            f"{path}: expected the detections of the {len(dataset)} frames of the split "
+            f"{dataset.split!r}, got {len(found)} frames, the first {found[:1]}; was it made on "
+            "another split (--split) or data set (--data_dir)?"
+        )

@@ -1,0 +1,148 @@
+"""The command view.py, and the report of test.py, on a small data set with made-up detections."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import zlib
+
+import numpy as np
+import pytest
+
+from command_line import arguments
+from pcdet.cli import test as test_command
+from pcdet.cli import view
+from pcdet.utils.errors import ConfigError, DataError
+from pcdet.utils.io_utils import load_pickle, save_pickle
+
+FOUND_KEYS = ("name", "alpha", "bbox", "dimensions", "location", "rotation_y")
+
+
+@pytest.fixture(scope="module")
+def run_dir(workplace, tmp_path_factory):
+    """A run whose test found all objects of the first frame and none of the second."""
+    folder = tmp_path_factory.mktemp("view") / "small" / "default"
+    infos = load_pickle(workplace / "kitti" / "kitti_infos_val.pkl")
+    annos = [detections_like_labels(info, keep=k == 0) for k, info in enumerate(infos)]
+    for epoch in (1, 2):
+        save_pickle(annos, folder / "eval" / f"epoch_{epoch}" / "val" / "default" / "result.pkl")
+    return folder
+
+
+def detections_like_labels(info, keep):
+    annos = info["annos"]
+    rows = np.flatnonzero(annos["name"] != "DontCare") if keep else np.zeros(0, int)
+    found = {key: annos[key][rows] for key in FOUND_KEYS}
+    found["boxes_lidar"] = annos["gt_boxes_lidar"][rows]
+    return {
+        **found,
+        "score": np.full(len(rows), 2.0),
+        "sample_idx": info["point_cloud"]["lidar_idx"],
+    }
+
+
+def options(workplace, run_dir, *more):
+    return [
+        *("--cfg_file", str(workplace / "small.yaml"), "--data_dir", str(workplace / "kitti")),
+        *("--output_dir", str(run_dir.parents[1]), *more),
+    ]
+
+
+def scenes_in(path):
+    text = path.read_text(encoding="utf-8")
+    packed = re.search(r'id="index">(.*?)</script>', text)[1]
+    return json.loads(zlib.decompress(base64.b64decode(packed)))["scenes"]
+
+
+def test_labels_and_the_newest_results_are_shown(workplace, run_dir, tmp_path):
+    view.main(options(workplace, run_dir, "--out", str(tmp_path / "view.html")))
+    scenes = scenes_in(tmp_path / "view.html")
+    assert [scene["name"] for scene in scenes] == ["000004", "000005"]
+    assert [pane["title"] for pane in scenes[0]["panes"]] == ["small/default, epoch 2"]
+    first, second = (scene["panes"][0]["boxes"] for scene in scenes)
+    assert [box["truth"] for box in first] == [True] * 3 + [False] * 3
+    assert [box["partner"]["strict"] for box in first[3:]] == [0, 1, 2]
+    assert [box["truth"] for box in second] == [True] * 3
+    assert max(box["points"] for box in first) >= 150
+    assert scenes[0]["camera"]["shape"] == [375, 1242]
+
+
+def test_two_results_are_compared_and_frames_can_be_named(workplace, run_dir, tmp_path):
+    results = [str(run_dir / "eval" / f"epoch_{k}" / "val/default/result.pkl") for k in (1, 2)]
+    more = ("--result", *results, "--ids", "000005", "--out", str(tmp_path / "view.html"))
+    view.main(options(workplace, run_dir, *more))
+    (scene,) = scenes_in(tmp_path / "view.html")
+    titles = [pane["title"] for pane in scene["panes"]]
+    assert titles == ["small/default, epoch 1", "small/default, epoch 2"]
+    assert [pane["cloud"] for pane in scene["panes"]] == [0, 0]
+
+
+def test_labels_alone_with_all_points_of_the_scan(workplace, run_dir, tmp_path):
+    counts = []
+    for more in ((), ("--whole_scan",)):
+        path = tmp_path / "view.html"
+        view.main(options(workplace, run_dir, "--labels_only", "--out", str(path), *more))
+        assert not any(pane["detections"] for pane in scenes_in(path)[0]["panes"])
+        packed = re.search(r'id="points-0-0">(.*?)</script>', path.read_text())[1]
+        counts.append(len(zlib.decompress(base64.b64decode(packed))) // 7)
+    assert counts[0] < counts[1] == 4000 + 3 * 150
+
+
+def test_training_samples_stand_beside_the_recorded_frames(workplace, run_dir, tmp_path):
+    def show(name, *more):
+        path = tmp_path / name
+        wanted = ("--train_samples", "2", "--out", str(path), *more)
+        view.main(options(workplace, run_dir, *wanted))
+        return scenes_in(path)
+
+    scenes = show("first.html")
+    assert [scene["name"] for scene in scenes] == ["000000", "000003"]
+    before, after = scenes[0]["panes"]
+    assert (before["title"], after["title"]) == ("as recorded", "as training sees it")
+    assert (before["cloud"], after["cloud"]) == (0, 1)
+    moved = [box["corners"] for box in after["boxes"]]
+    assert moved != [box["corners"] for box in before["boxes"]]
+    assert show("again.html") == scenes
+    assert show("later.html", "--epoch", "1") != scenes
+
+
+def test_a_report_of_an_old_run(workplace, run_dir):
+    test_command.main([*arguments(workplace, run_dir.parents[1], "--report"), "--html", "1"])
+    page = html.unescape((run_dir / "report.html").read_text(encoding="utf-8"))
+    assert "small/default, epoch 2" in page and "2 frames of the split" in page
+    # The frame where nothing was found is the worst, and the one that the viewer's page holds.
+    assert '<a href="scenes.html#frame=000005">000005</a></b>: 3 missed, 0 false positives' in page
+    assert [scene["name"] for scene in scenes_in(run_dir / "scenes.html")] == ["000005"]
+    assert "The run's folder has no run.json" in page
+    assert not re.search(r'(src|href)="(?!data:|scenes\.html)', page)
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "message"),
+    [
+        (("--ids", "000009"), ConfigError, r"--ids 000009: no such frame among the 2 of the split"),
+        (("--frames", "0"), ConfigError, "--frames must be at least 1, got 0"),
+        (("--result", "a", "b", "c"), ConfigError, "expected one file, or two to compare, got 3"),
+        (("--train_samples", "1", "--result", "a"), ConfigError, "exclude each other"),
+        (("--result", "none.pkl"), DataError, r"none\.pkl: .*cannot be read"),
+    ],
+)
+def test_mistakes_are_told(workplace, run_dir, more, error, message):
+    with pytest.raises(error, match=message):
+        view.main(options(workplace, run_dir, *more))
+
+
+def test_results_of_another_split_are_refused(workplace, run_dir, tmp_path):
+    path = tmp_path / "result.pkl"
+    save_pickle([{"sample_idx": "000001", "name": np.zeros(0)}], path)
+    with pytest.raises(
+        DataError, match=r"expected the detections of the 2 frames of the split 'val'"
+    ):
+        view.main(options(workplace, run_dir, "--result", str(path)))
+
+
+def test_a_report_without_results_says_what_to_do(workplace, tmp_path):
+    with pytest.raises(DataError, match="no results of the split 'val': test a checkpoint first"):
+        test_command.main(arguments(workplace, tmp_path, "--report"))
