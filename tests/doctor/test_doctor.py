@@ -18,6 +18,7 @@ from pcdet.doctor.data_folder import examine_data
 from pcdet.doctor.findings import Finding
 from pcdet.ops.iou3d_nms import iou3d_nms_utils
 from pcdet.utils import info_record, spconv_utils
+from pcdet.utils.io_utils import save_pickle
 from tiny_kitti import SPLITS, make_tiny_kitti
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +30,7 @@ def data(tmp_path) -> Path:
     root = make_tiny_kitti(tmp_path)
     for split, frames in SPLITS.items():
         path = root / f"kitti_infos_{split}.pkl"
-        path.write_bytes(b"infos")
+        save_pickle([], path)
         info_record.write_record(path, len(frames))
     (root / "kitti_dbinfos_train.pkl").write_bytes(b"database")
     return root
