@@ -95,7 +95,7 @@ def test_labels_alone_with_all_points_of_the_scan(workplace, run_dir, tmp_path):
 
 
 def test_points_that_a_model_does_not_read_are_shown(workplace):
-    read_config(argparse.Namespace(cfg_file=str(workplace / "small.yaml"), set_cfgs=None))
+    read_config(argparse.Namespace(cfg_file=str(workplace / "small.yaml"), set_cfgs=[]))
     dataset = build_dataloader(workplace / "kitti", 1, dist=False, training=False)[0]
     dataset.unused = frozenset({"points"})
     (scene,) = scenes_of_split(dataset, [0], {}, scores_are_logits=False)
