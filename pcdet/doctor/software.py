@@ -17,7 +17,6 @@ from pcdet.doctor.findings import Finding
 from pcdet.doctor.libraries import requirements, version_numbers
 
 _REBUILD = "run `pip install --no-build-isolation -e .` in the repository"
-_SPCONV = "spconv-cu120" if sys.version_info < (3, 12) else "spconv-cu126"
 EXTENSIONS = ("batch_norm", "iou3d_nms", "roiaware_pool3d", "sparse_conv")
 _SECONDS = 30  # for a command to answer
 
