@@ -10,6 +10,7 @@ from torch import nn
 
 from pcdet.models.model_utils.voxel_grid import VoxelGrid
 from pcdet.ops.roiaware_pool3d.roiaware_pool3d_utils import points_in_boxes_gpu
+from pcdet.ops.sparse_conv import SparseTensor
 from pcdet.ops.three_nn.three_nn_utils import (
     inverse_distance_weights,
     three_interpolate,
@@ -17,7 +18,6 @@ from pcdet.ops.three_nn.three_nn_utils import (
 )
 from pcdet.utils import loss_utils
 from pcdet.utils.box_utils import BOX, CENTER, LABEL, H, W, Z
-from pcdet.utils.spconv_utils import SparseConvTensor
 
 # Which size of a box, halved, lies between its bottom and the centre that points learn.
 CENTER_HEIGHTS = {"h": H, "w": W}
@@ -87,7 +87,7 @@ class AuxiliaryNetwork(nn.Module):
         return {} if destination is None else destination
 
     def forward(
-        self, points: torch.Tensor, coordinates: torch.Tensor, levels: Sequence[SparseConvTensor]
+        self, points: torch.Tensor, coordinates: torch.Tensor, levels: Sequence[SparseTensor]
     ) -> dict[str, torch.Tensor]:
         """Predict for each point.
 
@@ -116,7 +116,7 @@ class AuxiliaryNetwork(nn.Module):
         }
 
     def interpolate(
-        self, points: torch.Tensor, frames: torch.Tensor, level: SparseConvTensor, stride: int
+        self, points: torch.Tensor, frames: torch.Tensor, level: SparseTensor, stride: int
     ) -> torch.Tensor:
         """(V, C) features of a level at points (V, 3) of frames (V,), from the three next sites."""
         sites = self.places(level.indices, stride)

@@ -11,7 +11,7 @@ from torch import nn
 from pcdet.models.model_utils.norm import NORM, VoxelNorm
 from pcdet.models.rpn.blocks import down_block, subm_block
 from pcdet.models.rpn.sassd_auxiliary import AuxiliaryNetwork
-from pcdet.utils.spconv_utils import SparseConvTensor, SparseSequential, dense_bev, sparse_tensor
+from pcdet.ops.sparse_conv import SparseSequential, SparseTensor, dense_bev, plan_ahead
 
 
 class SASSDOutputs(NamedTuple):
@@ -23,7 +23,7 @@ class SASSDOutputs(NamedTuple):
     """
 
     spatial_features: torch.Tensor
-    levels: list[SparseConvTensor]
+    levels: list[SparseTensor]
 
     @property
     def cells(self) -> torch.Tensor | None:
@@ -97,7 +97,8 @@ class SASSDBackbone(nn.Module):
         if not len(voxel_features):
             shape = (batch_size, *self.bev_shape, self.num_bev_features)
             return SASSDOutputs(voxel_features.new_zeros(shape).permute(0, 3, 1, 2), [])
-        x = sparse_tensor(voxel_features, coordinates, self.sparse_shape, batch_size)
+        x = SparseTensor(voxel_features, coordinates, self.sparse_shape, batch_size)
+        plan_ahead(x, self)
         x = self.conv0(x)
         x2 = self.conv1(self.down0(x))
         x4 = self.conv2(self.down1(x2))
