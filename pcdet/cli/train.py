@@ -74,6 +74,11 @@ def _add_start_options(group: argparse._ArgumentGroup) -> None:
         help="checkpoint to resume from, until there is a newer one that the same option has led "
         "to (default: the newest of this run, if any)",
     )
+    group.add_argument(
+        "--allow_empty_classes",
+        action="store_true",
+        help="train even where a class of CLASS_NAMES has no object to learn from",
+    )
     group.add_argument("--pretrained_model", help="checkpoint whose weights to start with")
     group.add_argument("--fix_random_seed", action="store_true", help="the same as --seed 666")
     group.add_argument(

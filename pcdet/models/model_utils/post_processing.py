@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -11,6 +12,7 @@ from pcdet.ops.iou3d_nms import iou3d_nms_utils
 from pcdet.utils import box_utils
 from pcdet.utils.box_utils import BOX, LABEL
 
+_LOGGER = logging.getLogger("pcdet.models")
 NMS_TYPES = {
     "nms_gpu": iou3d_nms_utils.nms_gpu,
     "nms_normal_gpu": iou3d_nms_utils.nms_normal_gpu,
@@ -49,20 +51,22 @@ class PostProcessor:
         multi_classes_nms: suppress within each class instead of among all boxes; an anchor may then
             be found as several classes.
         nms_thresh: BEV IoU above which the lower-scored box goes.
-        score_thresh: least score (probability).
+        score_thresh: least score (probability), or one for each class.
         use_raw_score: report logits as scores, as PCDet does, instead of probabilities; AP is the
             same, since only the order counts there.
         nms_pre_maxsize_last: number of candidates, for each class if multi_classes_nms.
         nms_post_maxsize_last: number of detections, likewise.
+        num_non_finite: boxes so far that held NaN or infinity and were dropped.
     """
 
     nms_type: str = "nms_gpu"
     multi_classes_nms: bool = False
     nms_thresh: float = 0.01
-    score_thresh: float = 0.1
+    score_thresh: float | Sequence[float] = 0.1
     use_raw_score: bool = True
     nms_pre_maxsize_last: int = 4096
     nms_post_maxsize_last: int = 500
+    num_non_finite: int = field(default=0, init=False)
 
     def __call__(
         self, logits: torch.Tensor, decode: Callable[[torch.Tensor], torch.Tensor]
@@ -93,11 +97,18 @@ class PostProcessor:
         labels: torch.Tensor,
         decode: Callable[[torch.Tensor], torch.Tensor],
     ) -> dict[str, torch.Tensor]:
-        possible = logits.isfinite() & (torch.sigmoid(logits) >= self.score_thresh)
+        least = self.score_thresh
+        if isinstance(least, Sequence):
+            least = logits.new_tensor(least)[labels - 1]
+        possible = logits.isfinite() & (torch.sigmoid(logits) >= least)
         index = torch.nonzero(possible).squeeze(1)
         ranked, order = logits[index].topk(min(self.nms_pre_maxsize_last, len(index)))
         index = index[order]
         boxes = decode(index)
+        finite = boxes.isfinite().all(dim=1)
+        if not finite.all():
+            self._tell_of_non_finite(int((~finite).sum()))
+            boxes, ranked, index = boxes[finite], ranked[finite], index[finite]
         keep = nms(boxes, ranked, self.nms_type, self.nms_thresh, self.nms_post_maxsize_last)
         scores = ranked[keep]
         return {
@@ -105,6 +116,11 @@ class PostProcessor:
             "scores": scores if self.use_raw_score else torch.sigmoid(scores),
             "labels": labels[index[keep]],
         }
+
+    def _tell_of_non_finite(self, count: int) -> None:
+        if not self.num_non_finite:
+            _LOGGER.warning("dropped %d boxes that hold NaN or infinity, and all later ones", count)
+        self.num_non_finite += count
 
 
 def recall_counts(
