@@ -98,7 +98,9 @@ def _score(dataset: Any, annos: list[dict]) -> tuple[str, dict[str, Any], dict[s
     """Give the report as text, AP by name, and the precision-recall curves."""
     report, ap_dict, figures = dataset.evaluation_report(annos, dataset.class_names)
     if all("annos" in info for info in dataset.infos):
-        report += "\n" + found_table(dataset.infos, annos, dataset.class_names)
+        report += "\n" + found_table(
+            dataset.infos, annos, dataset.class_names, getattr(dataset, "overlaps", None)
+        )
     return report, ap_dict, figures
 
 

@@ -34,16 +34,21 @@ def official_results(
     gt_annos: Sequence[Mapping] | None,
     dt_annos: Sequence[Mapping],
     class_names: Sequence[str] = rules.CLASS_NAMES,
+    overlaps: Mapping[str, float] | None = None,
 ) -> tuple[EvalResult, EvalResult]:
     """Evaluate at the benchmark's overlaps, and BEV and 3D at PCDet's looser ones as well.
 
     Args:
         gt_annos: one annotation dict a frame; None where the split has no labels.
         dt_annos: one annotation dict a frame.
-        class_names: the classes to evaluate; one that KITTI has no overlap for gets no AP, and the
-            first result says why.
+        class_names: the classes to evaluate.
+        overlaps: of classes that KITTI does not know, see `rules.overlap_sets`; without it such a
+            class gets no AP, and the first result says why.
     """
     class_names = rules.check_class_names(class_names)
+    if overlaps is not None:
+        sets = rules.overlap_sets(overlaps, class_names)
+        return tuple(evaluate_overlap_sets(gt_annos, dt_annos, class_names, sets))
     known = tuple(name for name in class_names if name.lower() in rules.OVERLAPS)
     if known:
         strict, loose = evaluate_overlap_sets(gt_annos, dt_annos, known, rules.OVERLAP_SETS)

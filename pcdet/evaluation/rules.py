@@ -37,6 +37,8 @@ LOOSE_OVERLAPS = {
     "tram": 0.5,
     "person_sitting": 0.25,
 }
+# That of a class that KITTI does not know, if nothing else is said.
+OTHER_OVERLAP = 0.5
 # The overlaps and metrics that are reported together: the benchmark's own, and PCDet's looser ones.
 OVERLAP_SETS = ((OVERLAPS, METRICS), (LOOSE_OVERLAPS, ("bev", "3d")))
 
@@ -67,6 +69,24 @@ def check_class_names(class_names: Sequence[str], where: str = "classes") -> tup
             raise ConfigError(f"{where}: {name!r} is named twice")
         seen.add(name.lower())
     return names
+
+
+def overlap_sets(overlaps: Mapping[str, float], class_names: Sequence[str]) -> tuple:
+    """Return `OVERLAP_SETS` with those of further classes.
+
+    Args:
+        overlaps: of classes that KITTI does not know; `OTHER_OVERLAP` of one that is not in it.
+            Half of it is the looser one.
+        class_names: the classes to evaluate.
+    """
+    own = {name.lower(): value for name, value in overlaps.items()}
+    others = [name.lower() for name in class_names if name.lower() not in OVERLAPS]
+    strict = {name: own.get(name, OTHER_OVERLAP) for name in others}
+    loose = {name: value / 2 for name, value in strict.items()}
+    return (
+        ({**OVERLAPS, **strict}, METRICS),
+        ({**LOOSE_OVERLAPS, **loose}, OVERLAP_SETS[1][1]),
+    )
 
 
 def overlaps_of(

@@ -36,7 +36,7 @@ from pcdet.utils.errors import ConfigError, PcdetError
 from pcdet.utils.info_record import read_record
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.folders import TRAINING
-from pcdet.utils.kitti_format.frame_facts import changed_files, told_change
+from pcdet.utils.kitti_format.frame_facts import changed_files, told_change, told_split
 from pcdet.utils.kitti_format.infos import CREATE_COMMAND, has_camera, load_info_files
 from pcdet.utils.kitti_format.label import DONT_CARE
 from pcdet.utils.log_utils import create_logger
@@ -52,6 +52,7 @@ class KittiDataset(BaseKittiDataset):
 
     Attributes:
         infos: of the frames, in the order of the samples.
+        overlaps: that a hit must exceed, of classes that KITTI does not know.
     """
 
     def __init__(
@@ -88,7 +89,8 @@ class KittiDataset(BaseKittiDataset):
             logger=logger,
         )
         self._fov_points_only = cfg.DATA_CONFIG.FOV_POINTS_ONLY
-        kept = read_test(cfg.MODEL.get("TEST")).BOX_FILTER
+        test = read_test(cfg.MODEL.get("TEST"))
+        kept, self.overlaps = test.BOX_FILTER, test.OVERLAPS
         self._box_filter = BoxFilter(kept.USE_IMAGE_AREA_FILTER, kept.LIMIT_RANGE)
         info_paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[self.mode].INFO_PATH]
         self.infos = load_info_files(info_paths, has_label=training, logger=self.logger)
@@ -226,7 +228,8 @@ class KittiDataset(BaseKittiDataset):
         Returns:
             The table, and AP by tag, see `evaluation.summarize`.
         """
-        return summarize(*self._official_results(det_annos, class_names))
+        table, numbers = summarize(*self._official_results(det_annos, class_names))
+        return f"{table}\n{told_split(self.split, self.sample_ids)}", numbers
 
     def evaluation_report(
         self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
@@ -235,14 +238,16 @@ class KittiDataset(BaseKittiDataset):
         from pcdet.evaluation.plots import plot_figures  # starts matplotlib
 
         strict, loose = self._official_results(det_annos, class_names)
-        return (*summarize(strict, loose), plot_figures(strict))
+        table, numbers = summarize(strict, loose)
+        told = told_split(self.split, self.sample_ids)
+        return f"{table}\n{told}", numbers, plot_figures(strict)
 
     def _official_results(
         self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
     ) -> tuple[EvalResult, EvalResult]:
         has_label = all("annos" in info for info in self.infos)
         gt_annos = [info["annos"] for info in self.infos] if has_label else None
-        return official_results(gt_annos, det_annos, class_names)
+        return official_results(gt_annos, det_annos, class_names, self.overlaps)
 
     def save_results(
         self, det_annos: Sequence[Mapping[str, Any]], output_dir: str | os.PathLike

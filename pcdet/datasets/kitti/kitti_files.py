@@ -53,7 +53,7 @@ class KittiFiles:
 
     def get_label(self, idx: str) -> list[Object3d]:
         """Read the labelled objects of a frame, DontCare regions included."""
-        return get_objects_from_label(self._path("label_2", idx))
+        return get_objects_from_label(self._path("label_2", idx), need_sizes=True)
 
     def get_calib(self, idx: str) -> Calibration:
         """Read the calibration of a frame."""

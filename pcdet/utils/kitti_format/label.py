@@ -22,6 +22,7 @@ FIELDS = (
     *("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"),
     *("height", "width", "length", "x", "y", "z", "rotation_y", "score"),
 )
+OCCLUDED = FIELDS.index("occluded")
 NUM_RESULT_FIELDS = len(FIELDS)
 NUM_LABEL_FIELDS = NUM_RESULT_FIELDS - 1
 # The class of a region without labels.
@@ -140,6 +141,8 @@ class Object3d:
             missing = f"; {FIELDS[count]} is missing" if count < NUM_LABEL_FIELDS else ""
             raise ValueError(f"expected 15 fields, or 16 with a score, got {count}{missing}")
         numbers = read_numbers(fields)
+        if not numbers[OCCLUDED - 1].is_integer():
+            raise ValueError(f"occluded: expected a whole number, got {fields[OCCLUDED]!r}")
         return cls(
             fields[0],
             *numbers[:3],
@@ -178,8 +181,14 @@ class Object3d:
         return f"{head} {decimals(values, 4)}"
 
 
-def get_objects_from_label(label_file: str | os.PathLike) -> list[Object3d]:
+def get_objects_from_label(
+    label_file: str | os.PathLike, need_sizes: bool = False
+) -> list[Object3d]:
     """Read a KITTI label or result file; an empty file has no objects.
+
+    Args:
+        label_file: of a frame.
+        need_sizes: objects must have sizes above 0, all but DontCare.
 
     Raises:
         DataError: naming the file, the line and the field.
@@ -188,7 +197,13 @@ def get_objects_from_label(label_file: str | os.PathLike) -> list[Object3d]:
     objects = []
     for number, fields in split_lines(read_file(path, "label", max_size=MAX_TEXT_SIZE)):
         try:
-            objects.append(Object3d.from_fields(fields))
+            obj = Object3d.from_fields(fields)
+            if need_sizes and obj.cls_type != DONT_CARE and min(obj.h, obj.w, obj.l) <= 0:
+                sizes = [obj.h, obj.w, obj.l]
+                raise ValueError(
+                    f"{obj.cls_type}: expected height, width and length > 0, got {sizes}"
+                )
+            objects.append(obj)
         except ValueError as error:
             raise DataError(f"{path}: line {number}: {error}") from error
     return objects

@@ -19,15 +19,16 @@ from pcdet.utils.io_utils import LARGEST_NUMBER, MAX_TEXT_SIZE, read_file
 from pcdet.utils.kitti_format.label import (
     FIELDS,
     NUM_LABEL_FIELDS,
+    NUM_RESULT_FIELDS,
+    OCCLUDED,
     FieldError,
     read_numbers,
     split_lines,
 )
 
-_OCCLUSION = FIELDS.index("occluded")
 _FILES_PER_BLOCK = 1024
 _MAX_NAME = 64
-_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d+(\.0*)?", re.ASCII)
 _IS_SPACE = np.zeros(256, bool)
 _IS_SPACE[list(b" \t\n\v\f\r")] = True
 _IS_INTEGER_CHARACTER = np.zeros(256, bool)
@@ -91,7 +92,7 @@ def _parse_block(contents: Sequence[bytes], num_fields: int) -> LabelTable | Non
         return None
     names = _gather(text, starts[:, 0], lengths)
     if num_fields == NUM_LABEL_FIELDS:
-        occlusion = _gather(text, starts[:, _OCCLUSION], (ends - starts)[:, _OCCLUSION])
+        occlusion = _gather(text, starts[:, OCCLUDED], (ends - starts)[:, OCCLUDED])
         if not np.all(_IS_INTEGER_CHARACTER[occlusion] | (occlusion == 0)):
             return None
     values = _numbers(text, starts[:, 0], lengths)
@@ -145,15 +146,17 @@ def _parse_lines(paths: Sequence[Path], contents: Sequence[bytes], num_fields: i
 
 def _checked_numbers(fields: list[str], num_fields: int, where: str) -> list[float]:
     """The numbers of a line; a DataError unless the official program would read the same."""
+    if num_fields == NUM_LABEL_FIELDS:  # some programs write a score into labels, too
+        fields = fields[:NUM_LABEL_FIELDS] if len(fields) == NUM_RESULT_FIELDS else fields
     if len(fields) != num_fields:
         kind = "a ground truth" if num_fields == NUM_LABEL_FIELDS else "a detection"
         raise DataError(f"{where}: expected the {num_fields} fields of {kind}, got {len(fields)}")
     if len(fields[0]) > _MAX_NAME or not fields[0].isascii():
         raise DataError(f"{where}: expected a class name in field 1, got {_shown(fields[0])}")
-    if num_fields == NUM_LABEL_FIELDS and not _INTEGER.fullmatch(fields[_OCCLUSION]):
+    if num_fields == NUM_LABEL_FIELDS and not _INTEGER.fullmatch(fields[OCCLUDED]):
         raise DataError(
-            f"{where}: expected an integer occlusion in field {_OCCLUSION + 1}, "
-            f"got {_shown(fields[_OCCLUSION])}"
+            f"{where}: expected an integer occlusion in field {OCCLUDED + 1}, "
+            f"got {_shown(fields[OCCLUDED])}"
         )
     try:
         return read_numbers(fields)
