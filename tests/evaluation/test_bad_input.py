@@ -40,7 +40,7 @@ def replace(line: str, field: int, value: str) -> str:
 @pytest.mark.parametrize(
     ("kind", "line", "message"),
     [
-        ("gt", GT + " 0.5", "expected the 15 fields of a ground truth, got 16"),
+        ("gt", GT + " 0.5 7", "expected the 15 fields of a ground truth, got 17"),
         ("gt", GT.rsplit(" ", 1)[0], "expected the 15 fields of a ground truth, got 14"),
         ("det", DET + " 7", "expected the 16 fields of a detection, got 17"),
         ("det", DET.rsplit(" ", 1)[0], "expected the 16 fields of a detection, got 15"),
@@ -54,7 +54,7 @@ def replace(line: str, field: int, value: str) -> str:
         ("gt", replace(GT, 15, "NaN"), "finite number in field 15, got 'NaN'"),
         ("det", replace(DET, 16, "-inf"), "finite number in field 16, got '-inf'"),
         ("det", replace(DET, 16, "1e999"), "finite number in field 16, got '1e999'"),
-        ("gt", replace(GT, 3, "0.0"), "integer occlusion in field 3, got '0.0'"),
+        ("gt", replace(GT, 3, "0.5"), "integer occlusion in field 3, got '0.5'"),
         ("gt", replace(GT, 3, "1e0"), "integer occlusion in field 3, got '1e0'"),
         ("gt", replace(GT, 1, "\ufeffCar"), "expected a class name in field 1"),
         ("gt", replace(GT, 1, "C" * 100), "expected a class name in field 1"),

@@ -198,14 +198,15 @@ def get_objects_from_label(
     for number, fields in split_lines(read_file(path, "label", max_size=MAX_TEXT_SIZE)):
         try:
             obj = Object3d.from_fields(fields)
-            if need_sizes and obj.cls_type != DONT_CARE and min(obj.h, obj.w, obj.l) <= 0:
-                sizes = [obj.h, obj.w, obj.l]
-                raise ValueError(
-                    f"{obj.cls_type}: expected height, width and length > 0, got {sizes}"
-                )
-            objects.append(obj)
         except ValueError as error:
             raise DataError(f"{path}: line {number}: {error}") from error
+        if need_sizes and obj.cls_type != DONT_CARE and min(obj.h, obj.w, obj.l) <= 0:
+            k = sum(other.cls_type != DONT_CARE for other in objects)
+            raise DataError(
+                f"object {k} ({obj.cls_type}): expected height, width and length > 0, got "
+                f"{[obj.h, obj.w, obj.l]}; {path}: line {number}"
+            )
+        objects.append(obj)
     return objects
 
 
