@@ -19,9 +19,13 @@ from benchmark_utils.networks import (
     synchronized,
     training_ms,
 )
+from benchmark_utils.ops import bev_of, cars
 from benchmark_utils.work import Ceilings, Work, counted, measure_ceilings
-from pcdet.engine.device_options import cpu_has_bfloat16
+from pcdet.engine.device_options import compile_dense_network, cpu_has_bfloat16
+from pcdet.engine.optimization import build_optimizer
 from pcdet.models import example_convert_to_torch
+from pcdet.ops.iou3d_nms import iou3d_nms_utils
+from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.ops.sparse_conv import SparseTensor, dense_bev, plan_ahead
 from pcdet.utils import device_utils
 
@@ -43,6 +47,11 @@ class Setting:
     dtype: torch.dtype
     batch: dict[str, Any]
     where: str
+
+    @property
+    def device(self) -> torch.device:
+        """That of the batch."""
+        return self.batch["voxels"].device
 
     def row(self, stage: str, run: Callable[[], Any], work: Work) -> Row:
         """Time a stage and put its floor beside it."""
@@ -70,6 +79,7 @@ def stages(data_dir: Path | None) -> Iterator[Row]:
     for dtype, rate in ceilings.product.items():
         name = f"ceiling: product of 1 TFLOP in {_name(dtype)}"
         yield Row(name, 1e15 / rate, note=f"{rate / 1e12:.3f} TFLOP/s")
+    yield from _operator_rows(ceilings, device)
     for name in ("second", "pointpillar"):
         for dtype in dtypes:
             for count in (1, 4, 16) if device.type == "cuda" else (1,):
@@ -114,11 +124,51 @@ def _table(model: nn.Module, cfg: Any, setting: Setting) -> Iterator[Row]:
         with counted(model) as forward:
             model(batch)
         yield setting.row("whole test", lambda: model(batch), forward)
-    parameters = sum(p.numel() for p in model.parameters())
+    yield from _step_rows(model, cfg, setting, forward)
+
+
+def _step_rows(model: nn.Module, cfg: Any, setting: Setting, forward: Work) -> Iterator[Row]:
+    """The update of the weights and a whole step of training, on a GPU compiled, too."""
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer = build_optimizer(model, cfg.MODEL.TRAIN.OPTIMIZATION)
     # Adam reads weight, gradient and two averages, and writes three of them.
-    step = Work([*forward.times(3).layers, (0, 7 * 4 * parameters)])
-    milliseconds = training_ms(model, batch, cfg, _REPEAT)
-    yield setting.beside_floor("whole step", milliseconds, step, f", {peak_gib(features.device)}")
+    update = Work([(0, 7 * 4 * sum(p.numel() for p in model.parameters()))])
+    yield setting.row("optimiser", optimizer.step, update)
+    step, device = Work([*forward.times(3).layers, *update.layers]), setting.device
+    milliseconds = training_ms(model, setting.batch, cfg, _REPEAT)
+    yield setting.beside_floor("whole step", milliseconds, step, f", {peak_gib(device)}")
+    if device.type == "cuda":
+        compile_dense_network(model, device)
+        milliseconds = training_ms(model, setting.batch, cfg, _REPEAT)
+        yield setting.beside_floor("whole step, compiled", milliseconds, step)
+        model.eval()
+        with torch.no_grad():
+            yield setting.row("whole test, compiled", lambda: model(setting.batch), forward)
+
+
+def _operator_rows(ceilings: Ceilings, device: torch.device) -> Iterator[Row]:
+    """NMS and pooling; their floor is to read what comes in and to write what goes out."""
+    setting = Setting(ceilings, torch.float32, {}, "float32")
+    for count in (4096, 9000):
+        bev = bev_of(cars(count, seed=2, places=100)).to(device)
+        scores = torch.rand(count, generator=torch.Generator().manual_seed(3)).to(device)
+        yield setting.row(
+            f"rotated NMS, {count} boxes at 100 places, IoU 0.8",
+            lambda bev=bev, scores=scores: iou3d_nms_utils.nms_gpu(bev, scores, 0.8),
+            _bytes_of(bev, scores),
+        )
+    generator = torch.Generator().manual_seed(6)
+    points = (torch.rand((16_000, 3), generator=generator) * 15).to(device)
+    features = torch.randn((16_000, 16), generator=generator).to(device)
+    rois = cars(128, seed=7)
+    rois[:, 0:3] *= 15 / rois[:, 0:3].amax()
+    arguments = (rois.to(device), points, features, (14, 14, 14), 128, "max")
+    yield setting.row(
+        "RoI pooling (max), 128 RoIs, 16,000 points",
+        lambda: roiaware_pool3d_utils.roiaware_pool3d(*arguments),
+        _bytes_of(points, features, roiaware_pool3d_utils.roiaware_pool3d(*arguments)),
+    )
 
 
 def _sparse_rows(net: nn.Module, features: torch.Tensor, setting: Setting) -> Iterator[Row]:
