@@ -46,7 +46,8 @@ MAY_NAME_CUDA = {
     "pcdet/ops/sparse_conv/backends/__init__.py",
     "pcdet/ops/sparse_conv/backends/triton_backend.py",
     "tools/benchmark_utils/networks.py",
-    "tools/benchmark_utils/second.py",
+    "tools/gpu_day/loader.py",
+    "tools/gpu_day/trace.py",
 }
 # The doors where the configuration may be read.
 CONFIG_READERS = {

@@ -7,16 +7,19 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
-from pcdet.cli.start import read_config
+from pcdet.cli.start import prepare_detector, read_config
 from pcdet.config import cfg
 from pcdet.datasets.dataset import DatasetTemplate
-from pcdet.engine.device_options import checked_device
-from pcdet.models import build_network, example_convert_to_torch
+from pcdet.engine.detect import detect
+from pcdet.engine.device_options import amp_type, checked_device
+from pcdet.models import build_network
 from pcdet.utils import log_utils
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import atomic_write, read_points
@@ -27,8 +30,7 @@ from pcdet.viewer.results import SCENES
 from pcdet.viewer.scene import Pane, Scene
 
 
-@torch.inference_mode()
-def detect(args: argparse.Namespace) -> None:
+def detect_scans(args: argparse.Namespace) -> None:
     """Detect objects in all scans of the command line, and write pictures and boxes."""
     logger = log_utils.create_logger()
     read_config(args)
@@ -37,9 +39,10 @@ def detect(args: argparse.Namespace) -> None:
     test_cfg.USE_RAW_SCORE = False  # probabilities are easier to read than logits
     scans = ScanFolder(args.data)
     device = checked_device(args.device)
-    model = build_network(scans).to(device).eval()
+    amp = amp_type(args.amp, device, logger)
+    model = prepare_detector(build_network(scans), args, device)
     model.load_params_from_file(args.ckpt, to_cpu=True, logger=logger)
-    scenes = detect_all(scans, model, device, args.out)
+    scenes = detect_all(scans, model, args, amp)
     if args.html:
         write_page(scenes, cfg.CLASS_NAMES, args.out / SCENES, f"{cfg.TAG}, {args.data}")
     else:
@@ -48,19 +51,28 @@ def detect(args: argparse.Namespace) -> None:
 
 
 def detect_all(
-    scans: ScanFolder, model: torch.nn.Module, device: torch.device, out: Path
+    scans: ScanFolder, model: nn.Module, args: argparse.Namespace, amp: torch.dtype | None
 ) -> Iterator[Scene]:
     """Detect objects in each scan and write the results into a folder; yield the scenes."""
-    for k in tqdm(range(len(scans)), desc="scans", dynamic_ncols=True):
-        sample = scans[k]
-        batch = example_convert_to_torch(scans.collate_batch([sample]), device=device)
-        rows = detection_list(model(batch)[0][0], cfg.CLASS_NAMES)
-        boxes = np.array([row["box3d_lidar"] for row in rows]).reshape(-1, 7)
-        scores = np.array([row["score"] for row in rows])
-        found = DrawnBoxes(boxes, [row["name"] for row in rows], scores)
-        name, points = sample["sample_idx"], sample["points"]
-        write_results(out / name, points, rows, found)
-        yield Scene(name, [Pane("detections", points, found=found)])
+    with tqdm(total=len(scans), desc="scans", dynamic_ncols=True) as bar:
+        for first in range(0, len(scans), args.batch_size):
+            last = min(first + args.batch_size, len(scans))
+            samples = [scans[k] for k in range(first, last)]
+            detections, _ = detect(model, scans.collate_batch(samples), amp)
+            for sample, frame in zip(samples, detections):
+                yield show_scan(sample, frame, args.out)
+                bar.update()
+
+
+def show_scan(sample: dict[str, Any], frame: dict[str, torch.Tensor], out: Path) -> Scene:
+    """Write what was found in a scan, boxes and picture, and make a scene of it."""
+    rows = detection_list(frame, cfg.CLASS_NAMES)
+    boxes = np.array([row["box3d_lidar"] for row in rows]).reshape(-1, 7)
+    scores = np.array([row["score"] for row in rows])
+    found = DrawnBoxes(boxes, [row["name"] for row in rows], scores)
+    name, points = sample["sample_idx"], sample["points"]
+    write_results(out / name, points, rows, found)
+    return Scene(name, [Pane("detections", points, found=found)])
 
 
 class ScanFolder(DatasetTemplate):
