@@ -17,7 +17,7 @@ from pcdet.engine.seeds import step_seed
 from pcdet.models import build_network, model_fn_decorator
 from pcdet.run.bad_batch import load_bad_batch
 from pcdet.utils import log_utils
-from pcdet.utils.checkpoint_utils import load_matching_state
+from pcdet.utils.checkpoint_utils import load_weights
 
 
 def replay(args: argparse.Namespace) -> None:
@@ -46,7 +46,7 @@ def rebuild_model(state: dict[str, Any], logger: logging.Logger) -> nn.Module:
     data_set = DatasetTemplate()
     data_set.configure(config.DATA_CONFIG, config.CLASS_NAMES, training=False)
     model = build_network(data_set, config)
-    load_matching_state(model, state["model_state"], "the stored weights", logger)
+    load_weights(model, state, "the stored weights", logger)
     return model.train()
 
 

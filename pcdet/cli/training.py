@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ from pcdet.engine.optimization import build_optimizer, build_scheduler
 from pcdet.engine.train_loop import Position
 from pcdet.models import build_network, model_fn_decorator, unused_arrays
 from pcdet.run.curve_writer import CurveWriter
-from pcdet.run.resume import find_start, resume, stored_entries
+from pcdet.run.resume import find_start, pretrained_of, resume, stored_entries
 from pcdet.run.session import Run, training_session
 from pcdet.run.stop_request import StopRequest
 from pcdet.run.train_model import TrainOptions, train_model
@@ -51,6 +52,7 @@ def train(args: argparse.Namespace) -> None:
             use_deterministic_algorithms()
         begin_log(run, recipe)
         found = find_start(run)
+        began_with = run.from_rank0(partial(pretrained_of, args.pretrained_model, *found))
         seed = choose_seed(run, found[1])
         train_set, train_loader, train_sampler = build_dataloader(
             run.data_dir,
@@ -65,6 +67,7 @@ def train(args: argparse.Namespace) -> None:
         train_set.unused = unused_arrays(model)
         optimizer = build_optimizer(model, optim_cfg)
         options = train_options(run, recipe, seed, amp, len(train_loader))
+        options.stored["pretrained_model"] = began_with
         at = load_state(run, model, optimizer, found, options)
         del found  # a second copy of weights and optimiser
         record.note(seed=seed, finished_epochs=at.epoch, finished_iterations=at.it)
@@ -169,7 +172,7 @@ def load_state(
     if checkpoint is None:
         if run.args.pretrained_model is not None:
             name = run.args.pretrained_model
-            model.load_params_from_file(filename=name, to_cpu=True, logger=run.logger)
+            model.load_params_from_file(name, to_cpu=True, logger=run.logger, strict=False)
         return Position()
     scaler, stored = options.scaler, options.stored
     at = resume(checkpoint, source, model, optimizer, scaler, stored, run.logger)

@@ -24,6 +24,7 @@ from pcdet.models.rpn.rpn_unet import TARGET_SOURCES, UNetV2
 from pcdet.models.vfe import VFES
 from pcdet.utils.box_coder_utils import BOX_CODERS
 from pcdet.utils.errors import ConfigError, check_keys, lookup
+from pcdet.utils.network_settings import network_settings
 
 _REGION_SIMILARITIES = ("nearest_iou_similarity",)
 # Keys of MODEL.TRAIN and MODEL.TEST that select proposals, and the arguments they are.
@@ -48,7 +49,8 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
     Raises:
         ConfigError: a key or value of the configuration is unknown or does not fit.
     """
-    model_cfg = (cfg or global_cfg).MODEL
+    cfg = cfg or global_cfg
+    model_cfg = cfg.MODEL
     sections = ("NAME", "VFE", "RPN", "LOSSES", "TRAIN", "TEST")
     check_keys(model_cfg, ("RCNN",), "the yaml's MODEL", required=sections)
     detector = lookup(DETECTORS, model_cfg.NAME, "MODEL.NAME")
@@ -62,7 +64,7 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
     if rpn_cfg.get("PARAMS_FIXED", False):
         for module in (vfe, rpn_net, rpn_head):
             module.requires_grad_(False)
-    return detector(
+    model = detector(
         vfe=vfe,
         rpn_net=rpn_net,
         rpn_head=rpn_head,
@@ -70,6 +72,8 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
         recall_thresholds=tuple(model_cfg.TEST.get("RECALL_THRESH_LIST", ())),
         **_build_second_stage(detector, model_cfg, rpn_net),
     )
+    model.settings = network_settings(cfg)
+    return model
 
 
 def _check_arguments(target: Any, where: str, arguments: dict[str, Any], own: tuple) -> None:

@@ -15,11 +15,13 @@ from pcdet.engine.train_loop import Position
 from pcdet.run.checkpoint_folder import newest_checkpoint, remove_leftovers
 from pcdet.run.session import Run
 from pcdet.utils.checkpoint_utils import finished_count, load_checkpoint, restore_training
-from pcdet.utils.errors import ConfigError
+from pcdet.utils.errors import CheckpointError, ConfigError
 
 # What differs from process to process or machine to machine, and decides nothing.
 _NOT_SETTINGS = ("ROOT_DIR", "LOCAL_RANK")
 _POSITION = ("epoch", "it", "epoch_it")
+# What a run began with, which is compared in its own way.
+_ORIGINS = {"ckpt", "pretrained_model"}
 _NOT_THERE = object()
 
 
@@ -58,6 +60,33 @@ def find_start(run: Run) -> tuple[str | None, dict[str, Any] | None]:
     return path, checkpoint
 
 
+def pretrained_of(
+    given: str | None, path: str | None, checkpoint: Mapping[str, Any] | None
+) -> str | None:
+    """The pretrained weights that a run began with, or begins with now; None for none.
+
+    Args:
+        given: what --pretrained_model names.
+        path: the checkpoint that the run goes on from, for messages; None if it begins.
+        checkpoint: its content.
+
+    Raises:
+        CheckpointError: the file is not there.
+        ConfigError: the run goes on, and did not begin with these weights.
+    """
+    if given is not None and not Path(given).is_file():
+        raise CheckpointError(f"--pretrained_model {given}: there is no such checkpoint")
+    if checkpoint is None:
+        return given
+    began_with = checkpoint.get("pretrained_model")
+    if given not in (None, began_with):
+        raise ConfigError(
+            f"--pretrained_model {given}: this run goes on from {path}, which did not begin with "
+            "it; give another --extra_tag to begin with it, or leave it out to go on"
+        )
+    return began_with
+
+
 def resume(
     checkpoint: dict[str, Any],
     source: str,
@@ -90,7 +119,10 @@ def resume(
 
 
 def stored_entries(
-    seed: int, config: Mapping[str, Any], settings: dict[str, Any], ckpt: str | None = None
+    seed: int,
+    config: Mapping[str, Any],
+    settings: dict[str, Any],
+    ckpt: str | None = None,
 ) -> dict[str, Any]:
     """Gather what checkpoints hold besides the state.
 
@@ -153,7 +185,7 @@ def _changes(checkpoint: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str,
     older version did not store, is not known to differ; a key of the yaml that came or went is.
     """
     old, new = (
-        _flat({key: tree[key] for key in now.keys() & checkpoint.keys() if key != "ckpt"})
+        _flat({key: tree[key] for key in now.keys() & checkpoint.keys() - _ORIGINS})
         for tree in (checkpoint, now)
     )
     pairs = {

@@ -1,4 +1,4 @@
-"""The one place that knows spconv: its import, its algorithms, and its weight layouts.
+"""The one place that knows spconv: its import and its algorithms.
 
 spconv's default algorithm is CUDA only. Convolutions of CPU tensors are computed by
 `ops.sparse_conv`. Its `Native` algorithm, on the CPU that of pooling, needs indices that are int32
@@ -44,7 +44,6 @@ __all__ = [
     "SparseModule",
     "SparseSequential",
     "SubMConv3d",
-    "adapt_sparse_weight",
     "algorithm_of",
     "computes_in_half",
     "dense_bev",
@@ -217,14 +216,3 @@ def dense_grid(tensor: SparseConvTensor) -> torch.Tensor:
     grid = features.new_zeros(tensor.batch_size, *tensor.spatial_shape, features.shape[1])
     grid[tuple(tensor.indices.long().unbind(dim=1))] = features
     return grid.permute(0, 4, 1, 2, 3)
-
-
-def adapt_sparse_weight(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor | None:
-    """Convert a stored sparse weight to spconv 2's layout, or return None if it does not fit.
-
-    spconv 1.x, and so PCDet's published checkpoints, store (kd, kh, kw, in, out); spconv 2.2 and
-    later hold (out, kd, kh, kw, in).
-    """
-    if weight.dim() == 5 and weight.permute(4, 0, 1, 2, 3).shape == shape:
-        return weight.permute(4, 0, 1, 2, 3).contiguous()
-    return None
