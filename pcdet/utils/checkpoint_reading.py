@@ -6,7 +6,8 @@ import os
 import re
 import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from pcdet.utils.errors import CheckpointError
 _WEIGHTS_KEYS = ("model_state", "state_dict", "model", "model_state_dict")
 # What torch's wrappers for several devices put in front of each name.
 _WRAPPER = "module."
-_NUMBER_TYPES = {f"{kind}{size}" for kind in "fiu" for size in (1, 2, 4, 8)} - {"f1"} | {"b1"}
+# Numbers and text.
+_SCALAR_TYPES = re.compile(r"f[248]|[iu][1248]|b1|U\d{1,4}")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # What torch says of an object that it does not build, and where it says what is wrong otherwise:
 # after advice to read the file without care.
@@ -28,12 +30,12 @@ _UNREADABLE = re.compile(r"WeightsUnpickler error: *(.+)")
 _LOADING = threading.Lock()
 
 
-class _NumberType:
+class _ScalarType:
     """Stands for numpy.dtype in a file; keeps its name alone."""
 
     def __init__(self, code: Any, align: Any = False, copy: Any = False):
-        if code not in _NUMBER_TYPES:
-            raise ValueError(f"a numpy type {str(code)[:16]!r}, which is no number's")
+        if not isinstance(code, str) or not _SCALAR_TYPES.fullmatch(code):
+            raise ValueError(f"a numpy type {str(code)[:16]!r}, which is neither number nor text")
         self.code: str = code
 
     def __setstate__(self, state: Any) -> None:
@@ -41,9 +43,9 @@ class _NumberType:
             raise ValueError("a numpy number of another byte order")
 
 
-def _number(dtype: Any, data: Any) -> int | float | bool:
-    """Stands for numpy's maker of scalars: a plain number."""
-    if not isinstance(dtype, _NumberType) or not isinstance(data, bytes):
+def _scalar(dtype: Any, data: Any) -> int | float | bool | str:
+    """Stands for numpy's maker of scalars: a plain number or text."""
+    if not isinstance(dtype, _ScalarType) or not isinstance(data, bytes):
         raise ValueError("a numpy number without type or value")
     (value,) = np.frombuffer(data, np.dtype(dtype.code).newbyteorder("<"))
     return value.item()
@@ -56,10 +58,10 @@ def _called(module: str, name: str, target: Any) -> Any:
 
 
 # What PCDet's optimiser states hold besides tensors: its schedule computes rates with NumPy.
-_NUMPY_NUMBERS = [
-    _called("numpy", "dtype", _NumberType),
+_NUMPY_SCALARS = [
+    _called("numpy", "dtype", _ScalarType),
     *(
-        _called(f"{core}.multiarray", "scalar", lambda dtype, data: _number(dtype, data))
+        _called(f"{core}.multiarray", "scalar", lambda dtype, data: _scalar(dtype, data))
         for core in ("numpy.core", "numpy._core")  # NumPy 1 and NumPy 2
     ),
 ]
@@ -103,8 +105,20 @@ def _read(path: Path, device: str | None) -> Any:
 
         return read_safetensors(path)
     check_archive(path)
-    with _LOADING, torch.serialization.safe_globals(_NUMPY_NUMBERS):
+    with _LOADING, _numpy_scalars_allowed():
         return torch.load(path, map_location=device, weights_only=True)
+
+
+@contextmanager
+def _numpy_scalars_allowed() -> Iterator[None]:
+    """Let torch build the stand-ins, as `safe_globals` does, which torch 2.4 lacks."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals(_NUMPY_SCALARS)
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
 
 
 def _reason(error: Exception) -> str:

@@ -61,15 +61,22 @@ def checkpoint_state(
     }
 
 
-def save_checkpoint(state: dict[str, Any], filename: str | os.PathLike) -> None:
+def save_checkpoint(
+    state: dict[str, Any], filename: str | os.PathLike, old_format: bool = False
+) -> None:
     """Write a checkpoint to `filename` atomically and wait until it is on the disk.
+
+    Args:
+        state: its content.
+        filename: the file to write or replace.
+        old_format: as torch wrote before version 1.6, which PCDet's users may have.
 
     Raises:
         OSError: it could not be written; a file that was there before is as it was.
     """
     try:
         with atomic_write(filename, durable=True) as file:
-            torch.save(state, file)
+            torch.save(state, file, _use_new_zipfile_serialization=not old_format)
     except RuntimeError as error:
         # torch's writer reports a failing disk in its own way.
         if isinstance(error.__context__, OSError):
@@ -117,7 +124,14 @@ def _compare_settings(
 ) -> bool:
     """Compare the stored configuration with the model's; return whether the classes are others."""
     own, config = getattr(model, "settings", None), checkpoint.get("config")
-    if own is None or not isinstance(config, Mapping):
+    if own is None:
+        return False
+    if not isinstance(config, Mapping):
+        logger.warning(
+            "%s: it stores no configuration: that classes, range and anchors of the yaml are those "
+            "it was trained with is not known (docs/checkpoints.md lists published files)",
+            source,
+        )
         return False
     changed = differences(network_settings(config), own)
     if CLASSES in changed and strict:

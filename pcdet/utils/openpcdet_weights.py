@@ -35,6 +35,14 @@ _RESIDUALS = (0, 1, 2, 4, 3, 5, 6)
 _HEAD = {"rpn_head.conv_cls": None, "rpn_head.conv_box": _CODE, "rpn_head.conv_dir_cls": 2}
 _PARTS = "rpn_net.seg_reg_layer"
 _SECOND_STAGE = "roi_head."
+# How names begin here and there; the first that fits holds.
+_NAMES_THERE = {
+    "rpn_head.conv_": "dense_head.conv_",
+    "rpn_head.": "backbone_2d.",
+    "rpn_net.seg_cls_layer.": "point_head.cls_layers.0.",
+    f"{_PARTS}.": "point_head.part_reg_layers.0.",
+    "rpn_net.": "backbone_3d.",
+}
 # Entries of detectors that this project does not have.
 _UNKNOWN = {
     "pfe.": "PV-RCNN",
@@ -74,14 +82,28 @@ def to_ours(
 
 
 def from_ours(state: Mapping[str, Any], model: nn.Module, source: str) -> dict[str, torch.Tensor]:
-    """The inverse of `to_ours`: weights of `model` in OpenPCDet's conventions, names still ours.
+    """The inverse of `to_ours`: weights of `model` in OpenPCDet's conventions and names.
+
+    Sparse weights stay as they are; Part-A2's second stage is left out.
 
     Raises:
         CheckpointMismatch: the model's anchors are not those of OpenPCDet.
     """
     anchors = _checked_anchors(model, source)
     shift = _bottom_shift(anchors, model.settings["CLASS_NAMES"], _is_parta2(state))
-    return {n: _converted(n, v, len(anchors), shift, to_here=False) for n, v in state.items()}
+    return {
+        _name_there(name): _converted(name, value, len(anchors), shift, to_here=False)
+        for name, value in state.items()
+        if not name.startswith("rcnn_net.")
+    }
+
+
+def _name_there(name: str) -> str:
+    """OpenPCDet's name of an entry."""
+    for here, there in _NAMES_THERE.items():
+        if name.startswith(here):
+            return there + name[len(here) :]
+    return name
 
 
 def _is_parta2(state: Mapping[str, Any]) -> bool:
