@@ -24,10 +24,10 @@ NATIVE := $(wildcard pcdet/ops/*/src/* pcdet/ops/common/*)
 FIRST_CALL := $(VENV)/first_call
 
 # The demo: simulated scenes, a small SECOND, its AP and pictures; demo-pointpillar and demo-parta2
-# are the same with another detector on the same scenes.
+# are the same with another detector on the same scenes. The recipe of each stands in its yaml.
 DEMO_DATA := data/synthetic
 DEMO_CFG := tools/cfgs/second_demo.yaml
-DEMO_EPOCHS := 5
+DEMO_EPOCHS := $(shell sed -n 's/^ *EPOCHS: *//p' $(DEMO_CFG))
 DEMO_RUN := output/$(basename $(notdir $(DEMO_CFG)))/default
 # Two processes on a CPU: the sparse layers keep one core busy each.
 DEMO_PROCESSES := $(if $(filter 0,$(HAS_GPU)),2,1)
@@ -86,8 +86,7 @@ $(DEMO_DATA)/kitti_dbinfos_train.pkl: $(DEMO_DATA)/ImageSets/val.txt
 $(DEMO_RUN)/ckpt/checkpoint_epoch_$(DEMO_EPOCHS).pth: $(DEMO_DATA)/kitti_dbinfos_train.pkl
 	@echo "== training; stopped and started again, it goes on from the last checkpoint"
 	OMP_NUM_THREADS=1 PATH="$(abspath $(BIN)):$$PATH" bash tools/scripts/dist_train.sh $(DEMO_PROCESSES) \
-	    --cfg_file $(DEMO_CFG) --epochs $(DEMO_EPOCHS) --batch_size 2 --workers 1 --amp \
-	    --precise_bn 30 --freeze_bn 2 --ckpt_save_interval 1 --fix_random_seed
+	    --cfg_file $(DEMO_CFG) --workers 1 --ckpt_save_interval 1 --fix_random_seed
 
 $(DEMO_RESULTS)/result.pkl: $(DEMO_RUN)/ckpt/checkpoint_epoch_$(DEMO_EPOCHS).pth
 	@echo "== AP on the 100 frames that were held out, and pictures"
@@ -109,10 +108,10 @@ demo: setup $(DEMO_RUN)/report.html
 	@echo "report:      $(DEMO_RUN)/report.html: open it in a browser"
 
 demo-pointpillar:
-	@$(MAKE) --no-print-directory demo DEMO_CFG=tools/cfgs/pointpillar_demo.yaml DEMO_EPOCHS=7
+	@$(MAKE) --no-print-directory demo DEMO_CFG=tools/cfgs/pointpillar_demo.yaml
 
 demo-parta2:
-	@$(MAKE) --no-print-directory demo DEMO_CFG=tools/cfgs/PartA2_demo.yaml DEMO_EPOCHS=5
+	@$(MAKE) --no-print-directory demo DEMO_CFG=tools/cfgs/PartA2_demo.yaml
 
 lint: setup
 	$(BIN)/ruff check .

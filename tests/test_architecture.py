@@ -50,8 +50,10 @@ MAY_NAME_CUDA = {
 # The doors where the configuration may be read.
 CONFIG_READERS = {
     "pcdet/datasets/__init__.py",
+    "pcdet/datasets/dataset.py",
     "pcdet/datasets/kitti/kitti_dataset.py",
     "pcdet/models/builder.py",
+    "pcdet/engine/optimization/__init__.py",
 }
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 TOOLS = sorted((ROOT / "tools").rglob("*.py"))

@@ -204,6 +204,7 @@ def main(argv: list[str] | None = None) -> None:
             *("--cfg_file", str(cfg.ROOT_DIR / "tools" / "cfgs" / "second_demo.yaml")),
             *("--data_dir", str(data), "--output_dir", str(folder), "--epochs", str(epochs)),
             *("--batch_size", str(_BATCH_SIZE), "--workers", str(args.workers), "--device", "cpu"),
+            *("--amp", "none", "--precise_bn", "0", "--freeze_bn", "0"),
             *("--fix_random_seed", "--ckpt_save_interval", "10", "--set", *small_settings()),
         ])  # fmt: skip
     finally:

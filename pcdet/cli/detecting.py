@@ -15,7 +15,6 @@ from tqdm import tqdm
 from pcdet.cli.start import read_config
 from pcdet.config import cfg
 from pcdet.datasets.dataset import DatasetTemplate
-from pcdet.datasets.sections import read_entry
 from pcdet.engine.device_options import checked_device
 from pcdet.models import build_network, example_convert_to_torch
 from pcdet.utils import log_utils
@@ -33,7 +32,7 @@ def detect(args: argparse.Namespace) -> None:
     """Detect objects in all scans of the command line, and write pictures and boxes."""
     logger = log_utils.create_logger()
     read_config(args)
-    test_cfg = read_entry(cfg, "MODEL.TEST")
+    test_cfg = cfg.MODEL.TEST
     test_cfg.SCORE_THRESH = args.score_thresh
     test_cfg.USE_RAW_SCORE = False  # probabilities are easier to read than logits
     scans = ScanFolder(args.data)

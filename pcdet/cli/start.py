@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from pcdet.config import cfg, cfg_from_list, cfg_from_yaml_file, find_yaml
-from pcdet.datasets.sections import read_entry
 from pcdet.engine.device_options import checked_device
 from pcdet.run.session import Run
 from pcdet.utils import device_utils, dist_utils, log_utils
@@ -29,8 +28,8 @@ def read_config(args: argparse.Namespace) -> None:
 
 def choose_split(split: str) -> None:
     """Test on another split: its name, and the infos of that split in the same folder."""
-    read_entry(cfg, "MODEL.TEST").SPLIT = split
-    paths = [Path(path) for path in read_entry(cfg, "DATA_CONFIG.TEST.INFO_PATH")]
+    cfg.MODEL.TEST.SPLIT = split
+    paths = [Path(path) for path in cfg.DATA_CONFIG.TEST.INFO_PATH]
     cfg.DATA_CONFIG.TEST.INFO_PATH = [str(p.with_name(f"kitti_infos_{split}.pkl")) for p in paths]
 
 
@@ -56,7 +55,7 @@ def start(args: argparse.Namespace, batch_size: int | None) -> Run:
         device_utils.keep_freed_memory()
     output_dir = (args.output_dir or cfg.ROOT_DIR / "output") / cfg.TAG / args.extra_tag
     # Files below the yaml's DATA_DIR are then looked up there, see DatasetTemplate.resolve_path.
-    usual = cfg.ROOT_DIR / read_entry(cfg, "DATA_CONFIG.DATA_DIR")
+    usual = cfg.ROOT_DIR / cfg.DATA_CONFIG.DATA_DIR
     data_dir = Path(args.data_dir or usual).resolve()
     return Run(args, data_dir, output_dir, device, batch_size, distributed, rank, logger)
 

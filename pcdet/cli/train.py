@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 
 from pcdet.cli.options import add_common_options, check_at_least, check_common_options, make_parser
-from pcdet.cli.recipe import AMP_NAMES
+from pcdet.config.schema.training import AMP_NAMES
 from pcdet.run.leaving import run_command
 from pcdet.utils.errors import ConfigError
 

@@ -6,7 +6,6 @@ import argparse
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -18,7 +17,6 @@ from pcdet.cli.start import read_config, start
 from pcdet.config import cfg, log_config_to_file
 from pcdet.datasets import build_dataloader
 from pcdet.datasets.dataset import DatasetTemplate
-from pcdet.datasets.sections import read_entry
 from pcdet.engine.data_parallel import data_parallel
 from pcdet.engine.device_options import (
     amp_type,
@@ -41,7 +39,7 @@ from pcdet.utils.errors import ConfigError
 def train(args: argparse.Namespace) -> None:
     """Train as the command line asks for, as the only training in the run's folder."""
     read_config(args)
-    optim_cfg = read_entry(cfg, "MODEL.TRAIN.OPTIMIZATION")
+    optim_cfg = cfg.MODEL.TRAIN.OPTIMIZATION
     recipe = recipe_of(args, optim_cfg)
     run = start(args, recipe.batch_size)
     # Closed after the record: until then the signals of a launcher, whose other processes have left
@@ -105,8 +103,8 @@ def begin_log(run: Run, recipe: Recipe) -> None:
     if run.rank == 0:
         run.ckpt_dir.mkdir(parents=True, exist_ok=True)
     run.start_log(run.output_dir, "train")
-    for name, value in asdict(recipe).items():
-        run.logger.info("recipe: %-12s %s", name, value)
+    for line in recipe.lines():
+        run.logger.info(line)
     log_config_to_file(cfg, logger=run.logger)
 
 

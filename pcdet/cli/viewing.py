@@ -12,7 +12,6 @@ from typing import Any
 from pcdet.cli.start import choose_split, read_config
 from pcdet.config import cfg
 from pcdet.datasets import build_dataloader
-from pcdet.datasets.sections import read_entry
 from pcdet.utils import log_utils
 from pcdet.utils.errors import ConfigError
 from pcdet.utils.io_utils import load_pickle
@@ -40,7 +39,7 @@ def view(args: argparse.Namespace) -> None:
 
 def _build_dataset(args: argparse.Namespace, logger: logging.Logger, **options: Any) -> Any:
     """The data set of the split for training or testing."""
-    folder = args.data_dir or cfg.ROOT_DIR / read_entry(cfg, "DATA_CONFIG.DATA_DIR")
+    folder = args.data_dir or cfg.ROOT_DIR / cfg.DATA_CONFIG.DATA_DIR
     data_dir = Path(folder).resolve()
     return build_dataloader(data_dir, 1, False, workers=0, logger=logger, **options)[0]
 
@@ -77,7 +76,7 @@ def _training_scenes(
 ) -> tuple[Iterator[Scene], str]:
     """Samples of the training split, before and after augmentation; and the page's title."""
     plain = copy.deepcopy(cfg)
-    for section in read_entry(plain, "DATA_CONFIG.AUGMENTATION").values():
+    for section in plain.DATA_CONFIG.AUGMENTATION.values():
         section.ENABLED = False
     options = {"training": True, "seed": args.seed}
     dataset = _build_dataset(args, logger, **options)

@@ -15,8 +15,9 @@ import torch.distributed as dist_package
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
+from pcdet.config import cfg as global_cfg
+from pcdet.config.schema import read_config
 from pcdet.datasets.dataset import DatasetTemplate
-from pcdet.datasets.sections import read_entry
 from pcdet.utils.errors import DataError, lookup
 from pcdet.utils.paths import root_dir
 
@@ -112,11 +113,7 @@ def build_dataloader(
         ConfigError: a key or a value of the config does not fit.
         DataError: a file of the data set cannot be read, or the split has no frame.
     """
-    if cfg is None:
-        from pcdet.config import cfg as global_cfg
-
-        cfg = global_cfg
-    dataset = _make_dataset(data_dir, cfg, training, logger)
+    dataset = _make_dataset(data_dir, global_cfg if cfg is None else cfg, training, logger)
     if seed is not None:
         dataset.seed = seed
     sampler = _make_sampler(dataset, training, dist)
@@ -137,13 +134,13 @@ def _make_dataset(
     data_dir: str | Path, cfg: Mapping[str, Any], training: bool, logger: logging.Logger | None
 ) -> DatasetTemplate:
     """The data set that the config names, on its split for training or for testing."""
-    name = read_entry(cfg, "DATA_CONFIG.DATASET")
-    dataset_class = lookup(_DATASETS, name, "DATA_CONFIG.DATASET")()
-    split = read_entry(cfg, f"MODEL.{'TRAIN' if training else 'TEST'}.SPLIT")
+    config = read_config(cfg)
+    dataset_class = lookup(_DATASETS, config.DATA_CONFIG.DATASET, "DATA_CONFIG.DATASET")()
+    split = (config.MODEL.TRAIN if training else config.MODEL.TEST).SPLIT
     root_path = Path(cfg.get("ROOT_DIR", root_dir())) / data_dir
     dataset = dataset_class(
         root_path=root_path,
-        class_names=cfg.CLASS_NAMES,
+        class_names=config.CLASS_NAMES,
         split=split,
         training=training,
         logger=logger,

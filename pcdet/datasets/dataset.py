@@ -11,25 +11,15 @@ import numpy as np
 import torch
 import torch.utils.data
 
-from pcdet.datasets.data_augmentation.data_augmentor import DataAugmentor, read_augmentation
+from pcdet.config.schema import read_data_config
+from pcdet.datasets.data_augmentation.data_augmentor import DataAugmentor
 from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler
 from pcdet.datasets.processor.part_targets import PartTargetGenerator
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
-from pcdet.datasets.sections import read_numbers, read_section
 from pcdet.utils import array_utils, box_utils
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.paths import root_dir
 
-_SECTION_KEYS = {
-    "DATA_CONFIG": (
-        *("DATASET", "DATA_DIR", "FOV_POINTS_ONLY", "NUM_POINT_FEATURES", "POINT_CLOUD_RANGE"),
-        *("MASK_POINTS_BY_RANGE", "TRAIN", "TEST", "AUGMENTATION", "VOXEL_GENERATOR"),
-    ),
-    "TRAIN": ("INFO_PATH", "SHUFFLE_POINTS", "MAX_NUMBER_OF_VOXELS"),
-    "TEST": ("INFO_PATH", "SHUFFLE_POINTS", "MAX_NUMBER_OF_VOXELS"),
-    "VOXEL_GENERATOR": ("MAX_POINTS_PER_VOXEL", "VOXEL_SIZE"),
-    "NUM_POINT_FEATURES": ("total", "use"),
-}
 # Arrays of a batch that are the samples' arrays one after the other.
 _CONCATENATED = (
     *("voxels", "num_points", "voxel_centers"),
@@ -85,7 +75,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
 
         Args:
             data_config: the section DATA_CONFIG. Its keys are all checked, also those that only
-                the subclass reads (DATASET, DATA_DIR, FOV_POINTS_ONLY, INFO_PATH).
+                the subclass reads (DATASET, FOV_POINTS_ONLY, INFO_PATH).
             class_names: CLASS_NAMES.
             training: use the section TRAIN and the augmentations, else the section TEST.
             part_targets: the section TARGET_CONFIG of MODEL.RPN.BACKBONE, if there is one.
@@ -96,46 +86,30 @@ class DatasetTemplate(torch.utils.data.Dataset):
             ConfigError: a key is missing or unknown, or a value does not fit.
             DataError: the database of the ground-truth sampling cannot be read.
         """
-        config = read_section(data_config, "DATA_CONFIG", _SECTION_KEYS["DATA_CONFIG"])
-        sections = {
-            name: read_section(config[name], f"DATA_CONFIG.{name}", _SECTION_KEYS[name])
-            for name in ("TRAIN", "TEST", "VOXEL_GENERATOR", "NUM_POINT_FEATURES")
-        }
+        config = read_data_config(data_config)
         self.class_names = list(class_names)
         self.training = training
         self.logger = logger or self.logger
         self.seed = torch.initial_seed() % 2**32 if seed is None else seed
         # Worker processes that outlive an epoch see the next one's number.
         self._epoch.share_memory_()
-        self._data_dir = Path(config["DATA_DIR"])
-        self._num_features_total = int(sections["NUM_POINT_FEATURES"]["total"])
-        self.num_point_features = int(sections["NUM_POINT_FEATURES"]["use"])
-        if not 3 <= self.num_point_features <= self._num_features_total:
-            raise ConfigError(
-                "DATA_CONFIG.NUM_POINT_FEATURES: expected 3 <= use <= total, got use "
-                f"{self.num_point_features}, total {self._num_features_total}"
-            )
-        mode = sections[self.mode]
-        self._shuffle_points = bool(mode["SHUFFLE_POINTS"])
-        self._mask_points = bool(config["MASK_POINTS_BY_RANGE"])
-        self._point_cloud_range = read_numbers(
-            config["POINT_CLOUD_RANGE"], "DATA_CONFIG.POINT_CLOUD_RANGE", 6
-        )
+        self._data_dir = Path(config.DATA_DIR)
+        self._num_features_total = config.NUM_POINT_FEATURES.total
+        self.num_point_features = config.NUM_POINT_FEATURES.use
+        mode = config.TRAIN if training else config.TEST
+        self._shuffle_points = mode.SHUFFLE_POINTS
+        self._mask_points = config.MASK_POINTS_BY_RANGE
+        self._point_cloud_range = [float(value) for value in config.POINT_CLOUD_RANGE]
         self.voxel_generator = VoxelGenerator(
-            voxel_size=read_numbers(
-                sections["VOXEL_GENERATOR"]["VOXEL_SIZE"],
-                "DATA_CONFIG.VOXEL_GENERATOR.VOXEL_SIZE",
-                3,
-            ),
+            voxel_size=config.VOXEL_GENERATOR.VOXEL_SIZE,
             point_cloud_range=self._point_cloud_range,
-            max_num_points=int(sections["VOXEL_GENERATOR"]["MAX_POINTS_PER_VOXEL"]),
-            max_voxels=int(mode["MAX_NUMBER_OF_VOXELS"]),
+            max_num_points=config.VOXEL_GENERATOR.MAX_POINTS_PER_VOXEL,
+            max_voxels=mode.MAX_NUMBER_OF_VOXELS,
         )
-        augmentation = read_augmentation(config["AUGMENTATION"])
         self.augmentor = None
         if training:
             self.augmentor = DataAugmentor.from_config(
-                augmentation,
+                config.AUGMENTATION,
                 self.class_names,
                 resolve_path=self.resolve_path,
                 logger=self.logger,

@@ -20,6 +20,7 @@ from pcdet.utils.errors import CheckpointError, ConfigError
 # What differs from process to process or machine to machine, and decides nothing.
 _NOT_SETTINGS = ("ROOT_DIR", "LOCAL_RANK")
 _POSITION = ("epoch", "it", "epoch_it")
+_RECIPE = ("EPOCHS", "BATCH_SIZE", "AMP", "PRECISE_BN", "FREEZE_BN")
 # What a run began with, which is compared in its own way.
 _ORIGINS = {"ckpt", "pretrained_model"}
 _NOT_THERE = object()
@@ -193,6 +194,8 @@ def _changes(checkpoint: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str,
         for name in old.keys() | new.keys()
         if (name in old and name in new) or name.startswith("config.")
     }
+    for name in _RECIPE:  # what counts of these is among the settings, wherever it comes from
+        pairs.pop(f"config.MODEL.TRAIN.OPTIMIZATION.{name}", None)
     return {name: (before, after) for name, (before, after) in pairs.items() if before != after}
 
 

@@ -5,8 +5,6 @@ Command lines print these without a traceback; everything else is a bug and keep
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 
 class PcdetError(Exception):
     """Base of every error that is the fault of an input and not of the program."""
@@ -43,24 +41,3 @@ def lookup(table: dict, name: object, what: str) -> object:
     if isinstance(name, str) and name in table:
         return table[name]
     raise ConfigError(f"{what}: unknown name {name!r}; choose one of {sorted(table)}")
-
-
-def check_keys(
-    given: Iterable[str], allowed: Iterable[str], where: str, required: Iterable[str] = ()
-) -> None:
-    """Raise a ConfigError that names the first key that is unknown or missing.
-
-    Args:
-        given: the keys of a section.
-        allowed: those that the code knows, besides the required ones.
-        where: the section, for the message.
-        required: those that must be there.
-    """
-    given, required = list(given), list(required)
-    known = sorted({*allowed, *required})
-    for key in given:
-        if key not in known:
-            raise ConfigError(f"{where}: unknown key {key!r}; known keys are {known}")
-    for key in required:
-        if key not in given:
-            raise ConfigError(f"{where}: the key {key!r} is missing")

@@ -21,19 +21,19 @@ def optimization(**changes) -> EasyDict:
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("MOMS", [0.9], "two numbers"),
-        ("MOMS", [0.95, 1], "two numbers"),
+        ("MOMS", [0.9], "2 numbers of at least 0 and below 1, got"),
+        ("MOMS", [0.95, 1], "2 numbers of at least 0 and below 1, got"),
         ("DIV_FACTOR", 0, "a number above 0"),
         ("LR", -0.003, "a number above 0"),
         ("LR", 0, "a number above 0"),
         ("GRAD_NORM_CLIP", 0, "a number above 0"),
-        ("WEIGHT_DECAY", -0.1, "at least 0"),
-        ("MOMENTUM", 1, "at least 0 and below 1"),
-        ("PCT_START", 1.5, "from 0 to 1"),
-        ("DECAY_STEP_LIST", [35, -45], "epochs, each at least 0"),
+        ("WEIGHT_DECAY", -0.1, "a number of at least 0, got -0.1"),
+        ("MOMENTUM", 1, "a number of at least 0 and below 1, got 1"),
+        ("PCT_START", 1.5, "a number from 0 to 1, got 1.5"),
+        ("DECAY_STEP_LIST", [35, -45], "a list of whole numbers of at least 0, got"),
         ("LR_DECAY", 0, "a number above 0"),
-        ("LR_CLIP", -1, "at least 0"),
-        ("WARMUP_EPOCH", -1, "at least 0"),
+        ("LR_CLIP", -1, "a number of at least 0, got -1"),
+        ("WARMUP_EPOCH", -1, "a whole number of at least 0, got -1"),
     ],
 )
 def test_a_value_out_of_its_range_is_named(optimizer, key, value, expected):

@@ -136,7 +136,10 @@ def test_multi_class_nms_suppresses_within_classes():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.MODEL.update(NAME="secnd_net"), "MODEL.NAME: unknown name 'secnd_net'"),
+        (
+            lambda c: c.MODEL.update(NAME="secnd_net"),
+            "MODEL.NAME: expected one of .*'second_net'.*got 'secnd_net'",
+        ),
         (lambda c: c.MODEL.VFE.update(NAME="Mean"), "MODEL.VFE.NAME"),
         (lambda c: c.MODEL.update(LOSES={}), "unknown key 'LOSES'"),
         (lambda c: c.MODEL.TEST.update(NMS_THRES=0.1), "unknown key 'NMS_THRES'"),
@@ -150,25 +153,34 @@ def test_multi_class_nms_suppresses_within_classes():
         ),
         (
             lambda c: c.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR[0].update(size=1),
-            r"ANCHOR_GENERATOR\[0\] \(AnchorGeneratorRange\): unknown key 'size'",
+            r"ANCHOR_GENERATOR\.0: unknown key 'size'.*did you mean 'sizes'",
         ),
         (lambda c: c.CLASS_NAMES.append("Van"), r"no anchors for \['Van'\]"),
-        (lambda c: c.MODEL.LOSSES.update(RPN_REG_LOSS="l2"), "only 'smooth-l1'"),
-        (lambda c: c.MODEL.TEST.update(EVAL_METRIC="coco"), "TEST.EVAL_METRIC: only 'kitti' is"),
+        (
+            lambda c: c.MODEL.LOSSES.update(RPN_REG_LOSS="l2"),
+            "RPN_REG_LOSS: expected 'smooth-l1', the only choice, got 'l2'",
+        ),
+        (
+            lambda c: c.MODEL.TEST.update(EVAL_METRIC="coco"),
+            "TEST.EVAL_METRIC: expected 'kitti', the only choice, got 'coco'",
+        ),
         (lambda c: c.MODEL.RCNN.update(ENABLED=True), "has no second stage"),
-        (lambda c: c.MODEL.pop("RPN"), "the yaml's MODEL: the key 'RPN' is missing"),
+        (lambda c: c.MODEL.pop("RPN"), "MODEL: the key 'RPN' is missing"),
         (lambda c: c.MODEL.RPN.RPN_HEAD.pop("ARGS"), "RPN_HEAD: the key 'ARGS' is missing"),
         (lambda c: c.MODEL.TRAIN.update(SPILT="train"), "MODEL.TRAIN: unknown key 'SPILT'"),
         (
             lambda c: c.MODEL.LOSSES.LOSS_WEIGHTS.update(code_weights=[1.0] * 6),
-            r"MODEL.LOSSES.LOSS_WEIGHTS .*: code_weights: 7 numbers expected.*\[1.0, 1.0, 1.0, 1",
+            r"MODEL.LOSSES.LOSS_WEIGHTS.code_weights: expected 7 numbers.*\[1.0, 1.0, 1.0, 1",
         ),
         (lambda c: c.MODEL.LOSSES.LOSS_WEIGHTS.update(code_weights=[1.0]), r"7 numbers.*\[1.0\]"),
         (
             lambda c: c.MODEL.TEST.update(NMS_PRE_MAXSIZE_LAST=-1),
-            "MODEL.TEST.NMS_PRE_MAXSIZE_LAST: 1 or more expected, got -1",
+            "MODEL.TEST.NMS_PRE_MAXSIZE_LAST: expected a whole number of at least 1, got -1",
         ),
-        (lambda c: c.MODEL.TEST.update(NMS_POST_MAXSIZE_LAST=0), "T.NMS_POST_MAXSIZE_LAST: 1 or m"),
+        (
+            lambda c: c.MODEL.TEST.update(NMS_POST_MAXSIZE_LAST=0),
+            "T.NMS_POST_MAXSIZE_LAST: expected .*1, got 0",
+        ),
         (
             lambda c: c.MODEL.RPN.RPN_HEAD.ARGS.update(concat_input=True, upsample_strides=[2, 4]),
             "concat_input needs",
@@ -185,11 +197,15 @@ def test_what_the_yaml_asks_and_the_code_does_not_know_is_named(change, message)
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("layer_nums", [-1, 1], r"RPN_HEAD.ARGS.layer_nums: 0 or more expected, got \[-1, 1\]"),
-        ("layer_strides", [0, 2], "ARGS.layer_strides: 1 or more"),
-        ("upsample_strides", [1, 0], "ARGS.upsample_strides: 1 or more"),
-        ("num_filters", [16, -1], "ARGS.num_filters: 1 or more"),
-        ("num_direction_bins", 0, "ARGS.num_direction_bins: 1 or more"),
+        (
+            "layer_nums",
+            [-1, 1],
+            r"RPN_HEAD.ARGS.layer_nums: expected a list of .* at least 0, got \[-1, 1\]",
+        ),
+        ("layer_strides", [0, 2], "ARGS.layer_strides: expected .*at least 1"),
+        ("upsample_strides", [1, 0], "ARGS.upsample_strides: expected .*at least 1"),
+        ("num_filters", [16, -1], "ARGS.num_filters: expected .*at least 1"),
+        ("num_direction_bins", 0, "ARGS.num_direction_bins: expected .*at least 1"),
     ],
 )
 def test_sizes_of_the_head_that_cannot_be_are_named(key, value, message):
@@ -204,13 +220,22 @@ def test_sizes_of_the_head_that_cannot_be_are_named(key, value, message):
     [
         (
             lambda t: t.ANCHOR_GENERATOR[1].update(anchor_range=[0, -40, 70.4, 40]),
-            r"ANCHOR_GENERATOR\[1\] .*: anchor_range: x, y, z twice expected, got \[0, -40, 70.4",
+            r"ANCHOR_GENERATOR.1.anchor_range: expected 6 numbers, got \[0, -40, 70.4",
         ),
         (lambda t: t.ANCHOR_GENERATOR[0].update(sizes=[[1.6, 3.9]]), r"sizes: .*\[\[1.6, 3.9\]\]"),
-        (lambda t: t.ANCHOR_GENERATOR[0].update(sizes=[[1.6, 3.9, 0]]), "sizes: .* above 0 exp"),
-        (lambda t: t.ANCHOR_GENERATOR[0].update(sizes=[]), "sizes: lists of w, l, h"),
-        (lambda t: t.ANCHOR_GENERATOR[0].update(rotations=[]), "rotations: at least one"),
-        (lambda t: t.update(DOWNSAMPLED_FACTOR=0), "DOWNSAMPLED_FACTOR: 1 or more expected, got 0"),
+        (
+            lambda t: t.ANCHOR_GENERATOR[0].update(sizes=[[1.6, 3.9, 0]]),
+            "sizes: expected .*3 numbers above 0",
+        ),
+        (lambda t: t.ANCHOR_GENERATOR[0].update(sizes=[]), "sizes: expected a list of one or more"),
+        (
+            lambda t: t.ANCHOR_GENERATOR[0].update(rotations=[]),
+            "rotations: expected a list of one or more",
+        ),
+        (
+            lambda t: t.update(DOWNSAMPLED_FACTOR=0),
+            "DOWNSAMPLED_FACTOR: expected .*at least 1, got 0",
+        ),
         (lambda t: t.update(DOWNSAMPLED_FACTOR=9999), "DOWNSAMPLED_FACTOR: 9999 leaves none"),
     ],
 )

@@ -40,6 +40,20 @@ def test_a_changed_command_is_told(caplog):
     assert start_position({"epoch": 3, "it": 9}, now, "pcdet.pth", LOGGER) == (3, 9, 0)
 
 
+def test_a_recipe_that_moved_into_the_yaml_is_no_change(caplog):
+    checkpoint = {"epoch": 2, "it": 20, **stored()}
+    recipe = {"EPOCHS": 4, "BATCH_SIZE": 2, "AMP": None, "PRECISE_BN": 0, "FREEZE_BN": 0}
+    moved = stored(MODEL={"TRAIN": {"OPTIMIZATION": recipe}})
+    assert start_position(checkpoint, moved, "c.pth", LOGGER) == (2, 20, 0)
+    assert not caplog.records
+    with caplog.at_level("WARNING"):
+        start_position(checkpoint, {**moved, "settings": {"epochs": 5}}, "c.pth", LOGGER)
+    assert caplog.messages == [
+        "c.pth: --epochs was 4, is 5 now; the learning rate follows the schedule of the new length "
+        "from here on"
+    ]
+
+
 @pytest.mark.parametrize(
     ("then", "now", "told"),
     [

@@ -11,35 +11,9 @@ import numpy as np
 
 from pcdet.datasets.data_augmentation import augmentation_utils
 from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler
-from pcdet.datasets.sections import read_numbers, read_section
 from pcdet.utils import box_utils
-from pcdet.utils.errors import ConfigError
 
-_WHERE = "DATA_CONFIG.AUGMENTATION"
 _NUM_TRIES = 100  # moves tried for each object, PCDet's number
-_SECTION_KEYS = {
-    "DB_SAMPLER": (
-        *("ENABLED", "DB_INFO_PATH", "PREPARE", "RATE", "SAMPLE_GROUPS", "USE_ROAD_PLANE"),
-    ),
-    "NOISE_PER_OBJECT": ("ENABLED", "GT_LOC_NOISE_STD", "GT_ROT_UNIFORM_NOISE"),
-    "NOISE_GLOBAL_SCENE": ("ENABLED", "GLOBAL_ROT_UNIFORM_NOISE", "GLOBAL_SCALING_UNIFORM_NOISE"),
-}
-_OPTIONAL_KEYS = {
-    "NOISE_GLOBAL_SCENE": ("GLOBAL_TRANSLATION_NOISE_STD", "GLOBAL_SLOPE_NOISE_STD"),
-}
-
-
-def read_augmentation(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the sections of AUGMENTATION after a check of all their keys.
-
-    Raises:
-        ConfigError: a section or a key is missing or unknown.
-    """
-    read_section(config, _WHERE, tuple(_SECTION_KEYS))
-    return {
-        name: read_section(config[name], f"{_WHERE}.{name}", keys, _OPTIONAL_KEYS.get(name, ()))
-        for name, keys in _SECTION_KEYS.items()
-    }
 
 
 class SceneNoise(NamedTuple):
@@ -84,47 +58,46 @@ class DataAugmentor:
     @classmethod
     def from_config(
         cls,
-        sections: Mapping[str, Mapping[str, Any]],
+        section: Any,
         class_names: Sequence[str],
         resolve_path: Callable[[str], Path],
         logger: logging.Logger | None = None,
     ) -> DataAugmentor:
-        """Make an augmentor from the sections that `read_augmentation` returns.
+        """Make an augmentor from DATA_CONFIG.AUGMENTATION, which the schema has read.
 
         Args:
-            sections: NOISE_PER_OBJECT, NOISE_GLOBAL_SCENE and DB_SAMPLER.
+            section: NOISE_PER_OBJECT, NOISE_GLOBAL_SCENE and DB_SAMPLER.
             class_names: classes of the model.
             resolve_path: where a path of the yaml lies.
             logger: where the sizes of the database go.
 
         Raises:
-            ConfigError: a value does not fit.
             DataError: the database infos cannot be read.
         """
         parts: dict[str, Any] = {}
-        sampler, noise, scene = (sections[name] for name in _SECTION_KEYS)
-        if sampler["ENABLED"]:
+        sampler, noise = section.DB_SAMPLER, section.NOISE_PER_OBJECT
+        scene = section.NOISE_GLOBAL_SCENE
+        if sampler.ENABLED:
             parts["db_sampler"] = DataBaseSampler(
-                [resolve_path(path) for path in sampler["DB_INFO_PATH"]],
+                [resolve_path(path) for path in sampler.DB_INFO_PATH],
                 class_names,
-                prepare=sampler["PREPARE"],
-                sample_groups=sampler["SAMPLE_GROUPS"],
-                rate=float(sampler["RATE"]),
-                use_road_plane=bool(sampler["USE_ROAD_PLANE"]),
+                prepare=vars(sampler.PREPARE),
+                sample_groups=sampler.SAMPLE_GROUPS,
+                rate=sampler.RATE,
+                use_road_plane=sampler.USE_ROAD_PLANE,
                 logger=logger,
             )
-        if noise["ENABLED"]:
+        if noise.ENABLED:
             parts["object_noise"] = {
-                "rotation_perturb": _numbers("NOISE_PER_OBJECT", noise, "GT_ROT_UNIFORM_NOISE", 2),
-                "center_noise_std": _deviations("NOISE_PER_OBJECT", noise, "GT_LOC_NOISE_STD", 3),
+                "rotation_perturb": noise.GT_ROT_UNIFORM_NOISE,
+                "center_noise_std": noise.GT_LOC_NOISE_STD,
             }
-        if scene["ENABLED"]:
-            where = "NOISE_GLOBAL_SCENE"
+        if scene.ENABLED:
             parts["scene_noise"] = SceneNoise(
-                _numbers(where, scene, "GLOBAL_ROT_UNIFORM_NOISE", 2),
-                _numbers(where, scene, "GLOBAL_SCALING_UNIFORM_NOISE", 2),
-                _deviations(where, scene, "GLOBAL_TRANSLATION_NOISE_STD", 3),
-                _deviations(where, scene, "GLOBAL_SLOPE_NOISE_STD", 2),
+                scene.GLOBAL_ROT_UNIFORM_NOISE,
+                scene.GLOBAL_SCALING_UNIFORM_NOISE,
+                scene.GLOBAL_TRANSLATION_NOISE_STD,
+                scene.GLOBAL_SLOPE_NOISE_STD,
             )
         return cls(class_names, **parts)
 
@@ -195,15 +168,3 @@ class DataAugmentor:
                 gt_boxes, points, noise.slope, rng=rng
             )
         return gt_boxes, points
-
-
-def _numbers(name: str, section: Mapping[str, Any], key: str, count: int) -> list[float]:
-    return read_numbers(section[key], f"{_WHERE}.{name}.{key}", count)
-
-
-def _deviations(name: str, section: Mapping[str, Any], key: str, count: int) -> list[float]:
-    """Standard deviations; zeros for an optional key that is left out."""
-    numbers = _numbers(name, section, key, count) if key in section else [0.0] * count
-    if not all(0 <= number < float("inf") for number in numbers):
-        raise ConfigError(f"{_WHERE}.{name}.{key}: expected numbers of 0 or more, got {numbers}")
-    return numbers

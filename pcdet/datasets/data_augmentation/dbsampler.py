@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pcdet.datasets.data_augmentation.collision import select_free_boxes
-from pcdet.datasets.sections import read_named_numbers, read_section
 from pcdet.utils.array_utils import FinitePoints
 from pcdet.utils.box_utils import BOX, CENTER, DIMS, Y, Z
-from pcdet.utils.errors import ConfigError, DataError
+from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import check_array
 from pcdet.utils.io_utils import LARGEST_NUMBER, load_pickle, read_points, regular_file_size
 
@@ -82,14 +81,13 @@ class DataBaseSampler:
             logger: where the sizes of the database go.
 
         Raises:
-            ConfigError: an unknown key or an entry that cannot be parsed.
             DataError: an info file is missing, damaged, or lacks a key.
         """
         self.logger = logger or logging.getLogger(__name__)
         self.use_road_plane = use_road_plane
         self._rate = rate
         self._paths = [Path(path) for path in db_info_paths]
-        groups = read_named_numbers(sample_groups, "DB_SAMPLER.SAMPLE_GROUPS")
+        groups = _named_numbers(sample_groups)
         self._groups = {name: count for name, count in groups.items() if name in class_names}
         is_wanted = _object_filter(prepare)
         found: dict[str, list[tuple]] = {name: [] for name in self._groups}
@@ -202,16 +200,16 @@ class DataBaseSampler:
         return self._finite_points(points, f"object {info['path']}", self.logger)
 
 
+def _named_numbers(entries: Sequence[str]) -> dict[str, int]:
+    """Entries such as `Car:15` as {class name: number}."""
+    pairs = (entry.rpartition(":") for entry in entries)
+    return {name.strip(): int(number) for name, _, number in pairs}
+
+
 def _object_filter(prepare: Mapping[str, Any]) -> Any:
     """A function that tells from an object's info whether to keep it."""
-    where = "DB_SAMPLER.PREPARE"
-    read_section(prepare, where, (), ("filter_by_difficulty", "filter_by_min_points"))
     dropped = prepare.get("filter_by_difficulty") or []
-    if not isinstance(dropped, (list, tuple)):
-        raise ConfigError(f"{where}.filter_by_difficulty: expected a list, got {dropped!r}")
-    min_points = read_named_numbers(
-        prepare.get("filter_by_min_points") or [], f"{where}.filter_by_min_points"
-    )
+    min_points = _named_numbers(prepare.get("filter_by_min_points") or [])
 
     def is_wanted(info: Mapping[str, Any]) -> bool:
         enough = info["num_points_in_gt"] >= min_points.get(info["name"], 0)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from pcdet.datasets.sections import read_numbers, read_section
 from pcdet.utils import box_utils
 from pcdet.utils.box_utils import CAM_H, CAM_L, CAM_RY, CAM_W, CENTER, X, Y
 from pcdet.utils.io_utils import atomic_write
@@ -36,21 +35,7 @@ class BoxFilter:
     """
 
     use_image_area: bool = False
-    limit_range: tuple[float, ...] | None = None
-
-    @classmethod
-    def from_config(cls, section: Mapping[str, Any]) -> BoxFilter:
-        """Read the section BOX_FILTER of MODEL.TEST.
-
-        Raises:
-            ConfigError: it has an unknown key, or LIMIT_RANGE is not six numbers.
-        """
-        where = "MODEL.TEST.BOX_FILTER"
-        read_section(section, where, (), ("USE_IMAGE_AREA_FILTER", "LIMIT_RANGE"))
-        limit_range = section.get("LIMIT_RANGE")
-        if limit_range is not None:
-            limit_range = tuple(read_numbers(limit_range, f"{where}.LIMIT_RANGE", 6))
-        return cls(bool(section.get("USE_IMAGE_AREA_FILTER", False)), limit_range)
+    limit_range: Sequence[float] | None = None
 
     def keep(
         self,

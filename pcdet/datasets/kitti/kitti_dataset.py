@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pcdet.config import cfg as global_cfg
+from pcdet.config.schema import read_test
 from pcdet.datasets.kitti import splits
 from pcdet.datasets.kitti.annotations import BoxFilter, annotate_batch, write_annotation
 from pcdet.datasets.kitti.base_dataset import BaseKittiDataset
 from pcdet.datasets.kitti.camera_view import points_in_view
 from pcdet.datasets.kitti.command_line import parse_args
 from pcdet.datasets.kitti.kitti_infos import load_info_files
-from pcdet.datasets.sections import read_entry
 from pcdet.evaluation import EvalResult, official_results, rules, summarize, write_submission
 from pcdet.utils.errors import ConfigError, PcdetError
 from pcdet.utils.info_record import write_record
@@ -70,19 +71,18 @@ class KittiDataset(BaseKittiDataset):
             DataError: no info file exists, or one cannot be read.
         """
         super().__init__(root_path, split)
-        if cfg is None:
-            from pcdet.config import cfg
+        cfg = global_cfg if cfg is None else cfg
         rules.check_class_names(class_names, "CLASS_NAMES")
         self.configure(
             data_config=cfg.DATA_CONFIG,
             class_names=class_names,
             training=training,
-            part_targets=read_entry(cfg, "MODEL.RPN.BACKBONE").get("TARGET_CONFIG"),
+            part_targets=cfg.MODEL.RPN.BACKBONE.get("TARGET_CONFIG"),
             logger=logger,
         )
-        self._fov_points_only = bool(cfg.DATA_CONFIG.FOV_POINTS_ONLY)
-        box_filter = read_entry(cfg, "MODEL.TEST").get("BOX_FILTER", {})
-        self._box_filter = BoxFilter.from_config(box_filter)
+        self._fov_points_only = cfg.DATA_CONFIG.FOV_POINTS_ONLY
+        kept = read_test(cfg.MODEL.get("TEST")).BOX_FILTER
+        self._box_filter = BoxFilter(kept.USE_IMAGE_AREA_FILTER, kept.LIMIT_RANGE)
         info_paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[self.mode].INFO_PATH]
         self.infos = load_info_files(info_paths, has_label=training, logger=self.logger)
         self._check_split()
@@ -264,9 +264,7 @@ def _save_infos(infos: list[dict[str, Any]], save_path: Path, split: str) -> Non
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    from pcdet.config import cfg
-
-    args = parse_args(argv, __doc__, data_path=cfg.ROOT_DIR / "data" / "kitti")
+    args = parse_args(argv, __doc__, data_path=global_cfg.ROOT_DIR / "data" / "kitti")
     create_logger()
     try:
         if args.make_random_split is not None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from pcdet.datasets.sections import read_numbers, read_section
 from pcdet.utils.errors import ConfigError
 from pcdet.utils.part_utils import box_targets, part_targets
 
@@ -37,25 +36,17 @@ class PartTargetGenerator:
         GENERATE_BBOX_REG_LABELS: True, a key that PCDet's files lack, adds bbox_reg_labels.
 
         Raises:
-            ConfigError: a key is missing or unknown, or MEAN_SIZE lacks a class.
+            ConfigError: MEAN_SIZE lacks a class.
         """
         if config is None or config.get("GENERATED_ON") != "dataset":
             return None
-        read_section(
-            config,
-            _WHERE,
-            required=("GENERATED_ON", "GT_EXTEND_WIDTH"),
-            optional=("MEAN_SIZE", "GENERATE_BBOX_REG_LABELS"),
-        )
         mean_sizes = None
         if config.get("GENERATE_BBOX_REG_LABELS", False):
             sizes = config.get("MEAN_SIZE", {})
             missing = [name for name in class_names if name not in sizes]
             if missing:
                 raise ConfigError(f"{_WHERE}.MEAN_SIZE: no entry for {missing}")
-            mean_sizes = np.array(
-                [read_numbers(sizes[name], f"{_WHERE}.MEAN_SIZE.{name}", 3) for name in class_names]
-            )
+            mean_sizes = np.array([sizes[name] for name in class_names], dtype=np.float64)
         return cls(float(config["GT_EXTEND_WIDTH"]), mean_sizes)
 
     def __call__(

@@ -2,44 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from easydict import EasyDict
 from torch import nn
 
+from pcdet.config.schema import read_optimization
 from pcdet.engine.optimization.learning_schedules import CosineWarmupLR, OneCycle, StepDecay
-from pcdet.utils.errors import ConfigError, check_keys, lookup
+from pcdet.utils.errors import ConfigError
 
-_REQUIRED = ("OPTIMIZER", "LR", "WEIGHT_DECAY", "GRAD_NORM_CLIP")
-_ONE_CYCLE = ("MOMS", "PCT_START", "DIV_FACTOR")
-_STEPS = (
-    *("MOMENTUM", "DECAY_STEP_LIST", "LR_DECAY", "LR_CLIP"),
-    *("LR_WARMUP", "WARMUP_EPOCH", "DIV_FACTOR"),
-)
-_WHERE = "MODEL.TRAIN.OPTIMIZATION"
-_ABOVE_0 = ("a number above 0", lambda value: value > 0)
-_AT_LEAST_0 = ("at least 0", lambda value: value >= 0)
-_BELOW_1 = ("at least 0 and below 1", lambda value: 0 <= value < 1)
-_RANGES = {
-    "LR": _ABOVE_0,
-    "WEIGHT_DECAY": _AT_LEAST_0,
-    "GRAD_NORM_CLIP": _ABOVE_0,
-    "MOMS": (
-        "two numbers, at least 0 and below 1",
-        lambda value: len(value) == 2 and all(0 <= beta < 1 for beta in value),
-    ),
-    "PCT_START": ("from 0 to 1", lambda value: 0 <= value <= 1),
-    "DIV_FACTOR": _ABOVE_0,
-    "MOMENTUM": _BELOW_1,
-    "DECAY_STEP_LIST": (
-        "epochs, each at least 0",
-        lambda value: all(epoch >= 0 for epoch in value),
-    ),
-    "LR_DECAY": _ABOVE_0,
-    "LR_CLIP": _AT_LEAST_0,
-    "WARMUP_EPOCH": _AT_LEAST_0,
-}
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
@@ -53,21 +23,11 @@ def build_optimizer(model: nn.Module, optim_cfg: EasyDict) -> torch.optim.Optimi
     Raises:
         ConfigError: an unknown key or optimiser, a value out of its range, or nothing to train.
     """
-    builders = {"adam": _adam, "sgd": _sgd, "adam_onecycle": _adam_onecycle}
-    build = lookup(builders, optim_cfg.get("OPTIMIZER"), f"{_WHERE}.OPTIMIZER")
-    own = _ONE_CYCLE if build is _adam_onecycle else _STEPS
-    check_keys(optim_cfg, (*_ONE_CYCLE, *_STEPS), _WHERE, required=(*_REQUIRED, *own))
-    _check_ranges(optim_cfg)
+    read_optimization(optim_cfg)
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError("nothing to train: all parameters are fixed (MODEL.RPN.PARAMS_FIXED)")
-    return build(model, optim_cfg)
-
-
-def _check_ranges(optim_cfg: dict[str, Any]) -> None:
-    """Raise a ConfigError for the first value that cannot be meant; its kind is right already."""
-    for key, (expected, fits) in _RANGES.items():
-        if key in optim_cfg and not fits(optim_cfg[key]):
-            raise ConfigError(f"{_WHERE}.{key}: expected {expected}, got {optim_cfg[key]}")
+    builders = {"adam": _adam, "sgd": _sgd, "adam_onecycle": _adam_onecycle}
+    return builders[optim_cfg.OPTIMIZER](model, optim_cfg)
 
 
 def _trainable(model: nn.Module) -> list[nn.Parameter]:

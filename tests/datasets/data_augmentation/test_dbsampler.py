@@ -10,7 +10,7 @@ import shapely
 
 from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler, packed_points_path
 from pcdet.utils.box_utils import boxes3d_to_corners3d_lidar
-from pcdet.utils.errors import ConfigError, DataError
+from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import load_pickle, save_pickle
 from pcdet.utils.kitti_format.calib import Calibration
 
@@ -209,21 +209,6 @@ def test_does_not_write_to_the_database_or_the_frame(tmp_path):
     np.testing.assert_array_equal(own, before)
     np.testing.assert_array_equal(results[0]["gt_boxes"], results[1]["gt_boxes"])
     np.testing.assert_array_equal(results[0]["points"], results[1]["points"])
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"sample_groups": ["Car"]}, "SAMPLE_GROUPS: expected entries like 'Car:5', got 'Car'"),
-        ({"prepare": {"filter_by_min_pts": []}}, "unknown key 'filter_by_min_pts'"),
-        ({"prepare": {"filter_by_min_points": ["Car:x"]}}, "got 'Car:x'"),
-        ({"prepare": {"filter_by_difficulty": -1}}, "expected a list, got -1"),
-    ],
-)
-def test_config_errors(tmp_path, settings, message):
-    settings = {"prepare": PREPARE, "sample_groups": ["Car:5"], **settings}
-    with pytest.raises(ConfigError, match=message):
-        DataBaseSampler([write_database(tmp_path)], CLASSES, **settings)
 
 
 def test_data_errors(tmp_path):

@@ -13,7 +13,6 @@ from pcdet.datasets.kitti.annotations import (
     predictions_to_annotation,
     write_annotation,
 )
-from pcdet.utils.errors import ConfigError
 from pcdet.utils.kitti_format.label import get_objects_from_label
 from tiny_kitti import IMAGE_SHAPE, calibration
 
@@ -76,17 +75,6 @@ def test_filters(box_filter, kept):
 def test_box_beside_the_image_has_no_area():
     x1, _, x2, _ = annotate(rows=slice(1, 2))["bbox"][0]
     assert (x1, x2) == (0, 0)
-
-
-def test_filter_from_the_yaml():
-    section = {"USE_IMAGE_AREA_FILTER": True, "LIMIT_RANGE": [0, -40, -3.0, 70.4, 40, 3.0]}
-    box_filter = BoxFilter.from_config(section)
-    assert box_filter == BoxFilter(True, (0, -40, -3, 70.4, 40, 3))
-    assert BoxFilter.from_config({}) == BoxFilter()
-    with pytest.raises(ConfigError, match=r"MODEL\.TEST\.BOX_FILTER: unknown key 'USE_AREA'"):
-        BoxFilter.from_config({"USE_AREA": True})
-    with pytest.raises(ConfigError, match=r"BOX_FILTER\.LIMIT_RANGE: expected 6 numbers"):
-        BoxFilter.from_config({"LIMIT_RANGE": [1, 2]})
 
 
 def test_batch_of_tensors_with_a_frame_without_predictions(tmp_path):

@@ -1,0 +1,119 @@
+"""The sections MODEL.TRAIN and MODEL.TEST: optimisation, proposals, detections."""
+
+from dataclasses import dataclass
+from typing import Optional
+
+from pcdet.config.schema.keys import Section, key
+
+AMP_NAMES = ("bf16", "fp16")
+NMS_TYPES = ("nms_gpu", "nms_normal_gpu")
+_ONE_CYCLE = {"needed_if": ("OPTIMIZER", ("adam_onecycle",))}
+_STEPS = {"needed_if": ("OPTIMIZER", ("adam", "sgd"))}
+_RECIPE = "; the option of the same name overrides it"
+
+
+@dataclass
+class Optimization(Section):
+    """How the weights are learned."""
+
+    OPTIMIZER: str = key(
+        "optimiser and schedule of the learning rate: one cycle, else steps",
+        choices=("adam", "sgd", "adam_onecycle"),
+    )
+    LR: float = key("learning rate, with adam_onecycle the highest", above=0)
+    WEIGHT_DECAY: float = key("decay of the weights", at_least=0)
+    GRAD_NORM_CLIP: float = key("greatest norm of the gradient", above=0)
+    MOMENTUM: float = key("of sgd", **_STEPS, at_least=0, below=1)
+    MOMS: list[float] = key(
+        "first beta at the ends and in the middle of the cycle",
+        **_ONE_CYCLE,
+        length=2,
+        at_least=0,
+        below=1,
+    )
+    PCT_START: float = key(
+        "part of the training in which the rate rises", **_ONE_CYCLE, at_least=0, at_most=1
+    )
+    DIV_FACTOR: float = key("LR over the rate at the start of the cycle or warm-up", above=0)
+    DECAY_STEP_LIST: list[int] = key(
+        "epochs from which the rate is multiplied by LR_DECAY once more", **_STEPS, at_least=0
+    )
+    LR_DECAY: float = key("factor of a step", **_STEPS, above=0)
+    LR_CLIP: float = key("least rate", **_STEPS, at_least=0)
+    LR_WARMUP: bool = key("let the rate rise along a cosine at first", **_STEPS)
+    WARMUP_EPOCH: int = key("epochs of this rise", **_STEPS, at_least=0)
+    EPOCHS: int = key(f"epochs of the whole training{_RECIPE}", 80, at_least=1)
+    BATCH_SIZE: Optional[int] = key(
+        "frames of a step, over all processes together; null for 4 for each GPU, 2 on a "
+        f"CPU{_RECIPE}",
+        None,
+        at_least=1,
+    )
+    AMP: Optional[str] = key(
+        f"compute in 16 bits where that is safe{_RECIPE}", None, choices=(*AMP_NAMES, "none")
+    )
+    PRECISE_BN: int = key(
+        "batches of each process on which the statistics of batch normalisation are measured anew "
+        f"at the end{_RECIPE}",
+        0,
+        at_least=0,
+    )
+    FREEZE_BN: int = key(
+        f"last epochs in which these statistics stay as they are{_RECIPE}", 0, at_least=0
+    )
+
+
+@dataclass
+class Proposals(Section):
+    """Which boxes of the first stage the second one sees; needed if MODEL.RCNN is ENABLED."""
+
+    NMS_PRE_MAXSIZE: Optional[int] = key("candidates for proposals", None, at_least=1)
+    NMS_POST_MAXSIZE: Optional[int] = key("proposals of a frame", None, at_least=1)
+    RPN_NMS_THRESH: Optional[float] = key(
+        "overlap from above (IoU) over which the lower-scored candidate goes", None, at_least=0
+    )
+    RPN_NMS_TYPE: Optional[str] = key(
+        "kind of overlap: of turned or of upright rectangles", None, choices=NMS_TYPES
+    )
+
+
+@dataclass
+class Train(Proposals):
+    """A training."""
+
+    SPLIT: str = key("split whose frames are learned")
+    OPTIMIZATION: Optimization = key()
+
+
+@dataclass
+class BoxFilter(Section):
+    """Which detections are reported."""
+
+    USE_IMAGE_AREA_FILTER: bool = key("drop boxes that cover most of the image", False)
+    LIMIT_RANGE: Optional[list[float]] = key(
+        "x, y, z of two corners between which the middle of a box's bottom lies, LiDAR frame, "
+        "metres; null for anywhere",
+        None,
+        length=6,
+    )
+
+
+@dataclass
+class Test(Proposals):
+    """A test."""
+
+    SPLIT: str = key("split to test on; --split overrides it")
+    NMS_TYPE: str = key(
+        "kind of overlap: of turned or of upright rectangles", "nms_gpu", choices=NMS_TYPES
+    )
+    MULTI_CLASSES_NMS: bool = key("suppress within each class, not among all boxes", False)
+    NMS_THRESH: float = key(
+        "overlap from above (IoU) over which the lower-scored box goes", 0.01, at_least=0
+    )
+    SCORE_THRESH: float = key("least score, as a probability", 0.1)
+    USE_RAW_SCORE: bool = key("report logits as scores, not probabilities", True)
+    NMS_PRE_MAXSIZE_LAST: int = key("candidates for detections", 4096, at_least=1)
+    NMS_POST_MAXSIZE_LAST: int = key("detections of a frame", 500, at_least=1)
+    RECALL_THRESH_LIST: list[float] = key("3D overlaps (IoU) at which recall is counted", [])
+    EVAL_METRIC: str = key("how detections are scored", "kitti", choices=("kitti",))
+    BOX_FILTER: BoxFilter = key(default={})
