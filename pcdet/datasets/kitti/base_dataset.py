@@ -18,7 +18,7 @@ from pcdet.datasets.kitti.kitti_files import KittiFiles
 from pcdet.datasets.kitti.kitti_infos import build_info, load_infos
 from pcdet.utils.frame_pool import map_frames
 from pcdet.utils.io_utils import atomic_write, save_pickle
-from pcdet.utils.kitti_format.folders import part_of_split
+from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, part_of_split
 from pcdet.utils.kitti_format.split import read_split, split_path
 
 _LOGGER = logging.getLogger("pcdet.datasets.kitti")
@@ -34,8 +34,14 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
         sample_id_list: names of the split's frames; None if ImageSets does not list it.
     """
 
-    def __init__(self, root_path: str | os.PathLike, split: str = "train") -> None:
+    def __init__(
+        self,
+        root_path: str | os.PathLike,
+        split: str = "train",
+        num_stored_features: int = NUM_POINT_FEATURES,
+    ) -> None:
         super().__init__()
+        self.num_stored_features = num_stored_features
         self.root_path = Path(root_path)
         self.set_split(split)
 
@@ -52,7 +58,7 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             raise splits.missing_split(split_path(self.root_path, self.split))
 
     def get_lidar(self, idx: str) -> np.ndarray:
-        """Read the (N, 4) points of a frame, see `KittiFiles.get_lidar`; drop those with NaN."""
+        """Read the (N, C) points of a frame, see `KittiFiles.get_lidar`; drop those with NaN."""
         return self.finite_points(super().get_lidar(idx), idx)
 
     def get_infos(
@@ -118,6 +124,7 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             for entry in entries
         ]
         dbinfos, points = ground_database.group_by_class(objects, used_classes)
+        points = points.reshape(-1, self.num_stored_features)
         path = ground_database.dbinfos_path(root, split)
         with atomic_write(packed_points_path(path)) as file:
             np.save(file, points)
