@@ -24,7 +24,7 @@ ALLOWED = {
     "engine": {"ops", "utils", "models", "evaluation", "viewer"},
     "run": {"ops", "utils", "engine"},
     "doctor": {"ops", "utils"},
-    "inference": {"ops", "utils", "config", "datasets", "models", "engine"},
+    "inference": {"ops", "utils", "config", "datasets", "models", "engine", "viewer"},
     "viewer": {"ops", "utils", "evaluation"},
 }
 # Names of PCDet and former places: files that pass on what has its home elsewhere.
