@@ -26,9 +26,10 @@ from pcdet.engine.device_options import (
 )
 from pcdet.engine.optimization import build_optimizer, build_scheduler
 from pcdet.engine.train_loop import Position
+from pcdet.engine.weight_average import WeightAverage
 from pcdet.models import build_network, model_fn_decorator, unused_arrays
 from pcdet.run.curve_writer import CurveWriter
-from pcdet.run.resume import find_start, pretrained_of, resume, stored_entries
+from pcdet.run.resume import find_start, pretrained_of, resume, resume_average, stored_entries
 from pcdet.run.session import Run, training_session
 from pcdet.run.stop_request import StopRequest
 from pcdet.run.train_model import TrainOptions, train_model
@@ -167,14 +168,18 @@ def load_state(
 ) -> Position:
     """Copy what `find_start` found, or pretrained weights, into model, optimiser and scaler."""
     source, checkpoint = found
+    decay = cfg.MODEL.TRAIN.get("EMA")
     if checkpoint is None:
         if run.args.pretrained_model is not None:
             name = run.args.pretrained_model
             model.load_params_from_file(name, to_cpu=True, logger=run.logger, strict=False)
+        options.average = None if decay is None else WeightAverage(model, decay)
         return Position()
     scaler, stored = options.scaler, options.stored
     at = resume(checkpoint, source, model, optimizer, scaler, stored, run.logger)
     options.batches_done = at.batches_done
+    if decay is not None:
+        options.average = resume_average(checkpoint, source, model, decay, run.logger)
     epochs = stored["settings"]["epochs"]
     if at.epoch >= epochs:
         run.logger.info("nothing to do: %d of %d epochs are finished", at.epoch, epochs)

@@ -12,9 +12,10 @@ from torch import nn
 
 import pcdet
 from pcdet.engine.train_loop import Position
+from pcdet.engine.weight_average import WeightAverage
 from pcdet.run.checkpoint_folder import newest_checkpoint, remove_leftovers
 from pcdet.run.session import Run
-from pcdet.utils.checkpoint_utils import finished_count, load_checkpoint, restore_training
+from pcdet.utils.checkpoint_utils import AVERAGED, finished_count, load_checkpoint, restore_training
 from pcdet.utils.errors import CheckpointError, ConfigError
 
 # What differs from process to process or machine to machine, and decides nothing.
@@ -117,6 +118,29 @@ def resume(
         scaler.load_state_dict(checkpoint["scaler_state"])
     logger.info("resuming from %s: epoch %d, iteration %d", source, at.epoch, at.it)
     return at
+
+
+def resume_average(
+    checkpoint: Mapping[str, Any],
+    source: str,
+    model: nn.Module,
+    decay: float,
+    logger: logging.Logger,
+) -> WeightAverage:
+    """The average of the weights that a checkpoint holds, or one that begins at its weights.
+
+    Raises:
+        CheckpointError: the average is not of this model.
+    """
+    average, stored = WeightAverage(model, decay), checkpoint.get(AVERAGED)
+    if stored is None:
+        logger.warning("%s: it holds no averaged weights; the average begins here", source)
+        return average
+    shapes = {name: value.shape for name, value in average.state.items()}
+    if not isinstance(stored, Mapping) or shapes != {n: v.shape for n, v in stored.items()}:
+        raise CheckpointError(f"{source}: its averaged weights ({AVERAGED}) are not of this model")
+    average.load(stored)
+    return average
 
 
 def stored_entries(

@@ -17,6 +17,7 @@ from pcdet.utils.io_utils import atomic_write
 from pcdet.utils.network_settings import CLASSES, differences, network_settings
 
 __all__ = [
+    "AVERAGED",
     "checkpoint_state",
     "finished_count",
     "load_checkpoint",
@@ -27,6 +28,8 @@ __all__ = [
     "save_checkpoint",
 ]
 
+# The entry of a checkpoint with the weights averaged over the steps of the training.
+AVERAGED = "ema_state"
 # Options of an optimiser that learning-rate schedules move.
 _SCHEDULED = ("lr", "betas")
 # Entries that no detection depends on; PCDet's files and those of old versions of torch lack some.
@@ -95,7 +98,7 @@ def load_weights(
 
     Args:
         model: a detector of `build_network`, or any module.
-        checkpoint: what `load_checkpoint` returned.
+        checkpoint: what `load_checkpoint` returned; if it holds averaged weights, they are taken.
         source: its file, for messages.
         logger: takes a line for each thing that was left out.
         strict: every entry must fit, and what the stored configuration says of the network must be
@@ -104,7 +107,11 @@ def load_weights(
     Raises:
         CheckpointMismatch: it belongs to another network.
     """
-    state = checkpoint_formats.translate(checkpoint["model_state"], model, source, strict)
+    state = checkpoint["model_state"]
+    if isinstance(checkpoint.get(AVERAGED), Mapping):
+        logger.info("%s: the weights averaged over the training (MODEL.TRAIN.EMA)", source)
+        state = checkpoint[AVERAGED]
+    state = checkpoint_formats.translate(state, model, source, strict)
     other_classes = _compare_settings(model, checkpoint, source, logger, strict)
     if other_classes:
         # Their shapes may fit, but not what their rows mean.
@@ -285,7 +292,7 @@ def restore_training(
             f"{source}: a checkpoint of {known.title}, of which only the weights can be taken "
             "over; train from it with --pretrained_model"
         )
-    load_weights(model, checkpoint, source, logger)
+    load_weights(model, {**checkpoint, AVERAGED: None}, source, logger)
     if optimizer is not None:
         load_optimizer_state(optimizer, checkpoint, source, logger)
     return finished_count(checkpoint, "it", source), finished_count(checkpoint, "epoch", source)
