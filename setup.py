@@ -40,6 +40,7 @@ COMMANDS = [
     "pcdet-replay = pcdet.cli.replay:run",
     "pcdet-view = pcdet.cli.view:run",
     "pcdet-convert = pcdet.cli.convert:run",
+    "pcdet-release = pcdet.cli.release:run",
     "pcdet-doctor = pcdet.doctor.__main__:main",
     "pcdet-kitti-infos = pcdet.cli.kitti_infos:main",
     "pcdet-kitti-eval = pcdet.evaluation.__main__:main",
