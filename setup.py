@@ -41,11 +41,20 @@ COMMANDS = [
     "pcdet-view = pcdet.cli.view:run",
     "pcdet-convert = pcdet.cli.convert:run",
     "pcdet-release = pcdet.cli.release:run",
+    "pcdet-export = pcdet.cli.export:run",
     "pcdet-doctor = pcdet.doctor.__main__:main",
     "pcdet-kitti-infos = pcdet.cli.kitti_infos:main",
     "pcdet-kitti-eval = pcdet.evaluation.__main__:main",
     "pcdet-simulate = pcdet.simulator.__main__:main",
 ]
+
+
+# Packages that one command or kind of file needs.
+EXTRAS = {
+    "export": ["onnx", "onnxscript", "onnxruntime"],
+    "rerun": ["rerun-sdk>=0.23"],
+    "safetensors": ["safetensors"],
+}
 
 
 class CudaUnusable(Exception):
@@ -156,6 +165,7 @@ def main() -> None:
         description="3D object detection from point clouds, on the CPU and on CUDA",
         python_requires=">=3.9",
         install_requires=read_requirements(),
+        extras_require=EXTRAS,
         packages=find_packages(include=["pcdet", "pcdet.*"]),
         package_data={
             "pcdet": [f"**/*.{kind}" for kind in ("yaml", "json", "npz", "txt", "md")],
@@ -163,7 +173,6 @@ def main() -> None:
         },
         ext_modules=[make_extension(name, with_cuda) for name in EXTENSIONS],
         cmdclass={"build_ext": BuildExtension},
-        extras_require={"rerun": ["rerun-sdk>=0.23"]},
         entry_points={"console_scripts": COMMANDS},
         zip_safe=False,
     )

@@ -24,6 +24,7 @@ ALLOWED = {
     "engine": {"ops", "utils", "models", "evaluation", "viewer"},
     "run": {"ops", "utils", "engine"},
     "doctor": {"ops", "utils"},
+    "export": {"utils", "models", "inference"},
     "inference": {"ops", "utils", "config", "datasets", "models", "engine", "viewer"},
     "viewer": {"ops", "utils", "evaluation"},
 }
