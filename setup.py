@@ -54,6 +54,14 @@ EXTRAS = {
     "export": ["onnx", "onnxscript", "onnxruntime"],
     "rerun": ["rerun-sdk>=0.23"],
     "safetensors": ["safetensors"],
+    # Another backend of the sparse layers on NVIDIA GPUs, where its authors have wheels.
+    "spconv": [
+        f"{name} and sys_platform == 'linux' and platform_machine == 'x86_64'"
+        for name in (
+            "spconv-cu120; python_version < '3.12'",
+            "spconv-cu126; python_version >= '3.12' and python_version < '3.14'",
+        )
+    ],
 }
 
 
