@@ -53,7 +53,7 @@ def config_of(
             checkpoint's own.
 
     Raises:
-        CheckpointError: no yaml is given, and the checkpoint stores none.
+        CheckpointError: no yaml is given, and the checkpoint stores none, or not a whole one.
     """
     if cfg_file is not None:
         return cfg_from_yaml_file(find_yaml(cfg_file), EasyDict())
@@ -63,4 +63,7 @@ def config_of(
             f"{source}: it holds no configuration, as checkpoints of PCDet and OpenPCDet do not: "
             "give the yaml of its network with cfg (--cfg_file)"
         )
+    missing = [key for key in ("CLASS_NAMES", "DATA_CONFIG", "MODEL") if key not in config]
+    if missing:
+        raise CheckpointError(f"{source}: its configuration lacks {missing}; give a yaml with cfg")
     return EasyDict(config)

@@ -137,7 +137,7 @@ def translate(
     if known is None or not all(isinstance(name, str) for name in state):
         return state
     translated = dict(_translated(name, value, known.rules) for name, value in state.items())
-    if known.finish is None or model is None:
+    if known.finish is None or not hasattr(model, "rpn_head"):
         return translated
     return known.finish(translated, model, source, strict)
 

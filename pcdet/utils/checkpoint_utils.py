@@ -116,7 +116,7 @@ def load_weights(
     if other_classes:
         # Their shapes may fit, but not what their rows mean.
         of_classes = tuple(getattr(model, "class_layers", ()))
-        dropped = [name for name in state if of_classes and name.startswith(of_classes)]
+        dropped = [name for name in state if of_classes and str(name).startswith(of_classes)]
         logger.warning("%s: left out, as they are of other classes: %s", source, dropped)
         state = {name: value for name, value in state.items() if name not in dropped}
     load_matching_state(model, state, source, logger, strict)
@@ -140,7 +140,10 @@ def _compare_settings(
             source,
         )
         return False
-    changed = differences(network_settings(config), own)
+    try:
+        changed = differences(network_settings(config), own)
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{source}: its entry 'config' is no configuration") from error
     if CLASSES in changed and strict:
         stored, wanted = changed[CLASSES]
         raise CheckpointMismatch(

@@ -73,6 +73,11 @@ def to_ours(
                     f"{source}: an OpenPCDet checkpoint with {what} ({name}); SECOND, PointPillar "
                     "and the first stage of Part-A2 can be converted"
                 )
+    if model.settings is None:
+        raise CheckpointMismatch(
+            f"{source}: an OpenPCDet checkpoint is converted for networks of build_network alone, "
+            "whose range and classes are known"
+        )
     converted = _without_second_stage(state, model, source, strict)
     anchors = _checked_anchors(model, source)
     shift = _bottom_shift(anchors, model.settings["CLASS_NAMES"], _is_parta2(state))

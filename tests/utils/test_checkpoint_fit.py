@@ -150,6 +150,18 @@ def test_what_a_network_does_not_depend_on_may_differ():
     assert differences(before, {"KEY.OF.A.LATER.VERSION": 1}) == {}
 
 
+@pytest.mark.parametrize("value", [torch.zeros(2), {"a": 1}, "text", [[]] * 3])
+def test_a_stored_configuration_that_is_none_is_told(value):
+    """Whatever a file holds there: an error that names the file."""
+    cfg = narrow_config()
+    model = network(cfg)
+    checkpoint = stored(model, cfg)
+    checkpoint["config"]["DATA_CONFIG"]["POINT_CLOUD_RANGE"] = value
+    checkpoint["config"]["MODEL"]["RCNN"] = {"ENABLED": torch.zeros(2)}
+    with pytest.raises(CheckpointError, match=r"c\.pth: its entry 'config' is no configuration"):
+        load(model, checkpoint)
+
+
 def test_other_classes_get_a_new_head_when_fine_tuning(caplog):
     """Of as many classes too: the shapes fit, but each row would be another class's."""
     cfg, other_cfg = narrow_config(), narrow_config()
