@@ -22,6 +22,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 from pcdet.ops.iou3d_nms import iou3d_nms_utils
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
+from pcdet.ops.three_nn import three_nn_utils
 
 _AMP_DTYPES = [torch.bfloat16, torch.float16]
 
@@ -40,7 +41,7 @@ class _Backend:
 
 _setup_privateuseone_for_python_backend("away", _Backend())
 AWAY = torch.device("away", 0)
-NATIVE = (iou3d_nms_utils._ops, roiaware_pool3d_utils._ops)
+NATIVE = (iou3d_nms_utils._ops, roiaware_pool3d_utils._ops, three_nn_utils._ops)
 for _operators in NATIVE:
     _operators.devices.add("away")
 

@@ -17,6 +17,7 @@ from op_inputs import points_about_boxes, random_boxes, to_bev
 from models.away_device import AWAY, NATIVE, AwayMode, AwayTensor
 from pcdet.ops.iou3d_nms import iou3d_nms_utils as bev
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils as pool
+from pcdet.ops.three_nn import three_nn_utils as three
 
 
 def cases(place):
@@ -41,6 +42,16 @@ def cases(place):
         found[method] = pool.roiaware_pool3d(boxes, points, features, 4, 8, method)
         found[method].square().sum().backward()
         found[f"{method} gradient"] = features.grad
+    frames = (
+        points.new_zeros(len(points), dtype=torch.long),
+        boxes.new_zeros(20, dtype=torch.long),
+    )
+    distances, found["three_nn"] = three.three_nn(points, boxes[:, :3], *frames, 1)
+    features = place(values[:20].clone()).requires_grad_()
+    weights = three.inverse_distance_weights(distances)
+    found["interpolated"] = three.three_interpolate(features, found["three_nn"], weights)
+    found["interpolated"].square().sum().backward()
+    found["interpolated gradient"] = features.grad
     return found
 
 

@@ -3,10 +3,12 @@
 //
 //     operators FILE          write the results to the file
 //     operators --check FILE  compare them with what another build wrote; 1 if they differ
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #include "../../../pcdet/ops/common/for_each_cpu.h"
@@ -14,6 +16,8 @@
 #include "../../../pcdet/ops/roiaware_pool3d/src/point_blocks.h"
 #include "../../../pcdet/ops/roiaware_pool3d/src/roiaware_pool3d.h"
 #include "../../../pcdet/ops/sparse_conv/src/sparse_conv.h"
+#include "../../../pcdet/ops/three_nn/src/three_interpolate.h"
+#include "../../../pcdet/ops/three_nn/src/three_nn.h"
 
 namespace {
 
@@ -128,6 +132,46 @@ void convolution(Numbers& numbers) {
 }
 
 template <typename T>
+void nearest_three(Numbers& numbers) {
+  constexpr int64_t count = 200, channels = 11;
+  const double low[] = {0, 0}, side[] = {2, 2};
+  const pcdet::CellGrid grid{low, side, /*frames=*/1, /*side=*/10};
+  std::vector<T> sites, points;
+  for (int64_t i = 0; i < count * pcdet::kCoordinates; ++i) {
+    sites.push_back(T(numbers.uniform(0, 20)));
+    points.push_back(T(numbers.uniform(0, 20)));
+  }
+  const std::vector<int32_t> frames(count);
+  std::vector<int64_t> cells(count), order(count), starts(grid.cells() + 1);
+  Cpu::for_each(count, pcdet::CellsOfSites<T>{sites.data(), frames.data(), grid, cells.data()});
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return cells[a] < cells[b]; });
+  std::vector<int64_t> keys;
+  std::vector<T> sorted, distances(count * pcdet::kNeighbours), weights(distances);
+  for (const int64_t i : order) {
+    keys.push_back(cells[i]);
+    for (int k = 0; k < pcdet::kCoordinates; ++k) {
+      sorted.push_back(sites[i * pcdet::kCoordinates + k]);
+    }
+  }
+  Cpu::for_each(count + 1, pcdet::StartsOfKeys{keys.data(), count, grid.cells(), starts.data()});
+  std::vector<int64_t> nearest(distances.size());
+  Cpu::for_each(count,
+                pcdet::ThreeNearest<T>{points.data(), frames.data(), sorted.data(), order.data(),
+                                       starts.data(), grid, distances.data(), nearest.data()});
+  report(distances);
+  report(nearest);
+  std::vector<T> sums(count * channels), features;
+  for (T& weight : weights) weight = T(numbers.uniform(0, 1));
+  for (int64_t i = 0; i < count * channels; ++i) features.push_back(T(numbers.uniform(-1, 1)));
+  Cpu::for_each_pair(count, pcdet::ChannelSums<T>::blocks(channels),
+                     pcdet::Interpolate<T>{features.data(), nearest.data(), weights.data(),
+                                           channels, sums.data()});
+  report(sums);
+}
+
+template <typename T>
 void compute() {
   Numbers numbers;
   constexpr int64_t count = 150;
@@ -135,6 +179,7 @@ void compute() {
   overlaps_and_nms(boxes, count);
   pooling(numbers, boxes, count);
   convolution<T>(numbers);
+  nearest_three<T>(numbers);
 }
 
 int check(std::FILE* file) {
