@@ -118,6 +118,9 @@ class DataConfig(Section):
         "x, y, z of the lowest and of the highest corner of the scene, LiDAR frame, metres",
         length=6,
     )
+    CLASS_MAP: dict[str, str] = key(
+        "labels that count as one of the classes in training, as Van: Car", {}
+    )
     MASK_POINTS_BY_RANGE: bool = key("drop the points of a sample outside of it")
     TRAIN: Frames = key()
     TEST: Frames = key()

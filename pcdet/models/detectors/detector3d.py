@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -70,6 +71,30 @@ class Detector3D(nn.Module):
                 return self.rpn_head.decode(predictions, frame, anchor)
 
             results.append(post_processor(logits, decode))
+        return results
+
+    def predict_from_rcnn(
+        self,
+        scores: torch.Tensor,
+        boxes: Sequence[torch.Tensor],
+        proposals: list[dict[str, torch.Tensor]],
+    ) -> list[dict[str, torch.Tensor]]:
+        """Final boxes of proposals that were looked at again; a box keeps its class.
+
+        Args:
+            scores: (R,) logits of the boxes, frame after frame.
+            boxes: (R_b, 7) of each frame.
+            proposals: for each frame labels (R_b,) 1-based.
+
+        Returns:
+            For each frame boxes (n, 7), scores (n,) and labels (n,).
+        """
+        results = []
+        counts = [len(frame) for frame in boxes]
+        for own, frame_boxes, frame in zip(scores.split(counts), boxes, proposals):
+            logits = own.new_full((len(own), self.rpn_head.num_class), -torch.inf)
+            logits.scatter_(1, (frame["labels"] - 1).unsqueeze(1), own.unsqueeze(1))
+            results.append(self.post_processor(logits, frame_boxes.__getitem__))
         return results
 
     def recall(
