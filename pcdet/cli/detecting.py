@@ -20,16 +20,21 @@ from pcdet.viewer.results import SCENES
 from pcdet.viewer.scene import Pane, Scene
 
 
-def detect(args: argparse.Namespace) -> None:
+def detect_scans(args: argparse.Namespace) -> None:
     """Detect objects in all scans of the command line, and write pictures and boxes."""
     logger = log_utils.create_logger()
     scans = list_scans(args.data)
     config = config_of(load_checkpoint(args.ckpt), args.ckpt, args.cfg_file)
     cfg_from_list(args.set_cfgs, config)
     detector = Detector.from_checkpoint(
-        args.ckpt, cfg=config, device=args.device, score_thresh=args.score_thresh
+        args.ckpt,
+        cfg=config,
+        device=args.device,
+        amp=args.amp,
+        score_thresh=args.score_thresh,
+        compile=args.compile,
     )
-    scenes = detect_all(detector, scans, args.out)
+    scenes = detect_all(detector, scans, args.batch_size, args.out)
     if args.html:
         title = f"{config.get('TAG', args.ckpt)}, {args.data}"
         write_page(scenes, detector.class_names, args.out / SCENES, title)
@@ -38,9 +43,11 @@ def detect(args: argparse.Namespace) -> None:
     logger.info("pictures and boxes of %d scans are in %s", len(scans), args.out)
 
 
-def detect_all(detector: Detector, scans: list[Path], out: Path) -> Iterator[Scene]:
+def detect_all(
+    detector: Detector, scans: list[Path], batch_size: int, out: Path
+) -> Iterator[Scene]:
     """Detect objects in each scan and write the results into a folder; yield the scenes."""
-    for result in detector.stream(scans):
+    for result in detector.stream(scans, batch_size):
         result.draw(out / f"{result.frame_id}.png")
         with atomic_write(out / f"{result.frame_id}.json") as file:
             file.write(json.dumps(result.rows(), indent=1).encode())

@@ -96,8 +96,8 @@ def _add_speed_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--compile",
         action="store_true",
-        help="compile the dense network in bird's-eye view (torch.compile); takes a minute at the "
-        "start; checkpoints stay the same",
+        help="compile the dense network in bird's-eye view and its loss (torch.compile); takes a "
+        "minute at the start; checkpoints stay the same",
     )
     group.add_argument(
         "--deterministic",

@@ -20,9 +20,9 @@ from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.engine.data_parallel import data_parallel
 from pcdet.engine.device_options import (
     amp_type,
+    choose_algorithms,
     compile_dense_network,
     grad_scaler,
-    use_deterministic_algorithms,
 )
 from pcdet.engine.optimization import build_optimizer, build_scheduler
 from pcdet.engine.train_loop import Position
@@ -47,8 +47,7 @@ def train(args: argparse.Namespace) -> None:
     # already, do not end this one.
     with ExitStack() as leaving, training_session(run, cfg) as record:
         amp = amp_type(recipe.amp, run.device, run.logger)
-        if args.deterministic:
-            use_deterministic_algorithms()
+        choose_algorithms(args.deterministic)
         begin_log(run, recipe)
         found = find_start(run)
         began_with = run.from_rank0(partial(pretrained_of, args.pretrained_model, *found))

@@ -14,8 +14,8 @@ from easydict import EasyDict
 from torch import nn
 from tqdm import tqdm
 
+from pcdet.engine.detect import detect
 from pcdet.evaluation.found import found_table
-from pcdet.models import example_convert_to_torch
 from pcdet.utils.io_utils import atomic_write, save_pickle
 from pcdet.viewer.found_shares import labelled_objects
 from pcdet.viewer.pictures import draw_frames, render, save_picture
@@ -41,6 +41,7 @@ def eval_one_epoch(
     result_dir: Path | None = None,
     tb_log: Any = None,
     num_pictures: int = 0,
+    amp: torch.dtype | None = None,
 ) -> dict[str, Any]:
     """Detect on all frames and score the result.
 
@@ -55,6 +56,7 @@ def eval_one_epoch(
         result_dir: folder of report.txt, result.pkl and all other files.
         tb_log: has add_scalar and add_image, as a TensorBoard writer; or None.
         num_pictures: frames of which pictures are drawn into result_dir/pictures.
+        amp: type of the products where torch's autocast has it; None for that of the weights.
 
     Returns:
         Recall and AP by name; empty on ranks other than 0.
@@ -63,7 +65,7 @@ def eval_one_epoch(
     result_dir = Path(result_dir or ".")
     logger.info("*************** EPOCH %s EVALUATION *****************", epoch_id)
     begun = time.perf_counter()
-    annos, counts = _detect(model, dataloader)
+    annos, counts = _detect(model, dataloader, amp)
     seconds = time.perf_counter() - begun
     if dist_test:
         annos, counts = _merge_ranks(annos, counts, dataset.sample_ids)
@@ -150,18 +152,17 @@ def _draw(
             tb_log.add_image(tag, pixels, step, dataformats="HWC")
 
 
-@torch.inference_mode()
 def _detect(
-    model: nn.Module, dataloader: torch.utils.data.DataLoader
+    model: nn.Module, dataloader: torch.utils.data.DataLoader, amp: torch.dtype | None
 ) -> tuple[list[dict], Counter]:
     """Detect on this rank's frames; return annotations and recall counts."""
     model.eval()
-    dataset, device = dataloader.dataset, next(model.parameters()).device
+    dataset = dataloader.dataset
     annos: list[dict] = []
     counts: Counter = Counter()
     disable = dist.is_initialized() and dist.get_rank() != 0
     for batch in tqdm(dataloader, desc="eval", leave=False, dynamic_ncols=True, disable=disable):
-        detections, recall = model(example_convert_to_torch(batch, device, names=model.inputs))
+        detections, recall = detect(model, batch, amp)
         counts.update(recall)
         annos += dataset.generate_annotations(batch, detections, dataset.class_names)
     return annos, counts

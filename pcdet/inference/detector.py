@@ -20,11 +20,16 @@ import torch
 from easydict import EasyDict
 from tqdm import tqdm
 
-from pcdet.engine.device_options import amp_type, checked_device
+from pcdet.engine.detect import detect
+from pcdet.engine.device_options import (
+    amp_type,
+    checked_device,
+    choose_algorithms,
+    compile_dense_network,
+)
 from pcdet.inference.network import BuiltNetwork, build_from_config, config_of
 from pcdet.inference.results import CONVENTIONS, Detections
 from pcdet.inference.voxelize import voxelize
-from pcdet.models import example_convert_to_torch
 from pcdet.utils.array_utils import mask_points_by_range
 from pcdet.utils.checkpoint_utils import load_checkpoint, load_weights
 from pcdet.utils.errors import ConfigError, DataError, lookup
@@ -54,6 +59,7 @@ class Detector:
         amp: str | None = None,
         score_thresh: float | Mapping[str, float] | None = None,
         convention: str = "kitti_lidar",
+        compile: bool = False,
     ):
         """Put a network with its weights to work; see `from_checkpoint` for the arguments."""
         lookup(CONVENTIONS, convention, "convention")
@@ -63,6 +69,9 @@ class Detector:
         self.device = checked_device(device)
         self._amp = amp_type(amp, self.device, _LOGGER)
         self._model = network.model.to(self.device).eval()
+        choose_algorithms()
+        if compile:
+            compile_dense_network(self._model, self.device)
         processor = self._model.post_processor
         thresholds = _thresholds(score_thresh, processor.score_thresh, self.class_names)
         self._model.post_processor = dataclasses.replace(
@@ -82,6 +91,7 @@ class Detector:
         amp: str | None = None,
         score_thresh: float | Mapping[str, float] | None = None,
         convention: str = "kitti_lidar",
+        compile: bool = False,
     ) -> Detector:
         """Read a checkpoint, of whichever code base (docs/checkpoints.md).
 
@@ -93,6 +103,7 @@ class Detector:
             score_thresh: least probability, for all classes or by class; None for the
                 configuration's.
             convention: of the boxes: kitti_lidar, openpcdet or corners.
+            compile: compile the dense network, which takes a minute once.
 
         Raises:
             CheckpointError: the file cannot be read or does not fit the configuration.
@@ -102,7 +113,7 @@ class Detector:
         config = EasyDict(cfg) if isinstance(cfg, Mapping) else config_of(checkpoint, path, cfg)
         network = build_from_config(config)
         load_weights(network.model, checkpoint, str(path), _LOGGER)
-        return cls(network, device, amp, score_thresh, convention)
+        return cls(network, device, amp, score_thresh, convention, compile)
 
     def __call__(self, scans: Scan | Sequence[Scan]) -> Detections | list[Detections]:
         """Detect in a scan, or in a list of scans as one batch.
@@ -147,14 +158,11 @@ class Detector:
             yield from self._detect(batch, number)
             number += len(batch)
 
-    @torch.inference_mode()
     def _detect(self, scans: list[Scan], first: int) -> list[Detections]:
         if not scans:
             return []
         named = [self._read(scan, first + k) for k, scan in enumerate(scans)]
-        enabled = self._amp is not None
-        with torch.autocast(self.device.type, dtype=self._amp, enabled=enabled):
-            found, _ = self._model(self._batch(named))
+        found, _ = detect(self._model, self._batch(named), self._amp)
         return [self._result(frame, *scan) for frame, scan in zip(found, named)]
 
     def _read(self, scan: Scan, number: int) -> tuple[str, np.ndarray]:
@@ -182,8 +190,7 @@ class Detector:
         if self.device.type == "cpu":
             frames = ({"sample_idx": n, "points": p, "calib": None} for n, p in named)
             samples = [self._samples.prepare_data(frame, has_label=False) for frame in frames]
-            batch = self._samples.collate_batch(samples)
-            return example_convert_to_torch(batch, self.device, names=self._model.inputs)
+            return self._samples.collate_batch(samples)
         return self._batch_of_tensors([torch.from_numpy(points) for _, points in named])
 
     def _batch_of_tensors(self, scans: Sequence[torch.Tensor]) -> dict[str, Any]:
@@ -208,7 +215,7 @@ class Detector:
     def _result(
         self, found: Mapping[str, torch.Tensor], name: str, points: np.ndarray
     ) -> Detections:
-        boxes, scores, labels = (found[k].cpu().numpy() for k in ("boxes", "scores", "labels"))
+        boxes, scores, labels = (found[k].numpy() for k in ("boxes", "scores", "labels"))
         extent = self.config.DATA_CONFIG.POINT_CLOUD_RANGE
         return Detections(
             boxes=CONVENTIONS[self.convention](boxes),

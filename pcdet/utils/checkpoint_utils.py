@@ -182,8 +182,6 @@ def load_matching_state(
             or, if it is to be strict, not all.
     """
     own = model.state_dict()
-    # Those that are no part of the state in evaluation mode are of no interest then.
-    of_training = {name for name, _ in model.named_parameters()} - own.keys()
     fitting, problems = {}, []
     # Those that are no part of the state in evaluation mode are of no interest then.
     of_training = {name for name, _ in model.named_parameters()} - own.keys()

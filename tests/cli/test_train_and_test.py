@@ -222,6 +222,16 @@ def test_raw_scans_are_drawn(workplace, trained, tmp_path):
         assert found["name"] in ("Car", "Pedestrian", "Cyclist") and 0 <= found["score"] <= 1
         assert len(found["box3d_lidar"]) == 7
 
+    both = tmp_path / "both"
+    where = ("--data", str(scans), "--out", str(both), "--batch_size", "2")
+    demo.main([*options, *where, "--score_thresh", "0.001"])
+    for name in ("000000.json", "000001.json"):
+        alone, together = (json.loads((f / name).read_text()) for f in (tmp_path, both))
+        assert len(alone) == len(together)
+        for one, other in zip(alone, together):
+            assert one["name"] == other["name"]
+            assert one["box3d_lidar"] == pytest.approx(other["box3d_lidar"], abs=1e-4)
+
 
 def test_a_broken_scan_is_named(workplace, trained, tmp_path):
     ckpt = trained / "ckpt" / "checkpoint_epoch_2.pth"
