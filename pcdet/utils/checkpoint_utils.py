@@ -138,10 +138,12 @@ def _compare_settings(
         return False
     if not isinstance(config, Mapping):
         if checkpoint_formats.format_of(checkpoint["model_state"]) is None:
-            logger.warning(
+            anchors = _anchors_of_pcdet(own)
+            logger.log(
+                logging.WARNING if anchors else logging.INFO,
                 "%s: it stores no configuration: that classes, range and anchors of the yaml are "
                 "those it was trained with is not known%s",
-                *(source, _anchors_of_pcdet(own)),
+                *(source, anchors),
             )
         return False
     try:
