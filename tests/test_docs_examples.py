@@ -6,6 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 
 from inference.test_detector import make_checkpoint, scan
@@ -63,10 +65,15 @@ def test_the_exports_examples_run(folder, monkeypatch):
     path = make_checkpoint(folder, "pointpillar")
     export.main([str(path), "--out", str(folder)])
     monkeypatch.syspath_prepend(folder)
-    first, *_ = python_blocks("export")
+    plain, int8 = python_blocks("export")
     names: dict = {}
-    exec(compile(first, "docs/export.md", "exec"), names)
+    exec(compile(plain, "docs/export.md", "exec"), names)
     assert len(names["names"]) == len(names["boxes"])
+    exec(compile(int8, "docs/export.md", "exec"), {})
+    session = onnxruntime.InferenceSession(folder / "pointpillar_int8.onnx")
+    quantised = session.run(None, names["make_pillars"]([scan(0)], names["settings"]))
+    for one, other in zip(quantised, names["outputs"]):
+        assert np.abs(one - other).max() < 0.1 * np.ptp(other)
 
 
 def test_there_are_examples():

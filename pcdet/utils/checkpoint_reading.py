@@ -27,6 +27,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # after advice to read the file without care.
 _REFUSED = re.compile(r"GLOBAL (\S+) (?:was not an allowed global|whose module \S+ is blocked)")
 _UNREADABLE = re.compile(r"WeightsUnpickler error: *(.+)")
+_LONGEST = 100  # name that a message repeats, in characters
 _LOADING = threading.Lock()
 
 
@@ -127,12 +128,12 @@ def _reason(error: Exception) -> str:
     refused = _REFUSED.search(text)
     if refused:
         return (
-            f"it holds {refused[1]}, which could run code and was not touched; only tensors, plain "
-            "data and numpy numbers are read"
+            f"it holds {refused[1][:_LONGEST]}, which could run code and was not touched; only "
+            "tensors, plain data and numpy numbers are read"
         )
     said = _UNREADABLE.search(text)
     text = said[1] if said else text
-    return text.splitlines()[0] if text else type(error).__name__
+    return text.splitlines()[0][: 3 * _LONGEST] if text else type(error).__name__
 
 
 def _with_model_state(content: Any) -> dict[str, Any] | None:

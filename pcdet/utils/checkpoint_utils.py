@@ -34,7 +34,10 @@ AVERAGED = "ema_state"
 _SCHEDULED = ("lr", "betas")
 # Entries that no detection depends on; PCDet's files and those of old versions of torch lack some.
 _COUNTERS = ("num_batches_tracked", "global_step")
-_MOST_LISTED = 10
+# First x and y, last x and y of the anchors of PCDet v0.1's PointPillar.
+_PCDET_ANCHORS = [0, -40, 70.4, 40]
+# Of what does not fit, in a message, and characters of each: names in a file may be anything.
+_MOST_LISTED, _LONGEST = 10, 160
 
 
 def checkpoint_state(
@@ -134,18 +137,21 @@ def _compare_settings(
     if own is None:
         return False
     if not isinstance(config, Mapping):
-        logger.warning(
-            "%s: it stores no configuration: that classes, range and anchors of the yaml are those "
-            "it was trained with is not known (docs/checkpoints.md lists published files)",
-            source,
-        )
+        if checkpoint_formats.format_of(checkpoint["model_state"]) is None:
+            anchors = _anchors_of_pcdet(own)
+            logger.log(
+                logging.WARNING if anchors else logging.INFO,
+                "%s: it stores no configuration: that classes, range and anchors of the yaml are "
+                "those it was trained with is not known%s",
+                *(source, anchors),
+            )
         return False
     try:
         changed = differences(network_settings(config), own)
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{source}: its entry 'config' is no configuration") from error
     if CLASSES in changed and strict:
-        stored, wanted = changed[CLASSES]
+        stored, wanted = (str(names)[:_LONGEST] for names in changed[CLASSES])
         raise CheckpointMismatch(
             f"{source}: its classes are {stored}, in this order; CLASS_NAMES is {wanted}; test "
             "with its own, or train from it with --pretrained_model"
@@ -153,12 +159,23 @@ def _compare_settings(
     told = [f"{key} was {old!r}, is {new!r}" for key, (old, new) in sorted(changed.items())]
     if told and strict:
         raise CheckpointMismatch(
-            f"{source}: it was trained with other settings of the network: {'; '.join(told)}; use "
+            f"{source}: it was trained with other settings of the network: {_listed(told)}; use "
             "its own, or train from it with --pretrained_model"
         )
     for line in told:
         logger.warning("%s: %s", source, line)
     return CLASSES in changed
+
+
+def _anchors_of_pcdet(own: Mapping[str, Any]) -> str:
+    """A word on PointPillar's anchors, where a checkpoint of PCDet v0.1 would get wrong boxes."""
+    spread = own.get("MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR.0.anchor_range", [0] * 6)
+    if own.get("MODEL.NAME") != "PointPillar" or [*spread[:2], *spread[3:5]] == _PCDET_ANCHORS:
+        return ""
+    return (
+        "; PCDet v0.1's PointPillar has anchors over x 0 to 70.4 and y -40 to 40 m: with this "
+        "yaml's its boxes are shifted, use pointpillar.yaml"
+    )
 
 
 def load_matching_state(
@@ -227,7 +244,7 @@ def _problem(name: str, value: Any, own: Mapping[str, torch.Tensor]) -> str | No
 
 def _listed(problems: list[str]) -> str:
     more = f"; and {len(problems) - _MOST_LISTED} more" if len(problems) > _MOST_LISTED else ""
-    return "; ".join(problems[:_MOST_LISTED]) + more
+    return "; ".join(problem[:_LONGEST] for problem in problems[:_MOST_LISTED]) + more
 
 
 def load_optimizer_state(

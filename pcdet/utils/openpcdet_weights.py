@@ -43,6 +43,7 @@ _NAMES_THERE = {
     f"{_PARTS}.": "point_head.part_reg_layers.0.",
     "rpn_net.": "backbone_3d.",
 }
+_CONVERTED = "SECOND, PointPillar and the first stage of Part-A2 can be converted"
 # Entries of detectors that this project does not have.
 _UNKNOWN = {
     "pfe.": "PV-RCNN",
@@ -70,8 +71,7 @@ def to_ours(
         for prefix, what in _UNKNOWN.items():
             if name.startswith(prefix):
                 raise CheckpointMismatch(
-                    f"{source}: an OpenPCDet checkpoint with {what} ({name}); SECOND, PointPillar "
-                    "and the first stage of Part-A2 can be converted"
+                    f"{source}: an OpenPCDet checkpoint with {what} ({name[:80]}); {_CONVERTED}"
                 )
     if model.settings is None:
         raise CheckpointMismatch(
@@ -123,7 +123,7 @@ def _without_second_stage(
     if names and not _is_parta2(state):
         raise CheckpointMismatch(
             f"{source}: an OpenPCDet checkpoint with a second stage that is not Part-A2's "
-            f"({names[0]}); SECOND, PointPillar and the first stage of Part-A2 can be converted"
+            f"({names[0][:80]}); {_CONVERTED}"
         )
     if names and strict and getattr(model, "rcnn_net", None) is not None:
         raise CheckpointMismatch(
@@ -166,6 +166,9 @@ def _checked_anchors(model: nn.Module, source: str) -> torch.Tensor:
                 f"{source}: OpenPCDet's anchors of {name} have w, l, h {_SIZES[name]}, those of "
                 f"this yaml {sizes.tolist()}"
             )
+    unknown = [name for name in model.settings["CLASS_NAMES"] if name not in _SIZES]
+    if unknown:
+        _LOGGER.warning("%s: anchors of %s must be those of its training", source, unknown)
     return anchors
 
 

@@ -240,7 +240,7 @@ def test_batches_made_on_the_device_give_the_same(folder, name):
     detector = Detector.from_checkpoint(make_checkpoint(folder, name), device="cpu")
     scans = [scan(k) for k in range(2)]
     named = [(str(k), points) for k, points in enumerate(scans)]
-    usual = detector._batch(named)
+    usual = example_convert_to_torch(detector._batch(named))
     by_sorting = detector._batch_of_tensors([torch.from_numpy(points) for points in scans])
     for key in ("voxels", "num_points", "coordinates"):
         assert torch.equal(torch.from_numpy(usual[key]), by_sorting[key]), key

@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 
-from models.model_fixture import narrow_config, small_dataset, small_model
+from models.model_fixture import load_config, narrow_config, small_dataset, small_model
 from pcdet.models import build_network
 from pcdet.run.resume import plain_config
 from pcdet.utils import checkpoint_utils
@@ -196,3 +196,18 @@ def test_another_optimiser_names_the_way_out():
     optimizer = torch.optim.Adam(model.parameters())
     with pytest.raises(CheckpointError, match="to train from its weights alone, give it to --pre"):
         checkpoint_utils.restore_training(model, optimizer, state, "c.pth", LOGGER)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "told"),
+    [("pointpillar_openpcdet", True), ("pointpillar", False), ("second", False)],
+)
+def test_anchors_of_pcdet_v0_1_are_told_of(yaml, told, caplog):
+    """Its files do not tell where their anchors stand, and PointPillar's are those of its yaml."""
+    cfg = load_config(yaml)
+    model = torch.nn.Linear(2, 2)
+    model.settings = network_settings(cfg)
+    with caplog.at_level("INFO"):
+        load(model, {"model_state": model.state_dict()})
+    assert "c.pth: it stores no configuration" in caplog.text
+    assert ("its boxes are shifted, use pointpillar.yaml" in caplog.text) == told
