@@ -101,7 +101,7 @@ def averaged_statistics(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     rank = join()
     layer = nn.BatchNorm1d(values.shape[-1], momentum=None)
     layer(values[rank])
-    average_over_ranks(nn.Sequential(layer))
+    average_over_ranks([layer])
     return layer.running_mean, layer.running_var
 
 

@@ -80,6 +80,11 @@ def _add_start_options(group: argparse._ArgumentGroup) -> None:
         "to (default: the newest of this run, if any)",
     )
     group.add_argument(
+        "--allow_empty_classes",
+        action="store_true",
+        help="train even where a class of CLASS_NAMES has no object to learn from",
+    )
+    group.add_argument(
         "--pretrained_model",
         help="checkpoint whose weights to start with, of other classes or another code base too; "
         "what does not fit is left out and listed",

@@ -15,8 +15,10 @@ from torch import nn
 from pcdet.cli.recipe import Recipe, recipe_of
 from pcdet.cli.start import read_config, start
 from pcdet.config import cfg, log_config_to_file
+from pcdet.config.schema import read_model
 from pcdet.datasets import build_dataloader
 from pcdet.datasets.dataset import DatasetTemplate
+from pcdet.datasets.training_plan import tell_plan
 from pcdet.engine.data_parallel import data_parallel
 from pcdet.engine.device_options import (
     amp_type,
@@ -61,6 +63,7 @@ def train(args: argparse.Namespace) -> None:
             seed=seed,
             pin_memory=run.device.type == "cuda",
         )
+        run.from_rank0(lambda: tell_plan_of(run, train_set))
         model = build_model(run, train_set, seed)
         train_set.unused = unused_arrays(model)
         optimizer = build_optimizer(model, optim_cfg)
@@ -116,6 +119,13 @@ def choose_seed(run: Run, checkpoint: dict[str, Any] | None) -> int:
     seed = run.from_rank0(lambda: secrets.randbits(31) if seed is None else seed)
     run.logger.info("seed %d", seed)
     return seed
+
+
+def tell_plan_of(run: Run, train_set: DatasetTemplate) -> None:
+    """Log what the training learns from; end it if that is nothing."""
+    generators = read_model(cfg.MODEL).RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR
+    heights = {g.class_name: [g.bottom] for g in generators}
+    tell_plan(train_set, heights, run.logger, run.args.allow_empty_classes)
 
 
 def build_model(run: Run, train_set: DatasetTemplate, seed: int) -> nn.Module:

@@ -18,12 +18,14 @@ from pcdet.config.schema.keys import (
     alternatives,
     fits,
     has_keys,
+    is_optional,
     is_section,
     item_key,
     keys_of,
 )
 from pcdet.utils.errors import ConfigError
 
+_NULL = ("None", "null", "~")
 _WHOLE = Key(Config, "", REQUIRED, None, None, Limits())
 
 
@@ -92,6 +94,8 @@ def _convert(text: str, declared: Key, key: str) -> Any:
         value = literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = text  # literal_eval raises the last three for text such as "((((..."
+    if text in _NULL and is_optional(declared.hint):
+        return None
     if type(value) is int and declared.hint is float:
         value = float(value)
     if isinstance(value, tuple):

@@ -28,7 +28,7 @@ _CONCATENATED = (
 # Those whose rows begin with the number of the sample.
 _NUMBERED = {"coordinates", "points"}
 # Labels that mark no object: they hold no place against sampled objects either.
-_NEVER_OBJECTS = ("DontCare", "Sign")
+NEVER_OBJECTS = ("DontCare", "Sign")
 
 
 class DatasetTemplate(torch.utils.data.Dataset):
@@ -39,6 +39,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
 
     Attributes:
         root_path: folder of the data set, set by the subclass.
+        infos: what is known of each frame, set by the subclass; see `labelled_objects`.
         class_names: names of the classes; label k is `class_names[k - 1]`.
         training: samples are augmented and boxes outside the range dropped.
         num_stored_features: numbers of each point in the files, x, y, z first.
@@ -51,6 +52,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
 
     def __init__(self) -> None:
         self.root_path: Path | None = None
+        self.infos: list[dict[str, Any]] = []
         self.class_names: list[str] = []
         self.training = False
         self.seed = 0
@@ -118,6 +120,22 @@ class DatasetTemplate(torch.utils.data.Dataset):
                 logger=self.logger,
             )
         self.part_target_generator = PartTargetGenerator.from_config(part_targets, self.class_names)
+
+    @property
+    def point_cloud_range(self) -> list[float]:
+        """POINT_CLOUD_RANGE: x, y, z of the lowest and of the highest corner, metres."""
+        return self._point_cloud_range
+
+    def labelled_objects(self, index: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Names (M,) and LiDAR boxes (M, 7) of a frame's objects, as `infos` know them.
+
+        None if these do not have them: what is told before a training then counts no objects.
+        """
+        annos = self.infos[index].get("annos") or {}
+        if not {"name", "gt_boxes_lidar"} <= annos.keys():
+            return None
+        names = annos["name"]
+        return names[names != NEVER_OBJECTS[0]], annos["gt_boxes_lidar"].reshape(-1, 7)
 
     @property
     def mode(self) -> str:
@@ -242,7 +260,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Augment a training frame; keep the boxes of known classes that lie in the range."""
-        selected = array_utils.drop_arrays_by_name(gt_names, _NEVER_OBJECTS)
+        selected = array_utils.drop_arrays_by_name(gt_names, NEVER_OBJECTS)
         gt_boxes, gt_names = gt_boxes[selected], gt_names[selected]
         sampling = {
             "root_path": self.root_path,

@@ -7,14 +7,13 @@ section 3 for measuring them anew, section 4 for freezing them afterwards).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice, repeat
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -60,15 +59,37 @@ def precise_bn(
 
     # Each rank measures its own frames; the parallel model as a whole would send the averages of
     # rank 0 to all before each batch.
-    update_bn(seeded_batches(), model.module if distributed else model)
+    layers = _measure(model.module if distributed else model, seeded_batches())
     if distributed:
-        average_over_ranks(model)
+        average_over_ranks(layers)
 
 
-def average_over_ranks(model: nn.Module) -> None:
+@torch.no_grad()
+def _measure(model: nn.Module, batches: Iterable[dict[str, Any]]) -> list[_BatchNorm]:
+    """Average the statistics over batches; return the layers whose these are.
+
+    As torch.optim.swa_utils.update_bn, but for parts that stay in evaluation mode
+    (`Detector3D.fix`): their statistics stay as well.
+    """
+    was_training = model.training
+    model.train()
+    layers = [layer for layer in batch_norm_layers(model) if layer.training]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the plain average of all batches
+    for batch in batches if layers else ():
+        model(batch)
+    for layer, momentum in zip(layers, momenta):
+        layer.momentum = momentum
+    model.train(was_training)
+    return layers
+
+
+def average_over_ranks(layers: Iterable[_BatchNorm]) -> None:
     """Replace the running averages of each rank by those of all ranks together."""
     ranks = torch.distributed.get_world_size()
-    for layer in batch_norm_layers(model):
+    for layer in layers:
         mean, variance = layer.running_mean, layer.running_var
         moments = torch.stack((mean, variance + mean**2)) / ranks
         torch.distributed.all_reduce(moments)

@@ -72,6 +72,9 @@ def eval_one_epoch(
         if dist.get_rank() != 0:
             return {}
     num_objects = sum(len(anno["name"]) for anno in annos)
+    dropped = getattr(getattr(model, "post_processor", None), "num_non_finite", 0)
+    if dropped:
+        logger.warning("%d boxes held NaN or infinity and were dropped (of this process)", dropped)
     speed = seconds / max(len(annos), 1)
     logger.info("%d frames, %d objects, %.4f seconds a frame", len(annos), num_objects, speed)
     save_pickle(annos, result_dir / "result.pkl")

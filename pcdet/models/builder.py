@@ -63,12 +63,8 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
     vfe = build_vfe(model.VFE, dataset)
     rpn_net = build_backbone(model.RPN.BACKBONE, model.LOSSES, vfe.output_features, dataset)
     rpn_head = build_rpn_head(model.RPN.RPN_HEAD, model.LOSSES, rpn_net, dataset)
-    if model.RPN.PARAMS_FIXED:
-        for module in (vfe, rpn_net, rpn_head):
-            module.requires_grad_(False)
     _check_parts(model, rpn_net, rpn_head)
-    detector = lookup(DETECTORS, model.NAME, "MODEL.NAME")
-    network = detector(
+    detector = lookup(DETECTORS, model.NAME, "MODEL.NAME")(
         vfe=vfe,
         rpn_net=rpn_net,
         rpn_head=rpn_head,
@@ -77,8 +73,24 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
         **second_stage(model, rpn_net) if isinstance(model, TwoStageDetector) else {},
         **extra_head(model, rpn_head, dataset) if isinstance(model, RescoringDetector) else {},
     )
-    network.settings = network_settings(config)
-    return network
+    detector.settings = network_settings(config)
+    _fix_parts(detector, model)
+    return detector
+
+
+def _fix_parts(detector: Any, model: Any) -> None:
+    """Freeze what MODEL.RPN.PARAMS_FIXED and MODEL.FREEZE say."""
+    first_stage = ("vfe", "rpn_net", "rpn_head") if model.RPN.PARAMS_FIXED else ()
+    for name in (*first_stage, *model.FREEZE):
+        try:
+            detector.fix(name)
+        except AttributeError:
+            parts = [part for part, _ in detector.named_children()]
+            inner = next(part for part, _ in detector.named_modules() if "." in part)
+            raise ConfigError(
+                f"MODEL.FREEZE: the network has no part {name!r}; it has {parts}, and these have "
+                f"parts such as {inner}"
+            ) from None
 
 
 def construct(target: Any, where: str, section: Any = None, **further: Any) -> Any:

@@ -100,7 +100,7 @@ def changed_config(path: str, value, name: str = "second") -> EasyDict:
     *parents, last = path.split(".")
     node = config
     for parent in parents:
-        node = node[parent]
+        node = node[int(parent) if isinstance(node, list) else parent]
     node[last] = value
     return config
 
@@ -125,6 +125,23 @@ def changed_config(path: str, value, name: str = "second") -> EasyDict:
         ("MODEL.TRAIN.OPTIMIZATION.FREEZE_BN", -1, "expected a whole number of at least 0, got -1"),
         ("CLASS_NAMES", [], r"CLASS_NAMES: expected a list of one or more texts, got \[\]"),
         ("model", {}, "the configuration: unknown key 'model'.*did you mean 'MODEL'"),
+        (f"{HEAD}.ARGS.num_direction_bins", 3, "expected an even number, .*two sectors, got 3"),
+        (f"{HEAD}.TARGET_CONFIG.ANCHOR_GENERATOR.0.matched_threshold", 60, "from 0 to 1, got 60"),
+        (f"{HEAD}.TARGET_CONFIG.ANCHOR_GENERATOR.0.unmatched_threshold", 0.9, "at most matched_t"),
+        ("MODEL.TEST.NMS_THRESH", 1.5, "expected a number from 0 to 1, got 1.5"),
+        ("MODEL.TEST.SCORE_THRESH", -0.1, "expected a number from 0 to 1 or a list .*got -0.1"),
+        ("MODEL.TEST.SCORE_THRESH", [0.1, 0.2], "or one for each of the 3 of CLASS_NAMES, got"),
+        ("MODEL.TEST.RECALL_THRESH_LIST", [50], r"numbers from 0 to 1, got \[50\]"),
+        (
+            f"{HEAD}.TARGET_CONFIG.ANCHOR_GENERATOR.0.anchor_range",
+            [0, -40, -1.8, 48, 40, -1.8],
+            r"x and y of DATA_CONFIG.POINT_CLOUD_RANGE, \[0, -40, -3, 70.4, 40, 1\], got \[0, -40",
+        ),
+        (
+            "MODEL.TEST.BOX_FILTER.LIMIT_RANGE",
+            [0, -30, -3, 70.4, 30, 1],
+            "expected x and y of DATA_CONFIG.POINT_CLOUD_RANGE",
+        ),
         (f"{HEAD}.ARGS.encode_background_as_zeros", False, "expected True, the only choice, got F"),
         (
             f"{HEAD}.TARGET_CONFIG.SAMPLE_POS_FRACTION",

@@ -5,7 +5,7 @@ reads.
 `python -m pcdet.config.schema` writes docs/configuration.md from them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ __all__ = [
     "read_test",
 ]
 
+# Share of a side by which ranges may differ: PointPillar's anchors reach 1.3 m beyond its points.
+_TOLERANCE = 0.02
 # What cfg holds besides the yaml: where the repository is, the rank, the name of the yaml.
 SET_BY_PROGRAM = ("ROOT_DIR", "LOCAL_RANK", "TAG")
 
@@ -36,6 +38,33 @@ class Config(Section):
     CLASS_NAMES: list[str] = key("the classes; label k is the k-th of them", least_length=1)
     DATA_CONFIG: DataConfig = key()
     MODEL: Detector = key(by_name=DETECTORS)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """A range that is stated twice is not the same, or scores are not as many as classes."""
+        generators = self.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR
+        head = "MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR"
+        ranges = {f"{head}.{k}.anchor_range": g.anchor_range for k, g in enumerate(generators)}
+        limit = "MODEL.TEST.BOX_FILTER.LIMIT_RANGE"
+        ranges[limit] = self.MODEL.TEST.BOX_FILTER.LIMIT_RANGE
+        whole = self.DATA_CONFIG.POINT_CLOUD_RANGE
+        for name, own in ranges.items():
+            if own is not None and not _is_same_area(own, whole, or_larger=name == limit):
+                told = f"DATA_CONFIG.POINT_CLOUD_RANGE, {whole}, got {own}"
+                yield name, f"expected x and y of {told}: change one of them"
+        scores, classes = self.MODEL.TEST.SCORE_THRESH, len(self.CLASS_NAMES)
+        if isinstance(scores, list) and len(scores) != classes:
+            told = f"of the {classes} of CLASS_NAMES, got {scores}"
+            yield "MODEL.TEST.SCORE_THRESH", f"expected a number, or one for each {told}"
+
+
+def _is_same_area(own: Sequence[float], whole: Sequence[float], or_larger: bool) -> bool:
+    """Whether ranges have the same x and y, but for what those of PCDet's PointPillar differ."""
+    for k in (0, 1):
+        most = (whole[k + 3] - whole[k]) * _TOLERANCE
+        inwards = (own[k] - whole[k], whole[k + 3] - own[k + 3])
+        if max(inwards) > most or (min(inwards) < -most and not or_larger):
+            return False
+    return True
 
 
 def read_config(config: Mapping[str, Any]) -> Config:

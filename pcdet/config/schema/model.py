@@ -146,6 +146,12 @@ class HeadArguments(Section):
     use_binary_dir_classifier: bool = key("not supported", False, choices=(False,))
     encode_background_as_zeros: bool = key("background is no class", True, choices=(True,))
 
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Sectors that do not tell front from back."""
+        if self.num_direction_bins % 2:
+            told = f"opposite directions must be in two sectors, got {self.num_direction_bins}"
+            yield "num_direction_bins", f"expected an even number, as {told}"
+
 
 @dataclass
 class Anchors(Section):
@@ -165,8 +171,12 @@ class Anchors(Section):
         "width, length and height of each, metres", least_length=1, length=3, above=0
     )
     rotations: list[float] = key("angles of each, radians", least_length=1)
-    matched_threshold: float = key("overlap (IoU) from which on an anchor is an object")
-    unmatched_threshold: float = key("overlap (IoU) below which it is background")
+    matched_threshold: float = key(
+        "overlap (IoU) from which on an anchor is an object", at_least=0, at_most=1
+    )
+    unmatched_threshold: float = key(
+        "overlap (IoU) below which it is background", at_least=0, at_most=1
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Anchors stand nowhere, or in two ways."""
@@ -177,6 +187,14 @@ class Anchors(Section):
         elif (self.anchor_strides is None) != (self.anchor_offsets is None):
             missing = "anchor_strides" if self.anchor_strides is None else "anchor_offsets"
             yield missing, "anchor_strides and anchor_offsets need each other, this one is missing"
+        if self.unmatched_threshold > self.matched_threshold:
+            told = f"matched_threshold, {self.matched_threshold}, got {self.unmatched_threshold}"
+            yield "unmatched_threshold", f"expected at most {told}"
+
+    @property
+    def bottom(self) -> float:
+        """The z of the anchors' bottoms."""
+        return (self.anchor_range or self.anchor_offsets)[2]
 
 
 @dataclass
@@ -214,7 +232,9 @@ RPN_HEADS.update(RPNV2=RPNHead)
 class FirstStage(Section):
     """The first stage."""
 
-    PARAMS_FIXED: bool = key("keep its weights, and those of VFE, as they are", False)
+    PARAMS_FIXED: bool = key(
+        "keep its weights and statistics, and those of VFE, as they are", False
+    )
     BACKBONE: Backbone = key(by_name=BACKBONES)
     RPN_HEAD: RPNHead = key(by_name=RPN_HEADS)
 
@@ -232,10 +252,16 @@ class RoITargets(Section):
     CLS_SCORE_TYPE: str = key(
         "scores that grow with the overlap, or 0 and 1", "roi_iou", choices=SCORE_TYPES
     )
-    CLS_FG_THRESH: float = key("3D overlap (IoU) above which the score should be 1", 0.75)
-    CLS_BG_THRESH: float = key("overlap below which it should be 0", 0.25)
-    CLS_BG_THRESH_LO: float = key("overlap from which on background is hard", 0.1)
-    REG_FG_THRESH: float = key("overlap above which the box is refined", 0.55)
+    CLS_FG_THRESH: float = key(
+        "3D overlap (IoU) above which the score should be 1", 0.75, at_least=0, at_most=1
+    )
+    CLS_BG_THRESH: float = key("overlap below which it should be 0", 0.25, at_least=0, at_most=1)
+    CLS_BG_THRESH_LO: float = key(
+        "overlap from which on background is hard", 0.1, at_least=0, at_most=1
+    )
+    REG_FG_THRESH: float = key(
+        "overlap above which the box is refined", 0.55, at_least=0, at_most=1
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """The thresholds leave no room for scores."""
@@ -313,6 +339,11 @@ class Detector(Section):
         "what computes the sparse layers; the variable of this name goes first",
         "auto",
         choices=SPARSE_BACKENDS,
+    )
+    FREEZE: list[str] = key(
+        "parts whose weights and statistics stay as they are, by their names in the network, such "
+        "as vfe or rpn_net.conv1",
+        [],
     )
     VFE: Encoder = key(by_name=VFES)
     RPN: FirstStage = key()

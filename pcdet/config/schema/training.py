@@ -1,7 +1,7 @@
 """The sections MODEL.TRAIN and MODEL.TEST: optimisation, proposals, detections."""
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 from pcdet.config.schema.keys import Section, key
 
@@ -70,7 +70,10 @@ class Proposals(Section):
     NMS_PRE_MAXSIZE: Optional[int] = key("candidates for proposals", None, at_least=1)
     NMS_POST_MAXSIZE: Optional[int] = key("proposals of a frame", None, at_least=1)
     RPN_NMS_THRESH: Optional[float] = key(
-        "overlap from above (IoU) over which the lower-scored candidate goes", None, at_least=0
+        "overlap from above (IoU) over which the lower-scored candidate goes",
+        None,
+        at_least=0,
+        at_most=1,
     )
     RPN_NMS_TYPE: Optional[str] = key(
         "kind of overlap: of turned or of upright rectangles", None, choices=NMS_TYPES
@@ -115,12 +118,29 @@ class Test(Proposals):
     )
     MULTI_CLASSES_NMS: bool = key("suppress within each class, not among all boxes", False)
     NMS_THRESH: float = key(
-        "overlap from above (IoU) over which the lower-scored box goes", 0.01, at_least=0
+        "overlap from above (IoU) over which the lower-scored box goes",
+        0.01,
+        at_least=0,
+        at_most=1,
     )
-    SCORE_THRESH: float = key("least score, as a probability", 0.1)
+    SCORE_THRESH: Union[float, list[float]] = key(
+        "least score, as a probability: a number, or one for each class",
+        0.1,
+        at_least=0,
+        at_most=1,
+    )
     USE_RAW_SCORE: bool = key("report logits as scores, not probabilities", True)
     NMS_PRE_MAXSIZE_LAST: int = key("candidates for detections", 4096, at_least=1)
     NMS_POST_MAXSIZE_LAST: int = key("detections of a frame", 500, at_least=1)
-    RECALL_THRESH_LIST: list[float] = key("3D overlaps (IoU) at which recall is counted", [])
+    RECALL_THRESH_LIST: list[float] = key(
+        "3D overlaps (IoU) at which recall is counted", [], at_least=0, at_most=1
+    )
+    OVERLAPS: dict[str, float] = key(
+        "by class, the overlap (IoU) that a hit must exceed, of classes that KITTI does not know; "
+        "0.5 if left out",
+        {},
+        at_least=0,
+        below=1,
+    )
     EVAL_METRIC: str = key("how detections are scored", "kitti", choices=("kitti",))
     BOX_FILTER: BoxFilter = key(default={})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,12 @@ class _Objects:
 
 
 class DataBaseSampler:
-    """Draws objects from databases of labelled objects and their points."""
+    """Draws objects from databases of labelled objects and their points.
+
+    Attributes:
+        named_classes: key of the yaml to the classes that it names.
+        num_objects: objects of each class in the databases.
+    """
 
     def __init__(
         self,
@@ -91,6 +97,13 @@ class DataBaseSampler:
         self._rate = rate
         self._paths = [Path(path) for path in db_info_paths]
         groups = _named_numbers(sample_groups)
+        self.named_classes = {
+            "SAMPLE_GROUPS": list(groups),
+            "PREPARE.filter_by_min_points": list(
+                _named_numbers(prepare.get("filter_by_min_points") or [])
+            ),
+        }
+        self.num_objects: Counter = Counter()
         self._groups = {name: count for name, count in groups.items() if name in class_names}
         is_wanted = _object_filter(prepare)
         found: dict[str, list[tuple]] = {name: [] for name in self._groups}
@@ -101,6 +114,7 @@ class DataBaseSampler:
                 if info["name"] in found and is_wanted(info):
                     found[info["name"]].append((info, number, row))
                 row += int(info["num_points_in_gt"])
+                self.num_objects[str(info["name"])] += 1
             self._num_rows.append(row)
         self._objects = {name: _gather(entries) for name, entries in found.items()}
         for name, objects in self._objects.items():

@@ -29,6 +29,7 @@ class Detector3D(nn.Module):
         settings: what of the configuration the weights depend on (`network_settings`), set by
             `build_network`; None for a network that was made in another way.
         class_layers: how the names of the layers begin whose rows belong to the classes.
+        fixed_parts: names of the parts that `fix` keeps as they are.
     """
 
     inputs: tuple[str, ...] = BATCH_ARRAYS
@@ -40,6 +41,26 @@ class Detector3D(nn.Module):
         self.register_buffer("global_step", torch.zeros(1, dtype=torch.long))
         self.post_processor = post_processor
         self.recall_thresholds = tuple(recall_thresholds)
+        self.fixed_parts: list[str] = []
+
+    def fix(self, name: str) -> None:
+        """Keep the weights and the statistics of a part as they are, in a training, too.
+
+        Args:
+            name: of the part, such as "vfe" or "rpn_net.conv1".
+
+        Raises:
+            AttributeError: there is no such part.
+        """
+        self.get_submodule(name).requires_grad_(False)
+        self.fixed_parts.append(name)
+
+    def train(self, mode: bool = True) -> Detector3D:
+        """Enter training or evaluation mode; fixed parts stay in the latter."""
+        super().train(mode)
+        for name in self.fixed_parts:
+            self.get_submodule(name).eval()
+        return self
 
     def update_global_step(self) -> None:
         """Count one training step."""

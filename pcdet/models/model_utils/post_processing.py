@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -11,6 +12,7 @@ from pcdet.ops.iou3d_nms import iou3d_nms_utils
 from pcdet.utils import box_utils
 from pcdet.utils.box_utils import BOX, LABEL
 
+_LOGGER = logging.getLogger("pcdet.models")
 NMS_TYPES = {
     "nms_gpu": iou3d_nms_utils.nms_gpu,
     "nms_normal_gpu": iou3d_nms_utils.nms_normal_gpu,
@@ -54,6 +56,7 @@ class PostProcessor:
             same, since only the order counts there.
         nms_pre_maxsize_last: number of candidates, for each class if multi_classes_nms.
         nms_post_maxsize_last: number of detections, likewise.
+        num_non_finite: boxes so far that held NaN or infinity and were dropped.
     """
 
     nms_type: str = "nms_gpu"
@@ -63,6 +66,7 @@ class PostProcessor:
     use_raw_score: bool = True
     nms_pre_maxsize_last: int = 4096
     nms_post_maxsize_last: int = 500
+    num_non_finite: int = field(default=0, init=False)
 
     def __call__(
         self, logits: torch.Tensor, decode: Callable[[torch.Tensor], torch.Tensor]
@@ -101,6 +105,10 @@ class PostProcessor:
         ranked, order = logits[index].topk(min(self.nms_pre_maxsize_last, len(index)))
         index = index[order]
         boxes = decode(index)
+        finite = boxes.isfinite().all(dim=1)
+        if not finite.all():
+            self._tell_of_non_finite(int((~finite).sum()))
+            boxes, ranked, index = boxes[finite], ranked[finite], index[finite]
         keep = nms(boxes, ranked, self.nms_type, self.nms_thresh, self.nms_post_maxsize_last)
         scores = ranked[keep]
         return {
@@ -108,6 +116,11 @@ class PostProcessor:
             "scores": scores if self.use_raw_score else torch.sigmoid(scores),
             "labels": labels[index[keep]],
         }
+
+    def _tell_of_non_finite(self, count: int) -> None:
+        if not self.num_non_finite:
+            _LOGGER.warning("dropped %d boxes that hold NaN or infinity, and all later ones", count)
+        self.num_non_finite += count
 
 
 def recall_counts(
