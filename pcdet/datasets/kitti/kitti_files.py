@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pcdet.datasets.ground_plane import estimate_road_plane
 from pcdet.datasets.kitti.camera_view import read_png, read_png_shape, rect_points_in_view
-from pcdet.datasets.kitti.ground_plane import estimate_road_plane
 from pcdet.utils.io_utils import read_points
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, frame_path

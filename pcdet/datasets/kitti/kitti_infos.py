@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from pcdet.datasets.ground_plane import estimate_road_plane
 from pcdet.datasets.kitti.camera_view import rect_points_in_view
-from pcdet.datasets.kitti.ground_plane import estimate_road_plane
 from pcdet.datasets.kitti.kitti_files import KittiFiles
-from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.utils.box_utils import CENTER, DIMS, RZ, H, L, W, enlarge_box3d
 from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import check_array, check_file_name, is_file_name
@@ -23,6 +21,7 @@ from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES
 from pcdet.utils.kitti_format.label import DONT_CARE, Object3d
 from pcdet.utils.kitti_format.planes import is_road
+from pcdet.utils.object_points import points_in_closed_box, points_of_boxes
 
 CREATE_COMMAND = "python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
 # Metres, wider than any rounding: boxes grown by it preselect points.
@@ -236,37 +235,6 @@ def object_annotations(objects: list[Object3d], calib: Calibration) -> dict[str,
     boxes[:, W], boxes[:, L], boxes[:, H] = width, length, height
     boxes[:, RZ] = annos["rotation_y"][:num_objects]
     return {**annos, "index": index, "gt_boxes_lidar": boxes}
-
-
-def points_of_boxes(points: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
-    """Find which points lie in which box, by the op's rule in float32.
-
-    Args:
-        points: (N, 3 + C) float32 LiDAR frame.
-        boxes: (M, 7) LiDAR boxes.
-
-    Returns:
-        M arrays of indices into the points, in rising order.
-    """
-    inside = roiaware_pool3d_utils.points_in_boxes_cpu(
-        torch.from_numpy(points[:, :3]), torch.from_numpy(boxes)
-    )
-    return [np.flatnonzero(row) for row in inside.numpy().astype(bool)]
-
-
-def points_in_closed_box(points: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Tell which points (N, 3) lie in a LiDAR box (7,) or on its faces, in float64: (N,) bool."""
-    offset = points[:, :3].astype(np.float64) - box[CENTER]
-    cos, sin = np.cos(box[RZ]), np.sin(box[RZ])
-    across = offset[:, 0] * cos - offset[:, 1] * sin
-    along = offset[:, 0] * sin + offset[:, 1] * cos
-    half_width, half_length, height = box[DIMS] / (2, 2, 1)
-    return (
-        (np.abs(across) <= half_width)
-        & (np.abs(along) <= half_length)
-        & (offset[:, 2] >= 0)
-        & (offset[:, 2] <= height)
-    )
 
 
 def _count_points_in_view(

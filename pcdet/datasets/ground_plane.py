@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from pcdet.utils.kitti_format.calib import Calibration
 
-# Where ground is looked for, in the LiDAR frame (metres); the sensor is about 1.7 m above it.
-_X_RANGE = (3.0, 60.0)
-_Y_LIMIT = 20.0
-_Z_RANGE = (-3.0, -1.0)
 # One point of each square metre is kept, so that the far ground, which few points hit, counts as
 # much as the near: with all points the plane tilts and is 0.6 m off at 60 m.
 _CELL = 1.0
@@ -19,12 +17,34 @@ _NUM_REFINEMENTS = 3
 # cos(14 degrees): steeper planes are walls or chance, not road.
 _LEAST_UPRIGHT = 0.97
 _LEAST_POINTS = 20
-# KITTI's camera is 1.65 m above the road.
-_FLAT_GROUND = np.array([0.0, -1.0, 0.0, 1.65])
+
+
+@dataclass(frozen=True)
+class RoadArea:
+    """Where ground is looked for, in the LiDAR frame, metres; as default in front of KITTI's car.
+
+    Attributes:
+        x: limits.
+        y: limits.
+        z: limits; the sensor is about 1.7 m above the road.
+        flat: (4,) plane, in the rectified camera frame, if none is found: KITTI's camera is 1.65 m
+            above the road.
+    """
+
+    x: tuple[float, float] = (3.0, 60.0)
+    y: tuple[float, float] = (-20.0, 20.0)
+    z: tuple[float, float] = (-3.0, -1.0)
+    flat: tuple[float, float, float, float] = (0.0, -1.0, 0.0, 1.65)
+
+
+KITTI_AREA = RoadArea()
 
 
 def estimate_road_plane(
-    points: np.ndarray, calib: Calibration, rng: np.random.Generator | None = None
+    points: np.ndarray,
+    calib: Calibration,
+    area: RoadArea = KITTI_AREA,
+    rng: np.random.Generator | None = None,
 ) -> np.ndarray:
     """Find the road in a frame's points.
 
@@ -34,41 +54,43 @@ def estimate_road_plane(
     Args:
         points: (N, 3 + C) LiDAR frame, metres.
         calib: of the frame.
+        area: where to look.
         rng: draws the samples.
 
     Returns:
-        (4,) float64 plane; flat ground below KITTI's camera if the points show no road.
+        (4,) float64 plane; `area.flat` if the points show no road.
     """
     rng = np.random.default_rng() if rng is None else rng
-    candidates = calib.lidar_to_rect(_thin_out(points[:, :3])).astype(np.float64)
+    candidates = calib.lidar_to_rect(_thin_out(points[:, :3], area)).astype(np.float64)
     if len(candidates) < _LEAST_POINTS:
-        return _FLAT_GROUND.copy()
+        return np.array(area.flat)
     planes = _planes_through(candidates[rng.integers(len(candidates), size=(_NUM_SAMPLES, 3))])
     if not len(planes):
-        return _FLAT_GROUND.copy()
+        return np.array(area.flat)
     squared = (planes[:, :3] @ candidates.T + planes[:, 3:]) ** 2
     plane = planes[np.minimum(squared, _INLIER_DISTANCE**2).sum(axis=1).argmin()]
     for _ in range(_NUM_REFINEMENTS):
         inliers = candidates[np.abs(candidates @ plane[:3] + plane[3]) < _INLIER_DISTANCE]
         if len(inliers) < _LEAST_POINTS:
-            return _FLAT_GROUND.copy()
+            return np.array(area.flat)
         plane = _least_squares_plane(inliers)
     return plane
 
 
-def _thin_out(points: np.ndarray) -> np.ndarray:
+def _thin_out(points: np.ndarray, area: RoadArea) -> np.ndarray:
     """One point (the first) of each cell of a grid over the part of (N, 3) that may be road."""
     x, y, z = points.T
     near = np.flatnonzero(
-        (x > _X_RANGE[0])
-        & (x < _X_RANGE[1])
-        & (np.abs(y) < _Y_LIMIT)
-        & (z > _Z_RANGE[0])
-        & (z < _Z_RANGE[1])
+        (x > area.x[0])
+        & (x < area.x[1])
+        & (y > area.y[0])
+        & (y < area.y[1])
+        & (z > area.z[0])
+        & (z < area.z[1])
     )
-    column = ((y[near] + _Y_LIMIT) / _CELL).astype(np.int32)
-    row = (x[near] / _CELL).astype(np.int32)
-    _, first = np.unique(row * round(2 * _Y_LIMIT / _CELL) + column, return_index=True)
+    column = ((y[near] - area.y[0]) / _CELL).astype(np.int32)
+    row = np.floor(x[near] / _CELL).astype(np.int32)
+    _, first = np.unique(row * round((area.y[1] - area.y[0]) / _CELL) + column, return_index=True)
     return points[near[first]]
 
 
