@@ -18,8 +18,8 @@ from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.engine.device_options import checked_device
 from pcdet.models import build_network, example_convert_to_torch
 from pcdet.utils import log_utils
-from pcdet.utils.errors import DataError
-from pcdet.utils.io_utils import atomic_write, read_points
+from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.point_files import list_scans, read_points
 from pcdet.utils.visualize_utils import DrawnBoxes, draw_bev
 from pcdet.viewer.page import write_page
 from pcdet.viewer.pictures import save_picture
@@ -64,22 +64,21 @@ def detect_all(
 
 
 class ScanFolder(DatasetTemplate):
-    """The .bin files of a folder, or one of them, as a data set without labels."""
+    """The scans of a folder, or one of them, as a data set without labels."""
 
     def __init__(self, path: Path):
         super().__init__()
         self.configure(cfg.DATA_CONFIG, cfg.CLASS_NAMES, training=False)
         self.root_path = path
-        self.files = sorted(path.glob("*.bin")) if path.is_dir() else [path]
-        if not self.files or not self.files[0].is_file():
-            raise DataError(f"{path}: expected a .bin file or a folder with .bin files")
+        self.files = list_scans(path)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> dict:
-        path, features = self.files[index], cfg.DATA_CONFIG.NUM_POINT_FEATURES.total
-        frame = {"sample_idx": path.stem, "points": read_points(path, features), "calib": None}
+        path = self.files[index]
+        points = read_points(path, self.num_stored_features)
+        frame = {"sample_idx": path.stem, "points": points, "calib": None}
         return self.prepare_data(frame, has_label=False)
 
 

@@ -37,6 +37,7 @@ def create_database(
     infos: Sequence[dict[str, Any]],
     folder: Path,
     dbinfos_path: Path,
+    num_features: int,
     used_classes: Sequence[str] | None = None,
     num_workers: int = 4,
 ) -> dict[str, int]:
@@ -47,6 +48,7 @@ def create_database(
         infos: of the frames, with `annos`.
         folder: where the small files go.
         dbinfos_path: the list of the objects; the packed points go beside it.
+        num_features: numbers of each point.
         used_classes: classes to list; None for all.
         num_workers: processes at most.
 
@@ -66,7 +68,7 @@ def create_database(
     ]
     dbinfos, points = group_by_class(objects, used_classes)
     with atomic_write(packed_points_path(dbinfos_path)) as file:
-        np.save(file, points)
+        np.save(file, points.reshape(-1, num_features))
     save_pickle(dbinfos, dbinfos_path)
     return {name: len(entries) for name, entries in dbinfos.items()}
 
@@ -124,7 +126,7 @@ def group_by_class(
         used_classes: classes to list; None for all.
 
     Returns:
-        The dbinfos, class to list, and the packed points (T, 3 + C) float32 in their order.
+        The dbinfos, class to list, and the packed points (T, 3 + C) float32 in their order, (0,) for none.
     """
     dbinfos: dict[str, list[dict[str, Any]]] = {}
     points: dict[str, list[np.ndarray]] = {}
@@ -134,7 +136,7 @@ def group_by_class(
             dbinfos.setdefault(str(name), []).append(dbinfo)
             points.setdefault(str(name), []).append(object_points)
     parts = [part for name in dbinfos for part in points[name]]
-    return dbinfos, np.concatenate(parts) if parts else np.zeros((0, 4), np.float32)
+    return dbinfos, np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 def remove_leftovers(folder: Path) -> None:

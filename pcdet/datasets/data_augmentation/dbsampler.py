@@ -15,7 +15,8 @@ from pcdet.utils.array_utils import FinitePoints
 from pcdet.utils.box_utils import BOX, CENTER, DIMS, Y, Z
 from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import check_array
-from pcdet.utils.io_utils import LARGEST_NUMBER, load_pickle, read_points, regular_file_size
+from pcdet.utils.io_utils import LARGEST_NUMBER, load_pickle, regular_file_size
+from pcdet.utils.point_files import read_rows
 
 if TYPE_CHECKING:
     from pcdet.utils.kitti_format.calib import Calibration
@@ -286,7 +287,7 @@ def _map_points(db_info_path: Path, num_rows: int, num_features: int) -> np.ndar
 
 def _read_object(path: Path, count: int, num_features: int) -> np.ndarray:
     """The points of an object from its own file."""
-    points = read_points(path, num_features)
+    points = read_rows(path, num_features)
     if len(points) != count:
         raise DataError(f"{path}: expected {count} points, got {len(points)}")
     return points

@@ -17,7 +17,7 @@ from pcdet.datasets.kitti import splits
 from pcdet.datasets.kitti.kitti_files import KittiFiles
 from pcdet.datasets.kitti.kitti_infos import build_info, load_infos
 from pcdet.utils.frame_pool import map_frames
-from pcdet.utils.kitti_format.folders import part_of_split
+from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, part_of_split
 from pcdet.utils.kitti_format.split import read_split, split_path
 
 _LOGGER = logging.getLogger("pcdet.datasets.kitti")
@@ -33,8 +33,14 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
         sample_id_list: names of the split's frames; None if ImageSets does not list it.
     """
 
-    def __init__(self, root_path: str | os.PathLike, split: str = "train") -> None:
+    def __init__(
+        self,
+        root_path: str | os.PathLike,
+        split: str = "train",
+        num_stored_features: int = NUM_POINT_FEATURES,
+    ) -> None:
         super().__init__()
+        self.num_stored_features = num_stored_features
         self.root_path = Path(root_path)
         self.set_split(split)
 
@@ -51,7 +57,7 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             raise splits.missing_split(split_path(self.root_path, self.split))
 
     def get_lidar(self, idx: str) -> np.ndarray:
-        """Read the (N, 4) points of a frame, see `KittiFiles.get_lidar`; drop those with NaN."""
+        """Read the (N, C) points of a frame, see `KittiFiles.get_lidar`; drop those with NaN."""
         return self.finite_points(super().get_lidar(idx), idx)
 
     def get_infos(
@@ -112,6 +118,7 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             infos=infos,
             folder=ground_database.database_dir(root, split),
             dbinfos_path=root / f"kitti_dbinfos_{split}.pkl",
+            num_features=self.num_stored_features,
             used_classes=used_classes,
             num_workers=num_workers,
         )

@@ -8,11 +8,11 @@ import numpy as np
 
 from pcdet.datasets.ground_plane import estimate_road_plane
 from pcdet.datasets.kitti.camera_view import read_png, read_png_shape, rect_points_in_view
-from pcdet.utils.io_utils import read_points
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, frame_path
 from pcdet.utils.kitti_format.label import Object3d, get_objects_from_label
 from pcdet.utils.kitti_format.planes import read_road_plane
+from pcdet.utils.point_files import read_points
 
 
 class KittiFiles:
@@ -22,16 +22,18 @@ class KittiFiles:
 
     Attributes:
         root_split_path: the folder.
+        num_stored_features: numbers of each point in the files.
     """
 
     root_split_path: Path
+    num_stored_features: int = NUM_POINT_FEATURES
 
     def _path(self, kind: str, idx: str) -> Path:
         return frame_path(self.root_split_path, kind, idx)
 
     def get_lidar(self, idx: str) -> np.ndarray:
-        """Read the (N, 4) float32 points of a frame: LiDAR x, y, z in metres, and intensity."""
-        return read_points(self._path("velodyne", idx), NUM_POINT_FEATURES)
+        """Read the (N, C) float32 points of a frame: LiDAR x, y, z in metres, intensity, others."""
+        return read_points(self._path("velodyne", idx), self.num_stored_features)
 
     def get_image_shape(self, idx: str) -> np.ndarray:
         """Read the (2,) int32 height and width of a frame's image from its header."""

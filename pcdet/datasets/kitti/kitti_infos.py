@@ -18,7 +18,6 @@ from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import check_array, check_file_name, is_file_name
 from pcdet.utils.io_utils import load_pickle
 from pcdet.utils.kitti_format.calib import Calibration
-from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES
 from pcdet.utils.kitti_format.label import DONT_CARE, Object3d
 from pcdet.utils.kitti_format.planes import is_road
 from pcdet.utils.object_points import points_in_closed_box, points_of_boxes
@@ -171,7 +170,7 @@ def build_info(
     calib = dataset.get_calib(sample_idx)
     image_shape = dataset.get_image_shape(sample_idx)
     info = {
-        "point_cloud": {"num_features": NUM_POINT_FEATURES, "lidar_idx": sample_idx},
+        "point_cloud": {"num_features": dataset.num_stored_features, "lidar_idx": sample_idx},
         "image": {"image_idx": sample_idx, "image_shape": image_shape},
         "calib": {
             "P2": _as_4x4(calib.P2, np.float64),
