@@ -66,6 +66,8 @@ def _add_result_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--html",
         type=int,
+        nargs="?",
+        const=20,
         default=20,
         metavar="N",
         help="frames of scenes.html, which shows them in 3D, beside report.html in the run's "

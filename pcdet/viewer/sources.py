@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,12 @@ def scenes_of_split(
         scores_are_logits: the annotations hold logits (USE_RAW_SCORE).
         whole_scan: show all points, not only those that the network sees.
     """
+    dataset = copy.copy(dataset)
+    dataset.unused = frozenset()  # what its model does not read is shown
     for k in indices:
         info = dataset.infos[k]
         name = info["point_cloud"]["lidar_idx"]
-        sample = {} if whole_scan else dataset[k]
-        # A data set may leave out arrays that its model does not read.
-        points = sample["points"] if "points" in sample else dataset.get_lidar(name)
+        points = dataset.get_lidar(name) if whole_scan else dataset[k]["points"]
         truth = objects_of(info) if "annos" in info else None
         panes = [
             Pane(title, points, truth, detections_of(annos[k], scores_are_logits))

@@ -253,7 +253,7 @@ def test_a_broken_scan_is_named(workplace, trained, tmp_path):
         (
             ("--set", "MODEL.TRAIN.OPTIMIZATION.OPTIMIZER", "lion"),
             ConfigError,
-            "unknown name 'lion'",
+            r"OPTIMIZER: expected one of \['adam', 'adam_onecycle', 'sgd'\], got 'lion'",
         ),
         (("--set", "MODEL.RPN.PARAMS_FIXED", "True"), ConfigError, "nothing to train"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import html
 import json
@@ -14,8 +15,11 @@ import pytest
 from command_line import arguments
 from pcdet.cli import test as test_command
 from pcdet.cli import view
+from pcdet.cli.start import read_config
+from pcdet.datasets import build_dataloader
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.io_utils import load_pickle, save_pickle
+from pcdet.viewer.sources import scenes_of_split
 
 FOUND_KEYS = ("name", "alpha", "bbox", "dimensions", "location", "rotation_y")
 
@@ -88,6 +92,15 @@ def test_labels_alone_with_all_points_of_the_scan(workplace, run_dir, tmp_path):
         packed = re.search(r'id="points-0-0">(.*?)</script>', path.read_text())[1]
         counts.append(len(zlib.decompress(base64.b64decode(packed))) // 7)
     assert counts[0] < counts[1] == 4000 + 3 * 150
+
+
+def test_points_that_a_model_does_not_read_are_shown(workplace):
+    read_config(argparse.Namespace(cfg_file=str(workplace / "small.yaml"), set_cfgs=[]))
+    dataset = build_dataloader(workplace / "kitti", 1, dist=False, training=False)[0]
+    dataset.unused = frozenset({"points"})
+    (scene,) = scenes_of_split(dataset, [0], {}, scores_are_logits=False)
+    seen = scene.panes[0].points
+    assert "points" not in dataset[0] and 0 < len(seen) < len(dataset.get_lidar("000004"))
 
 
 def test_training_samples_stand_beside_the_recorded_frames(workplace, run_dir, tmp_path):
