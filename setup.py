@@ -39,6 +39,7 @@ COMMANDS = [
     "pcdet-demo = pcdet.cli.demo:run",
     "pcdet-replay = pcdet.cli.replay:run",
     "pcdet-view = pcdet.cli.view:run",
+    "pcdet-custom = pcdet.cli.custom:run",
     "pcdet-doctor = pcdet.doctor.__main__:main",
     "pcdet-kitti-infos = pcdet.cli.kitti_infos:main",
     "pcdet-kitti-eval = pcdet.evaluation.__main__:main",

@@ -126,7 +126,7 @@ def group_by_class(
         used_classes: classes to list; None for all.
 
     Returns:
-        The dbinfos, class to list, and the packed points (T, 3 + C) float32 in their order, (0,) for none.
+        The dbinfos, class to list, and the packed points in their order: (T, 3 + C), or (0,).
     """
     dbinfos: dict[str, list[dict[str, Any]]] = {}
     points: dict[str, list[np.ndarray]] = {}
