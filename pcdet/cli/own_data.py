@@ -11,9 +11,36 @@ from pcdet.config import cfg, cfg_from_yaml_file, find_yaml
 from pcdet.datasets import build_dataloader
 from pcdet.engine.device_options import checked_device
 from pcdet.models import build_network
+from pcdet.own_data.check import check_folder
+from pcdet.own_data.importers import import_folder
 from pcdet.own_data.prepare import choose_classes, read_folder, write_infos, write_yaml
+from pcdet.own_data.sheet import write_sheet
 from pcdet.utils import log_utils
 from pcdet.utils.errors import DataError
+
+_MOST_ERRORS = 20  # that are told one by one
+
+
+def check(args: argparse.Namespace) -> None:
+    """Read everything, print table, warnings and errors, and write the page of pictures.
+
+    Raises:
+        DataError: files are wrong; the page is there all the same.
+    """
+    logger = log_utils.create_logger()
+    root = _checked(args.folder)
+    checked = check_folder(root, args.workers)
+    logger.info("%d frames\n%s", len(checked.infos), checked.table)
+    for line in checked.warnings:
+        logger.warning(line)
+    path = args.out or root / "check.html"
+    write_sheet(checked, path, args.frames)
+    logger.info("%s: open it in a browser", path)
+    if checked.errors:
+        told = "\n".join(checked.errors[:_MOST_ERRORS])
+        raise DataError(f"{len(checked.errors)} frames cannot be used:\n{told}")
+    if not checked.warnings:
+        logger.info("nothing is amiss; next: pcdet-custom prepare %s", args.folder)
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -33,6 +60,16 @@ def prepare(args: argparse.Namespace) -> None:
         logger.info("%s: adapted from %s.yaml", path, template.TAG)
     first = root / f"{args.model[0].removesuffix('_demo')}_custom.yaml"
     logger.info("next: python tools/train.py --cfg_file %s", first)
+
+
+def import_labels(args: argparse.Namespace) -> None:
+    """Turn the files of another program into a folder."""
+    logger = log_utils.create_logger()
+    import_folder(args.format, args.source, args.folder, args.points)
+    logger.info("next: pcdet-custom check %s", args.folder)
+
+
+COMMANDS = {"check": check, "prepare": prepare, "import": import_labels}
 
 
 def _checked(folder: Path) -> Path:

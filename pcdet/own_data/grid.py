@@ -81,7 +81,7 @@ def _extent(objects: ObjectTable) -> tuple[np.ndarray, np.ndarray]:
     side = max(-low[Y], high[Y])
     low, high = np.array([low[X], -side]), np.array([high[X], side])
     if (objects.boxes[:, X] >= 0).all():
-        low[X] = max(low[X], 0)
+        low[X] = 0
     return np.clip(low, -_FARTHEST, _FARTHEST - 1), np.clip(high, 1 - _FARTHEST, _FARTHEST)
 
 

@@ -15,10 +15,12 @@ from pcdet.datasets.custom.infos import build_infos, dbinfos_path, infos_path
 from pcdet.datasets.ground_database import create_database
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
 from pcdet.own_data.columns import find_columns
+from pcdet.own_data.facts import frame_facts
 from pcdet.own_data.objects import ObjectTable, table_of_infos
 from pcdet.own_data.recipe import FolderFacts, adapt, set_voxels
 from pcdet.own_data.splits import SEED, complete_splits
 from pcdet.own_data.yaml_text import yaml_text
+from pcdet.utils.data_report import class_table, data_warnings
 from pcdet.utils.errors import ConfigError
 from pcdet.utils.info_record import write_record
 from pcdet.utils.io_utils import atomic_write, save_pickle
@@ -77,6 +79,10 @@ def read_folder(root: Path, seed: int = SEED, workers: int = 4) -> Prepared:
         split: build_infos(folder, frames, _LOGGER, num_workers=workers)
         for split, frames in splits.items()
     }
+    facts = frame_facts([info for of_split in infos.values() for info in of_split])
+    _LOGGER.info("%s", class_table(facts))
+    for line in data_warnings(facts):
+        _LOGGER.warning(line)
     return Prepared(folder, columns_from, infos)
 
 

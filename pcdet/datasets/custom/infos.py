@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pcdet.datasets.custom.folder import CustomFolder, FiniteReader
+from pcdet.datasets.custom.label_file import Objects
 from pcdet.datasets.ground_plane import RoadArea, estimate_road_plane
 from pcdet.utils.box_utils import CENTER, DIMS, Z
+from pcdet.utils.data_report import describe_scan
 from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import check_array, check_file_name, is_file_name
 from pcdet.utils.frame_pool import map_frames
@@ -55,6 +58,7 @@ def build_infos(
     logger: logging.Logger,
     labelled: bool = True,
     num_workers: int = 4,
+    errors: list[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Collect the infos of frames, in order.
 
@@ -64,18 +68,22 @@ def build_infos(
         logger: where warnings go.
         labelled: read the labels; else the infos have no `annos`.
         num_workers: processes at most.
+        errors: takes what is wrong with frames, which are then left out; None to stop at the first.
 
     Returns:
         One dict a frame: point_cloud (lidar_idx, num_features) and, of a labelled one, annos (name
         (M,), gt_boxes_lidar (M, 7), num_points_in_gt (M,), difficulty (M,)), road_plane (4,) as
-        seen by `lidar_as_camera`, and label_crc, the checksum of the label file.
+        seen by `lidar_as_camera`, scan (the numbers of `data_report.Scan`) and label_crc, the
+        checksum of the label file.
 
     Raises:
         DataError: a file is missing or broken; it is named.
     """
-    bottoms = [np.zeros(0)]
+    bottoms, sound = [np.zeros(0)], list(frames)
     if labelled:
-        bottoms += [folder.read_objects(frame).boxes[:, Z] for frame in frames]
+        objects = [_read_or_note(folder, frame, errors) for frame in frames]
+        sound = [frame for frame, of_frame in zip(frames, objects) if of_frame is not None]
+        bottoms += [of_frame.boxes[:, Z] for of_frame in objects if of_frame is not None]
     ground = np.concatenate(bottoms)
     work = functools.partial(
         _build_info,
@@ -84,7 +92,30 @@ def build_infos(
         labelled=labelled,
         ground=float(np.median(ground)) if len(ground) else None,
     )
-    return list(map_frames(work, frames, frames, num_workers, "infos"))
+    if errors is None:
+        return list(map_frames(work, sound, sound, num_workers, "infos"))
+    work, infos = functools.partial(_info_or_error, work=work), []
+    for result in map_frames(work, sound, sound, num_workers, "reading"):
+        (errors if isinstance(result, str) else infos).append(result)
+    return infos
+
+
+def _read_or_note(folder: CustomFolder, frame: str, errors: list[str] | None) -> Objects | None:
+    """The objects of a frame, or None after a note of what is wrong with its labels."""
+    try:
+        return folder.read_objects(frame)
+    except DataError as error:
+        if errors is None:
+            raise
+        errors.append(str(error))
+        return None
+
+
+def _info_or_error(frame: str, work: Callable[[str], dict[str, Any]]) -> dict[str, Any] | str:
+    try:
+        return work(frame)
+    except DataError as error:
+        return str(error)
 
 
 def _build_info(
@@ -105,6 +136,7 @@ def _build_info(
             ),
             "difficulty": np.zeros(len(objects), np.int32),
         },
+        "scan": dataclasses.asdict(describe_scan(points)),
         "label_crc": label_checksum(folder, frame),
     }
     if ground is not None:

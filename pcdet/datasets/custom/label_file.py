@@ -43,7 +43,10 @@ def objects_from_rows(rows: np.ndarray, names: Sequence[str]) -> Objects:
     """Turn (M, 7) rows of x, y, z, dx, dy, dz, heading into objects."""
     rows = np.asarray(rows, dtype=np.float64).reshape(-1, 7)
     x, y, z, dx, dy, dz, heading = rows.T
-    turn = limit_period(-heading - np.pi / 2, offset=0.5, period=2 * np.pi)
+    # Angles beyond a full turn are no radians, which a report can only say if they are left.
+    within = np.abs(heading) <= 2 * np.pi + 0.01
+    turn = -heading - np.pi / 2
+    turn = np.where(within, limit_period(turn, offset=0.5, period=2 * np.pi), turn)
     boxes = np.stack((x, y, z - dz / 2, dy, dx, dz, turn), axis=1)
     return Objects(np.array(names, dtype=np.str_), boxes)
 
