@@ -155,6 +155,17 @@ def main() -> None:
         description="3D object detection from point clouds, on the CPU and on CUDA",
         python_requires=">=3.9",
         install_requires=read_requirements(),
+        extras_require={
+            "rerun": ["rerun-sdk>=0.23"],
+            # Another backend of the sparse layers on NVIDIA GPUs, where its authors have wheels.
+            "spconv": [
+                f"{name} and sys_platform == 'linux' and platform_machine == 'x86_64'"
+                for name in (
+                    "spconv-cu120; python_version < '3.12'",
+                    "spconv-cu126; python_version >= '3.12' and python_version < '3.14'",
+                )
+            ],
+        },
         packages=find_packages(include=["pcdet", "pcdet.*"]),
         package_data={
             "pcdet": [f"**/*.{kind}" for kind in ("yaml", "json", "npz", "txt", "md")],
@@ -162,7 +173,6 @@ def main() -> None:
         },
         ext_modules=[make_extension(name, with_cuda) for name in EXTENSIONS],
         cmdclass={"build_ext": BuildExtension},
-        extras_require={"rerun": ["rerun-sdk>=0.23"]},
         entry_points={"console_scripts": COMMANDS},
         zip_safe=False,
     )

@@ -3,5 +3,5 @@
     python -m pcdet.doctor
 
 Each part is asked on its own, and imports what it needs only then: the doctor also works where
-torch, spconv or the compiled operators are missing or broken.
+torch or the compiled operators are missing or broken.
 """

@@ -22,7 +22,7 @@ from pcdet.doctor.libraries import examine_libraries
 from pcdet.doctor.software import (
     examine_extensions,
     examine_python,
-    examine_spconv,
+    examine_sparse_conv,
     examine_threads,
     examine_toolkit,
     examine_torch,
@@ -33,8 +33,8 @@ _PARTS = {
     "python": examine_python,
     "torch": examine_torch,
     "CUDA toolkit": examine_toolkit,
-    "spconv": examine_spconv,
     "operators": examine_extensions,
+    "sparse layers": examine_sparse_conv,
     "libraries": examine_libraries,
     "OpenMP": examine_threads,
 }

@@ -1,4 +1,4 @@
-"""The libraries that the package requires, all but torch and spconv: there, and new enough."""
+"""The libraries that the package requires, all but torch: there, and new enough."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def requirements() -> dict[str, tuple[int, ...]]:
     """Names of the required distributions, and the least version of each, () for any.
 
     The list is that of the repository, as the metadata of an editable installation are as old as
-    the installation; else that of the metadata. It is empty if there is neither. What only some
-    versions of Python require is left out: the builds of spconv, see `examine_spconv`.
+    the installation; else that of the metadata. It is empty if there is neither. What is optional,
+    or only some versions of Python require, is left out.
     """
     root = repository()
     try:
@@ -49,7 +49,7 @@ def version_numbers(version: str) -> tuple[int, ...]:
 
 
 def examine_libraries() -> list[Finding]:
-    """All required libraries but torch and spconv, which are examined on their own."""
+    """All required libraries but torch, which is examined on its own."""
     wanted = requirements()
     if not wanted:
         advice = (

@@ -1,4 +1,4 @@
-"""Python, torch, CUDA, spconv, the compiled operators and threads."""
+"""Python, torch, CUDA, the compiled operators, sparse layers and threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from pcdet.doctor.findings import Finding
 from pcdet.doctor.libraries import requirements, version_numbers
 
 _REBUILD = "run `pip install --no-build-isolation -e .` in the repository"
-_SPCONV = "spconv-cu120" if sys.version_info < (3, 12) else "spconv-cu126"
 EXTENSIONS = ("batch_norm", "iou3d_nms", "roiaware_pool3d", "sparse_conv")
 _SECONDS = 30  # for a command to answer
 
@@ -131,22 +130,18 @@ def examine_toolkit() -> list[Finding]:
     return [finding]
 
 
-def examine_spconv() -> list[Finding]:
-    """spconv, and which of its algorithms the sparse layers will use."""
+def examine_sparse_conv() -> list[Finding]:
+    """What computes the sparse layers, and why; spconv is optional."""
+    name, torch = "sparse layers", import_torch()
+    if torch is None:
+        return [Finding(name, "not examined: they need torch")]
+    backends = importlib.import_module("pcdet.ops.sparse_conv.backends")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    backend, reason = backends.choose_backend(device)
+    finding = Finding(name, f"{backend.name} on {device.type}: {reason}")
     versions = [f"{name} {version}" for name, version in installed("spconv").items()]
-    if import_torch() is None:
-        return [Finding("spconv", f"{', '.join(versions)}, not examined: it needs torch")]
-    try:
-        utils = importlib.import_module("pcdet.utils.spconv_utils")
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        advice = f"spconv cannot be imported ({reason}): run `pip install {_SPCONV}`"
-        state = ", ".join(versions) or "not installed"
-        return [Finding("spconv", f"{state}, cannot be imported", advice, broken=True)]
-    device = "cuda" if import_torch().cuda.is_available() else "cpu"
-    algorithm = utils.algorithm_of(device, kernel_volume=27).name
-    where = "CUDA" if device == "cuda" else "the CPU"
-    finding = Finding("spconv", f"{', '.join(versions)}; algorithm {algorithm} on {where}")
+    if versions:
+        finding.state += f"; {', '.join(versions)} is there for SPARSE_CONV=spconv"
     if len(versions) > 1:
         finding.advice = f"more than one spconv is installed ({', '.join(versions)}): keep one"
     return [finding]

@@ -28,6 +28,7 @@ from pcdet.models.rcnn.rcnn_head import RCNNLayers, RCNNLossWeights
 from pcdet.models.rpn import BACKBONES
 from pcdet.models.rpn.rpn_unet import UNetV2
 from pcdet.models.vfe import VFES
+from pcdet.ops.sparse_conv.backends import request_backend
 from pcdet.utils.box_coder_utils import BOX_CODERS
 from pcdet.utils.errors import ConfigError, lookup
 
@@ -47,6 +48,10 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
     """
     config = global_cfg if cfg is None else cfg
     model = read_model(config.get("MODEL"))
+    try:
+        request_backend(model.SPARSE_CONV, "MODEL.SPARSE_CONV")
+    except ValueError as error:  # of the environment variable
+        raise ConfigError(str(error)) from error
     vfe = build_vfe(model.VFE, dataset)
     rpn_net = build_backbone(model.RPN.BACKBONE, vfe.output_features, dataset)
     rpn_head = build_rpn_head(model.RPN.RPN_HEAD, model.LOSSES, rpn_net, dataset)

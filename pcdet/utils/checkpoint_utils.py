@@ -14,7 +14,6 @@ from torch import nn
 
 from pcdet.utils.errors import CheckpointError
 from pcdet.utils.io_utils import atomic_write
-from pcdet.utils.spconv_utils import adapt_sparse_weight
 
 # Options of an optimiser that learning-rate schedules move.
 _SCHEDULED = ("lr", "betas")
@@ -143,6 +142,17 @@ def load_matching_state(
         logger.warning("%s: %s", source, problem)
     model.load_state_dict(fitting, strict=False)
     logger.info("%s: loaded %d of %d entries", source, len(fitting), len(own))
+
+
+def adapt_sparse_weight(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor | None:
+    """Convert a stored sparse weight to our layout, or return None if it does not fit.
+
+    spconv 1.x, and so PCDet's published checkpoints, store (kd, kh, kw, in, out); spconv 2.2 and
+    later, and our own layers, hold (out, kd, kh, kw, in).
+    """
+    if weight.dim() == 5 and weight.permute(4, 0, 1, 2, 3).shape == shape:
+        return weight.permute(4, 0, 1, 2, 3).contiguous()
+    return None
 
 
 def load_optimizer_state(

@@ -17,6 +17,7 @@ from pcdet.datasets import _DATASETS
 from pcdet.models import bbox_heads, builder, detectors, rcnn, rpn, vfe
 from pcdet.models.model_utils import post_processing, proposal_target_layer
 from pcdet.models.rpn import rpn_unet
+from pcdet.ops.sparse_conv import backends
 from pcdet.utils.box_coder_utils import BOX_CODERS
 from pcdet.utils.errors import ConfigError
 
@@ -40,6 +41,7 @@ def test_the_page_is_that_of_the_schema():
         (model.DETECTORS, detectors.DETECTORS),
         (model.BOX_CODERS, BOX_CODERS),
         (model.TARGET_SOURCES, rpn_unet.TARGET_SOURCES),
+        (model.SPARSE_BACKENDS, backends.BACKENDS),
         (model.SCORE_TYPES, proposal_target_layer.CLS_SCORE_TYPES),
         (training.NMS_TYPES, post_processing.NMS_TYPES),
         (data.DATASETS, _DATASETS),

@@ -17,7 +17,8 @@ from pcdet.doctor.__main__ import examine, main, report
 from pcdet.doctor.data_folder import examine_data
 from pcdet.doctor.findings import Finding
 from pcdet.ops.iou3d_nms import iou3d_nms_utils
-from pcdet.utils import info_record, spconv_utils
+from pcdet.ops.sparse_conv import backends
+from pcdet.utils import info_record
 from tiny_kitti import SPLITS, make_tiny_kitti
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,14 +137,12 @@ def test_a_gpu_that_all_can_use(gpu, monkeypatch):
     monkeypatch.setattr(iou3d_nms_utils, "built_for_cuda", lambda: True)
     monkeypatch.setattr(iou3d_nms_utils, "cuda_architectures", lambda: ["8.0", "12.0+PTX"])
     findings = [*software.examine_torch(), *software.examine_extensions()]
-    findings += software.examine_spconv()
     assert advice(findings) == {}
     found = states(findings)
     assert found["torch"].endswith("CUDA 12.8")
     assert found["NVIDIA driver"] == "550.54: NVIDIA RTX A5000 (8.6)"
     assert found["GPU 0"] == "RTX A5000, capability 8.6, 24 GiB"
     assert found["operators"] == "compiled for the CPU and CUDA: 8.0, 12.0+PTX"
-    assert found["spconv"].endswith("algorithm MaskImplicitGemm on CUDA")
 
 
 def test_operators_that_cannot_use_the_gpu(gpu, monkeypatch):
@@ -197,18 +196,25 @@ def test_a_part_that_fails_is_reported(monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("no such thing\nand a second line")
 
-    monkeypatch.setattr(spconv_utils, "algorithm_of", fail)
+    monkeypatch.setattr(backends, "choose_backend", fail)
     findings = examine(ROOT / "data" / "kitti")
-    (spconv,) = [finding for finding in findings if finding.name == "spconv"]
-    assert spconv.broken
-    assert spconv.advice == "spconv: RuntimeError: no such thing"
-
-
-def test_without_spconv(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pcdet.utils.spconv_utils", None)
-    (finding,) = software.examine_spconv()
+    (finding,) = [finding for finding in findings if finding.name == "sparse layers"]
     assert finding.broken
-    assert "run `pip install spconv-cu1" in finding.advice
+    assert finding.advice == "sparse layers: RuntimeError: no such thing"
+
+
+def test_what_computes_the_sparse_layers(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(software, "installed", lambda prefix: {})
+    (finding,) = software.examine_sparse_conv()
+    assert finding.state == "cpu on cpu: the native operators of the CPU" and not finding.advice
+    monkeypatch.setenv("SPARSE_CONV", "torch")
+    two = {"spconv-cu120": "2.3.6", "spconv-cu126": "2.3.8"}
+    monkeypatch.setattr(software, "installed", lambda prefix: two)
+    (finding,) = software.examine_sparse_conv()
+    there = "spconv-cu120 2.3.6, spconv-cu126 2.3.8"
+    assert finding.state == f"torch on cpu: asked for; {there} is there for SPARSE_CONV=spconv"
+    assert finding.advice == f"more than one spconv is installed ({there}): keep one"
 
 
 def test_without_a_compiled_extension(monkeypatch):
@@ -233,11 +239,11 @@ def test_the_report_and_the_exit_code(data, capsys):
 
 
 def test_each_requirement_is_looked_at():
-    """All that requirements.txt lists, and as new as it asks for; spconv has a part of its own."""
+    """All that requirements.txt lists, and as new as it asks for."""
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     wanted = {re.split("[>; ]", line)[0] for line in lines if not line.startswith("#")}
     findings = [*libraries.examine_libraries(), *software.examine_torch()]
-    assert {name for name in wanted if not name.startswith("spconv")} <= states(findings).keys()
+    assert wanted <= states(findings).keys()
     assert not [finding for finding in findings if finding.broken]
 
 
@@ -276,7 +282,7 @@ def test_it_survives_a_broken_installation(tmp_path):
     assert result.stderr == ""
     for line in (
         "- torch cannot be imported (libnothing.so: cannot open): install it",
-        "not examined: it needs torch",
+        "not examined: they need torch",
         *(
             f"- {name} cannot be imported (libnothing.so: cannot open)"
             for name in ("numpy", "numba", "tensorboard", "pillow", "pyyaml")

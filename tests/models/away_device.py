@@ -3,8 +3,7 @@
 Tensors of the device `away` refuse to meet a tensor of the CPU in one operation, as CUDA's do, and
 more: CUDA takes indices of the CPU, at the price of a copy. A list of Python numbers that becomes a
 tensor on the way (`new_tensor([1, 2])`, `x[:, [2, 0]]`) is such a copy, too, and raises
-a NotImplementedError. What crosses to the host is counted in `crossings`. spconv knows real devices
-alone; its layers are given what their tensors hold.
+a NotImplementedError. What crosses to the host is counted in `crossings`.
 
 Importing this module registers the device in the process, for good: tests run it in one of its own.
 """
@@ -19,8 +18,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
-
-from pcdet.utils import spconv_utils
 
 _AMP_DTYPES = [torch.bfloat16, torch.float16]
 
@@ -125,52 +122,3 @@ def count_waits(name: str, args: tuple) -> None:
     indices = args[1] if name in ("index", "index_put", "index_put_", "_index_put_impl_") else ()
     if name in _WAITS or any(i is not None and i.dtype == torch.bool for i in indices):
         count("wait")
-
-
-class _AtHome(torch.autograd.Function):
-    """A sparse layer on the numbers, with its gradient."""
-
-    @staticmethod
-    def forward(ctx, features, weight, call):
-        leaves = [t.home.detach().requires_grad_() for t in (features, weight) if t is not None]
-        with torch.enable_grad():
-            output = call(*leaves)
-        ctx.leaves, ctx.output = leaves, output
-        return AwayTensor(output.detach())
-
-    @staticmethod
-    def backward(ctx, grad):
-        grads = torch.autograd.grad(ctx.output, ctx.leaves, grad.home, retain_graph=True)
-        return (*map(AwayTensor, grads), *[None] * (3 - len(grads)))
-
-
-def _sparse_layer_at_home(forward):
-    """`forward` of spconv's layers for a sparse tensor of the device `away`."""
-
-    def wrapper(layer, sparse):
-        if not isinstance(sparse.features, AwayTensor):
-            return forward(layer, sparse)
-        results = []
-
-        def call(features, weight=None):
-            inner = sparse.replace_feature(features)
-            inner.indices = sparse.indices.home
-            own = dict(layer._parameters)
-            if weight is not None:
-                layer._parameters["weight"] = weight
-            results.append(forward(layer, inner))
-            layer._parameters.update(own)
-            return results[0].features
-
-        weight = getattr(layer, "weight", None)
-        features = _AtHome.apply(sparse.features, weight, call)
-        output = results[0].replace_feature(features)
-        output.indices = AwayTensor(results[0].indices)
-        return output
-
-    return wrapper
-
-
-for _layer in ("SubMConv3d", "SparseConv3d", "SparseInverseConv3d", "SparseMaxPool3d"):
-    _class = getattr(spconv_utils, _layer)
-    _class.forward = _sparse_layer_at_home(_class.forward)

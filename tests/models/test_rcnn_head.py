@@ -21,7 +21,7 @@ from pcdet.models import build_network, example_convert_to_torch
 from pcdet.models.rpn.rpn_unet import UNetOutputs
 from pcdet.ops.roiaware_pool3d import reference as pooling_reference
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
-from pcdet.utils.spconv_utils import SparseConvTensor, SparseMaxPool3d, SubMConv3d, dense_grid
+from pcdet.ops.sparse_conv import SparseMaxPool3d, SparseTensor, SubMConv3d
 
 NAMES = ["PartA2", "PartA2_fc"]
 
@@ -275,8 +275,8 @@ def test_sparse_maximum_equals_the_dense_one(device):
     dense = torch.rand(2, 6, 6, 6, 3) * (torch.rand(2, 6, 6, 6, 1) < 0.3)
     sites = dense.sum(-1).nonzero()
     features = dense[tuple(sites.T)].to(device).requires_grad_()
-    x = SparseConvTensor(features, sites.int().contiguous().to(device), [6, 6, 6], 2)
-    pooled = dense_grid(SparseMaxPool3d(kernel_size=2, stride=2)(x))
+    x = SparseTensor(features, sites.int().contiguous().to(device), [6, 6, 6], 2)
+    pooled = SparseMaxPool3d(kernel_size=2, stride=2)(x).dense()
     expected = F.max_pool3d(dense.permute(0, 4, 1, 2, 3), 2)
     torch.testing.assert_close(pooled.cpu(), expected)
     pooled.sum().backward()
@@ -285,11 +285,11 @@ def test_sparse_maximum_equals_the_dense_one(device):
 
 def test_submanifold_layers_of_one_key_look_neighbours_up_once():
     """What `PartAggregation.forward` relies on for speed."""
-    x = SparseConvTensor(torch.rand(2, 3), torch.tensor([[0, 0, 0, 0], [0, 1, 1, 1]]).int(),
-                         [4, 4, 4], 1)  # fmt: skip
+    x = SparseTensor(torch.rand(2, 3), torch.tensor([[0, 0, 0, 0], [0, 1, 1, 1]]), [4, 4, 4], 1)
     first = SubMConv3d(3, 4, 3, indice_key="k")(x)
+    plan = first.plans["k"]
     second = SubMConv3d(5, 4, 3, indice_key="k")(first.replace_feature(torch.rand(2, 5)))
-    assert second.indice_dict["k"] is first.indice_dict["k"]
+    assert second.plans["k"] is plan
 
 
 def test_branches_without_layers_of_their_own_predict_without_dropout():

@@ -12,13 +12,18 @@ import pytest
 import torch
 
 from pcdet.ops.sparse_conv import reference as plain
-from pcdet.ops.sparse_conv.sparse_conv_utils import (
-    indice_conv,
-    strided_pairs,
-    submanifold_pairs,
-)
+from pcdet.ops.sparse_conv.backends.cpu_backend import CpuBackend
+from pcdet.ops.sparse_conv.gather_conv import gather_conv
+from pcdet.ops.sparse_conv.plan import Pairs
+from pcdet.ops.sparse_conv.sparse_conv_utils import convolve, strided_pairs, submanifold_pairs
 
 SHAPE = (5, 7, 6)
+
+
+def indice_conv(features, weight, indice_pairs, num_out):
+    """The native operator with its gradients; arguments as of `reference.indice_conv`."""
+    pairs = Pairs(*indice_pairs.unbind(0), len(features), num_out)
+    return gather_conv(features, weight, pairs, CpuBackend())
 
 
 def random_voxels(share: float = 0.3) -> torch.Tensor:
@@ -269,5 +274,6 @@ def test_a_pair_of_a_row_that_is_not_there_is_refused():
 def test_arguments_that_do_not_fit_are_named(changes, message):
     features, weight, pairs, rows = random_case((4, 4), dtype=torch.float32)
     arguments = {"features": features, "weight": weight, "pairs": pairs, **changes}
+    features, weight, pairs = arguments.values()
     with pytest.raises(RuntimeError, match=message):
-        indice_conv(*arguments.values(), rows)
+        convolve(features, weight, pairs[0], pairs[1], rows)

@@ -12,7 +12,12 @@ from pcdet.ops.iou3d_nms import iou3d_nms_utils
 from pcdet.ops.iou3d_nms import reference as plain_iou3d
 from pcdet.ops.roiaware_pool3d import reference as plain_pooling
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
-from pcdet.utils import spconv_utils
+from pcdet.ops.sparse_conv.backends.base import Backend
+from pcdet.ops.sparse_conv.backends.cpu_backend import CpuBackend
+from pcdet.ops.sparse_conv.backends.torch_backend import TorchBackend
+from pcdet.ops.sparse_conv.gather_conv import gather_conv
+from pcdet.ops.sparse_conv.plan import Geometry, LayerPlan, make_plan
+from pcdet.ops.sparse_conv.sites import Sites
 
 _SCENE = torch.tensor([70.0, 80.0, 3.0])  # metres
 _CAR = torch.tensor([1.6, 3.9, 1.56])  # w, l, h
@@ -136,29 +141,42 @@ def _pooling_stages() -> Iterator[Row]:
 
 
 def _sparse_conv_stages() -> Iterator[Row]:
-    """A layer on some 25,000 voxels of a surface, each with 9 neighbours or so."""
+    """Plans and layers on some 25,000 voxels of a surface, each with 9 neighbours or so."""
     generator = torch.Generator().manual_seed(8)
     y, x = torch.meshgrid(torch.arange(160), torch.arange(160), indexing="ij")
     z = 10 + 4 * torch.sin(x / 12) + 3 * torch.cos(y / 9)
-    sites = torch.stack((torch.zeros_like(x), z.round().long(), y, x), dim=2).flatten(0, 1)
-    sites = sites[torch.randperm(len(sites), generator=generator)]
-    for channels in (16, 32, 64):
-        features = torch.randn((len(sites), channels), generator=generator).requires_grad_()
-        layer = spconv_utils.SubMConv3d(
-            channels, channels, 3, padding=1, bias=False, indice_key="a"
+    cells = torch.stack((torch.zeros_like(x), z.round().long(), y, x), dim=2).flatten(0, 1)
+    cells = cells[torch.randperm(len(cells), generator=generator)]
+    geometries = {
+        "submanifold": Geometry((3, 3, 3), submanifold=True),
+        "strided": Geometry((3, 3, 3), (2, 2, 2), (1, 1, 1)),
+    }
+
+    def plan(geometry: Geometry, as_pairs: bool) -> LayerPlan:
+        return make_plan(Sites(cells, [21, 160, 160], 1), geometry, as_pairs)
+
+    for name, geometry in geometries.items():
+        yield Row(
+            stage=f"plan of a {name} convolution, 3x3x3",
+            milliseconds=_ms(plan, geometry, True),
+            baseline="plain torch",
+            baseline_milliseconds=_ms(plan, geometry, False),
+            note=f"{len(cells)} voxels, {plan(geometry, True).neighbours.num_pairs()} pairs",
         )
-        x = spconv_utils.sparse_tensor(features, sites, [21, 160, 160], 1)
-        x.indice_dict = layer(x).indice_dict  # the pairs of voxels, listed once for all layers
+    backends = {backend: plan(geometries["submanifold"], backend.takes_pairs).neighbours
+                for backend in (CpuBackend(), TorchBackend())}  # fmt: skip
+    for channels in (16, 32, 64):
+        features = torch.randn((len(cells), channels), generator=generator).requires_grad_()
+        weight = torch.randn((27, channels, channels), generator=generator).requires_grad_()
 
-        def step(forward: Callable[..., object], x: object = x) -> None:
-            forward(x).features.sum().backward()
+        def step(backend: Backend, features=features, weight=weight) -> None:
+            gather_conv(features, weight, backends[backend], backend).sum().backward()
 
+        ours, plain = (_ms(step, backend) for backend in backends)
         yield Row(
             stage=f"sparse convolution, {channels} channels, forward and backward",
-            milliseconds=median_ms(lambda step=step, layer=layer: step(layer)),
-            baseline="spconv",
-            baseline_milliseconds=median_ms(
-                lambda step=step, layer=layer: step(layer.forward_by_spconv)
-            ),
-            note=f"{len(sites)} voxels, pairs of voxels given",
+            milliseconds=ours,
+            baseline="plain torch",
+            baseline_milliseconds=plain,
+            note=f"{len(cells)} voxels, plan given",
         )

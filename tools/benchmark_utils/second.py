@@ -21,8 +21,8 @@ from benchmark_utils.networks import (
     two_frames,
 )
 from pcdet.models import example_convert_to_torch
+from pcdet.ops.sparse_conv import SparseTensor
 from pcdet.utils import box_utils, device_utils
-from pcdet.utils.spconv_utils import sparse_tensor
 
 _PLAIN = "PCDet's layers, NCHW"
 
@@ -65,7 +65,7 @@ class _PlainSecond(nn.Module):
     def forward(self, batch: dict[str, Any]) -> Any:
         net, head = self.second.rpn_net, self.second.rpn_head
         features = self.second.vfe(batch["voxels"], batch["num_points"])
-        x = sparse_tensor(features, batch["coordinates"], net.sparse_shape, batch["batch_size"])
+        x = SparseTensor(features, batch["coordinates"], net.sparse_shape, batch["batch_size"])
         for stage in (net.conv_input, net.conv1, net.conv2, net.conv3, net.conv4, net.conv_out):
             x = stage(x)
         image = x.dense().flatten(1, 2)

@@ -16,6 +16,7 @@ from pcdet.config.schema.training import Proposals, Test, Train
 BOX_CODERS = ("ResidualCoder",)
 TARGET_SOURCES = ("dataset", "head_gpu")
 SCORE_TYPES = ("roi_iou", "cls")
+SPARSE_BACKENDS = ("auto", "cpu", "torch", "triton", "spconv")
 
 # NAME of a stage -> its section. Filled below each group of sections.
 VFES: dict[str, type[Section]] = {}
@@ -283,6 +284,11 @@ class Detector(Section):
     """A network of one stage, its training and its test."""
 
     NAME: str = key("class of the network", choices=DETECTORS)
+    SPARSE_CONV: str = key(
+        "what computes the sparse layers; the variable of this name goes first",
+        "auto",
+        choices=SPARSE_BACKENDS,
+    )
     VFE: Encoder = key(by_name=VFES)
     RPN: FirstStage = key()
     RCNN: NoSecondStage = key(default={})

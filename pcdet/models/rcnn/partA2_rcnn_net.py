@@ -15,13 +15,8 @@ from pcdet.models.rcnn.rcnn_head import RCNNHead, RCNNLayers, RCNNLossWeights
 from pcdet.models.rpn.blocks import subm_block
 from pcdet.models.rpn.rpn_unet import UNetOutputs
 from pcdet.ops.roiaware_pool3d.roiaware_pool3d_utils import RoIAwarePool3d, pool_listed_points
+from pcdet.ops.sparse_conv import SparseMaxPool3d, SparseSequential, SparseTensor, plan_ahead
 from pcdet.utils.box_coder_utils import ResidualCoder
-from pcdet.utils.spconv_utils import (
-    SparseMaxPool3d,
-    SparseSequential,
-    dense_grid,
-    sparse_tensor,
-)
 
 # Points of a cell that count, as in PCDet.
 _MAX_POINTS_OF_CELL = 128
@@ -111,13 +106,14 @@ class PartAggregation(RCNNHead):
             cells = cells.new_zeros(len(parts), 4)
             cells[:, 0] = torch.arange(len(parts), device=cells.device)
         place = cells.unbind(dim=1)
-        x = sparse_tensor(parts[place], cells, [self.grid_side] * 3, len(parts))  # (n, 4)
-        x_part = self.conv_part(x)  # (n, width)
-        # From one sparse tensor to the next, so that neighbours are looked up once.
+        x = SparseTensor(parts[place], cells, [self.grid_side] * 3, len(parts))
+        plan_ahead(x, self)
+        x_part = self.conv_part(x)
         x_rpn = self.conv_rpn(x_part.replace_feature(features[place]))
         # (n, 2 * width)
         merged = x_rpn.replace_feature(torch.cat((x_rpn.features, x_part.features), dim=1))
-        return self.predict(dense_grid(self.conv_down(merged)).flatten(1))
+        grid = self.conv_down(merged).dense()
+        return self.predict(grid.flatten(1).to(parts.dtype))  # half under autocast
 
     def pool(
         self,

@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from pcdet.models.model_utils.norm import NORM, VoxelNorm
-from pcdet.utils.spconv_utils import (
+from pcdet.ops.sparse_conv import (
     SparseConv3d,
-    SparseConvTensor,
     SparseInverseConv3d,
     SparseModule,
     SparseSequential,
+    SparseTensor,
     SubMConv3d,
 )
 
@@ -68,7 +68,7 @@ class SparseBasicBlock(SparseModule):
         self.conv2 = SubMConv3d(channels, channels, 3, padding=1, bias=False, indice_key=indice_key)
         self.bn2 = VoxelNorm(channels, **NORM)
 
-    def forward(self, x: SparseConvTensor) -> SparseConvTensor:
+    def forward(self, x: SparseTensor) -> SparseTensor:
         """Sites and number of channels stay."""
         out = self.conv1(x)
         out = self.conv2(out.replace_feature(F.relu(self.bn1(out.features))))

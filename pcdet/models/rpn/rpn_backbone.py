@@ -8,12 +8,7 @@ import torch
 from torch import nn
 
 from pcdet.models.rpn.blocks import down_block, subm_block
-from pcdet.utils.spconv_utils import (
-    SparseConvTensor,
-    SparseSequential,
-    dense_bev,
-    sparse_tensor,
-)
+from pcdet.ops.sparse_conv import SparseSequential, SparseTensor, dense_bev, plan_ahead
 
 
 def _halved(size: int, padding: int = 1) -> int:
@@ -101,9 +96,10 @@ class BackBone8x(nn.Module):
 
     def encode(
         self, voxel_features: torch.Tensor, coordinates: torch.Tensor, batch_size: int
-    ) -> list[SparseConvTensor]:
+    ) -> list[SparseTensor]:
         """Features at 1, 1/2, 1/4 and 1/8 of the voxel grid, of at least one voxel."""
-        x = sparse_tensor(voxel_features, coordinates, self.sparse_shape, batch_size)
+        x = SparseTensor(voxel_features, coordinates, self.sparse_shape, batch_size)
+        plan_ahead(x, self)
         x = self.conv_input(x)
         levels = []
         for stage in (self.conv1, self.conv2, self.conv3, self.conv4):

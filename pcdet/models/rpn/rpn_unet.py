@@ -11,10 +11,10 @@ from torch import nn
 
 from pcdet.models.rpn.blocks import SparseBasicBlock, subm_block, up_block
 from pcdet.models.rpn.rpn_backbone import BackBone8x
+from pcdet.ops.sparse_conv import SparseSequential, SparseTensor, dense_bev
 from pcdet.utils import loss_utils
 from pcdet.utils.box_utils import BOX, LABEL
 from pcdet.utils.part_utils import part_targets
-from pcdet.utils.spconv_utils import SparseConvTensor, SparseSequential, dense_bev
 
 
 class UNetOutputs(NamedTuple):
@@ -108,15 +108,16 @@ class UNetV2(BackBone8x):
         else:
             image = self.empty_image(voxel_features, batch_size)
             features = voxel_features.new_zeros(0, self.num_seg_features)
+        # Under autocast the layers compute, and the linear ones below too, in half precision.
+        features = features.to(voxel_features.dtype)
         return UNetOutputs(
             spatial_features=image,
             seg_features=features,
-            # Under autocast these would come in half precision; they are few.
             seg_preds=self.seg_cls_layer(features).squeeze(1).to(features.dtype),
             part_preds=self.seg_reg_layer(features).to(features.dtype),
         )
 
-    def decode(self, levels: Sequence[SparseConvTensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def decode(self, levels: Sequence[SparseTensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """The image (B, C, H, W) and the voxels' features (V, C)."""
         x1, x2, x3, x4 = levels
         stacked = _stack(x4, self.conv_up_t4(x4))
@@ -208,12 +209,12 @@ class UNetV0(UNetV2):
     image_parts = 2
 
 
-def _stack(x: SparseConvTensor, lateral: SparseConvTensor) -> SparseConvTensor:
+def _stack(x: SparseTensor, lateral: SparseTensor) -> SparseTensor:
     """Features of the level below beside those of this level, on the same sites."""
     return lateral.replace_feature(torch.cat((x.features, lateral.features), dim=1))
 
 
-def _merge(stacked: SparseConvTensor, conv: SparseSequential) -> SparseConvTensor:
+def _merge(stacked: SparseTensor, conv: SparseSequential) -> SparseTensor:
     """Halve the channels by `conv`, around which the sums of neighbouring channels are led."""
     merged = conv(stacked)
     shortcut = stacked.features.unflatten(1, (merged.features.shape[1], -1)).sum(dim=2)

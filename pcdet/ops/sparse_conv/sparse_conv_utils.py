@@ -1,6 +1,6 @@
 """Sparse convolution of CPU tensors: which voxels the kernel brings together, and the products.
 
-On CUDA spconv has kernels of its own, so these operators are for the CPU alone. A voxel is a row
+Other devices have other ways, see `backends`. A voxel is a row
 `[batch index, z, y, x]`; sizes are in the order z, y, x. The offsets of a kernel are numbered with
 x running fastest. Arguments that do not fit raise a RuntimeError that names them.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from pcdet.ops.common import load_extension
 
@@ -33,8 +32,8 @@ def submanifold_pairs(
         dilation: voxels from one offset to the next.
 
     Returns:
-        (2, K, V) int32 and (K,) int32: `indice_pairs` as `indice_conv` takes them, and how many
-        there are in each list.
+        (2, K, V) int32 and (K,) int32: `sources` and `targets` as `convolve` takes them, and how
+        many there are in each list.
 
     Raises:
         IndexError: a voxel lies outside the grid.
@@ -77,43 +76,35 @@ def strided_pairs(
     )
 
 
-def indice_conv(
-    features: torch.Tensor, weight: torch.Tensor, indice_pairs: torch.Tensor, num_out: int
+def convolve(
+    features: torch.Tensor,
+    weight: torch.Tensor,
+    sources: torch.Tensor,
+    targets: torch.Tensor,
+    num_targets: int,
 ) -> torch.Tensor:
     """Sum over the offsets of the kernel: features of the paired voxel times the offset's weight.
 
     Args:
         features: (N, Cin) float32 or float64, on the CPU.
         weight: (K, Cin, Cout) of the same dtype, one matrix for each offset.
-        indice_pairs: (2, K, P) int32. Row k lists the pairs of offset k from its front, features'
-            rows in [0] and outputs' rows in [1], no row twice in a list; -1 after the last pair.
-        num_out: M rows of the output.
+        sources: (K, P) int32. Row k lists the features' rows of the pairs of offset k from its
+            front, no row twice in a list; -1 after the last pair.
+        targets: (K, P) int32, the outputs' rows of the same pairs.
+        num_targets: M rows of the output.
 
     Returns:
-        (M, Cout), zero in rows that no pair names. The gradient reaches `features` and `weight`.
+        (M, Cout), zero in rows that no pair names; `gather_conv` gives it gradients.
 
     Raises:
         IndexError: a pair names a row that is not there.
         RuntimeError: shapes or dtypes do not fit.
     """
-    return _IndiceConv.apply(features, weight, *indice_pairs.unbind(0), num_out)
+    return _ops.convolve(features, weight, sources, targets, num_targets)
 
 
-class _IndiceConv(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, features, weight, sources, targets, num_out: int) -> torch.Tensor:
-        ctx.save_for_backward(features, weight, sources, targets)
-        return _ops.convolve(features, weight, sources, targets, num_out)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        features, weight, sources, targets = ctx.saved_tensors
-        grad = grad.contiguous()
-        features_grad = weight_grad = None
-        if ctx.needs_input_grad[0]:
-            transposed = weight.transpose(1, 2)
-            features_grad = _ops.convolve(grad, transposed, targets, sources, len(features))
-        if ctx.needs_input_grad[1]:
-            weight_grad = _ops.convolve_weight_grad(features, grad, sources, targets)
-        return features_grad, weight_grad, None, None, None
+def convolve_weight_grad(
+    features: torch.Tensor, grad: torch.Tensor, sources: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """(K, Cin, Cout) gradient of the weight from that of the output (M, Cout); see `convolve`."""
+    return _ops.convolve_weight_grad(features, grad, sources, targets)

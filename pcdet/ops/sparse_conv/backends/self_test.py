@@ -1,0 +1,94 @@
+"""A small convolution by a backend next to the same by plain torch, before anything relies on it.
+
+    python -m pcdet.ops.sparse_conv.backends.self_test spconv cuda:0
+
+A library that fails on a GPU may take the process with it. Run as a program, it takes that one.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import subprocess
+import sys
+
+import torch
+
+from pcdet.ops.sparse_conv.backends.base import Backend
+from pcdet.ops.sparse_conv.backends.torch_backend import TorchBackend
+from pcdet.ops.sparse_conv.plan import Geometry, make_plan
+from pcdet.ops.sparse_conv.sites import Sites
+
+_SECONDS = 300  # to import torch and a library, and to compile kernels
+_TOLERANCE = 2e-2  # of the largest number; factors may be rounded to TF32's ten bits
+_GRID = (8, 9, 10)
+
+
+def compare_with_torch(backend: Backend, device: torch.device) -> None:
+    """Compute submanifold, strided and inverse convolutions with their gradients in both ways.
+
+    Raises:
+        RuntimeError: they differ.
+        Exception: whatever the backend raises.
+    """
+    generator = torch.Generator().manual_seed(0)
+    cells = (torch.rand(2, *_GRID, generator=generator) < 0.3).nonzero()
+    sites = Sites(cells.to(device), _GRID, 2)
+    strided = make_plan(sites, Geometry((3, 3, 3), (2, 2, 2), (1, 1, 1)), as_pairs=False)
+    plans = {
+        "submanifold": make_plan(sites, Geometry((3, 3, 3), submanifold=True), as_pairs=False),
+        "strided": strided,
+        "inverse": strided.inverse,
+    }
+    for name, plan in plans.items():
+        features = torch.randn(len(plan.inputs), 16, generator=generator).to(device)
+        weight = torch.randn(32, 27, 16, generator=generator).to(device)
+        grad = torch.randn(len(plan.outputs), 32, generator=generator).to(device)
+        found, expected = (
+            _results(each, features, weight, grad, plan.neighbours)
+            for each in (backend, TorchBackend())
+        )
+        for what, ours, theirs in zip(("output", "gradient", "weight's gradient"), found, expected):
+            difference = (ours - theirs).abs().max() / theirs.abs().max()
+            if not difference < _TOLERANCE:
+                raise RuntimeError(
+                    f"the {what} of a {name} convolution differs from torch's by {difference:.2g} "
+                    "of its largest number"
+                )
+
+
+def _results(backend, features, weight, grad, neighbours) -> tuple[torch.Tensor, ...]:
+    with torch.enable_grad(), torch.autocast(features.device.type, enabled=False):
+        leaves = features.clone().requires_grad_(), weight.clone().requires_grad_()
+        output = backend.gather_conv(leaves[0], leaves[1].permute(1, 2, 0), neighbours)
+        return (output.detach(), *torch.autograd.grad(output, leaves, grad))
+
+
+@functools.cache
+def run_in_a_process(name: str, device: torch.device) -> str | None:
+    """The comparison in a process of its own, once: None if all is well, else what went wrong."""
+    command = [sys.executable, "-m", __spec__.name, name, str(device)]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{type(error).__name__}: {error}"
+    if result.returncode == 0:
+        return None
+    if result.returncode < 0:
+        return f"it was killed by {signal.Signals(-result.returncode).name}"
+    lines = result.stderr.strip().splitlines()
+    return lines[-1] if lines else f"exit status {result.returncode}"
+
+
+def main(name: str, device: str) -> None:
+    """Compare one backend; an exception is the answer that something is wrong."""
+    torch.empty(1, device=device)  # before a library is loaded for a device that is not there
+    if name == "spconv":
+        from pcdet.ops.sparse_conv.backends.spconv_backend import SpconvBackend as Chosen
+    else:
+        from pcdet.ops.sparse_conv.backends.triton_backend import TritonBackend as Chosen
+    compare_with_torch(Chosen(), torch.device(device))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
