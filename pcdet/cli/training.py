@@ -26,6 +26,7 @@ from pcdet.engine.device_options import (
 from pcdet.engine.optimization import build_optimizer, build_scheduler
 from pcdet.engine.train_loop import Position
 from pcdet.models import build_network, model_fn_decorator, unused_arrays
+from pcdet.models.fine_tuning import load_pretrained
 from pcdet.run.curve_writer import CurveWriter
 from pcdet.run.resume import find_start, resume, stored_entries
 from pcdet.run.session import Run, training_session
@@ -166,8 +167,7 @@ def load_state(
     source, checkpoint = found
     if checkpoint is None:
         if run.args.pretrained_model is not None:
-            name = run.args.pretrained_model
-            model.load_params_from_file(filename=name, to_cpu=True, logger=run.logger)
+            load_pretrained(model, run.args.pretrained_model, cfg, run.logger)
         return Position()
     scaler, stored = options.scaler, options.stored
     at = resume(checkpoint, source, model, optimizer, scaler, stored, run.logger)

@@ -19,8 +19,8 @@ def frame_facts(infos: Sequence[Mapping[str, Any]]) -> list[Frame]:
     calib, frames = lidar_as_camera(), []
     for info in infos:
         annos, heights = info["annos"], None
-        if "road_plane" in info:
-            plane = info["road_plane"]
+        if "ground_plane" in info:
+            plane = info["ground_plane"]
             middles = annos["gt_boxes_lidar"][:, CENTER]
             heights = calib.lidar_to_rect(middles) @ plane[:3] + plane[3]
         frames.append(

@@ -27,7 +27,7 @@ _VOXEL_ROOM = 1.3
 # Of the objects, the share that must stand on the estimated road, within so many metres.
 _ON_ROAD, _ROAD_TOLERANCE = 0.8, 0.4
 # Steps of training that a network needs at least, by the template's epochs for large data sets.
-_LEAST_STEPS = 400
+_LEAST_STEPS = 300
 
 
 @dataclass(frozen=True)

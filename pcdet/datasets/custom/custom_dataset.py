@@ -17,7 +17,6 @@ from pcdet.datasets.custom.infos import (
     check_labels_unchanged,
     lidar_as_camera,
     load_infos,
-    road_below,
 )
 from pcdet.datasets.custom.label_file import Objects, write_objects
 from pcdet.datasets.dataset import DatasetTemplate
@@ -115,8 +114,8 @@ class CustomDataset(DatasetTemplate):
     def get_road_plane(self, sample_idx: str) -> np.ndarray:
         """Return the ground plane (4,) of a frame, as seen by `lidar_as_camera`."""
         info = self._by_name[sample_idx]
-        if "road_plane" not in info:  # no frame of the split has an object
-            info["road_plane"] = road_below(self.get_lidar(sample_idx), np.zeros((0, 7)), -1.7)
+        if "road_plane" not in info:  # no frame has an object: nothing is sampled, either
+            info["road_plane"] = np.array([0.0, -1.0, 0.0, 0.0])
         return info["road_plane"]
 
     def generate_annotations(

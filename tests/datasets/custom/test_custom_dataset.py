@@ -170,10 +170,16 @@ def test_a_plane_that_the_labels_contradict_is_not_believed():
     rng = np.random.default_rng(0)
     points = np.column_stack((rng.uniform(-20, 20, (4000, 2)), np.full(4000, -1.2)))
     boxes = np.array([[8.0, 0, -2.0, 1.6, 4, 1.5, 0]] * 3)
-    plane = road_below(points.astype(np.float32), boxes, -2.0)
-    np.testing.assert_allclose(plane, [0, -1, 0, 2.0])
-    on_it = road_below(points.astype(np.float32), boxes + np.array([0, 0, 0.8, 0, 0, 0, 0]), -2.0)
-    np.testing.assert_allclose(on_it, [0, -1, 0, 1.2], atol=1e-5)
+    points = points.astype(np.float32)
+    np.testing.assert_allclose(
+        road_below(points, boxes, -2.0, np.array([0, -1, 0, 1.2])), [0, -1, 0, 2.0]
+    )
+    boxes[:, 2] = -1.25
+    flat = np.array([0, -1, 0, 1.2])
+    assert road_below(points, boxes, -2.0, flat) is flat
+    # The largest plane is a roof: the road below the objects is looked for once more.
+    roof = np.array([0, -1, 0, -1.5])
+    np.testing.assert_allclose(road_below(points, boxes, -2.0, roof), flat, atol=1e-5)
 
 
 def test_a_sample_has_the_points_in_its_boxes(folder):
