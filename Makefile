@@ -23,8 +23,9 @@ SOURCES := $(shell git ls-files '*.h' '*.cuh' '*.cpp' '*.cu' 2>/dev/null)
 NATIVE := $(wildcard pcdet/ops/*/src/* pcdet/ops/common/*)
 FIRST_CALL := $(VENV)/first_call
 
-# The demo: simulated scenes, a small SECOND, its AP and pictures; demo-pointpillar and demo-parta2
-# are the same with another detector on the same scenes. The recipe of each stands in its yaml.
+# The demo: simulated scenes, a small SECOND, its AP and pictures; demo-pointpillar, demo-parta2 and
+# demo-sassd are the same with another detector on the same scenes. The recipe of each stands in its
+# yaml.
 DEMO_DATA := data/synthetic
 DEMO_CFG := tools/cfgs/second_demo.yaml
 DEMO_EPOCHS := $(shell sed -n 's/^ *EPOCHS: *//p' $(DEMO_CFG))
@@ -36,12 +37,13 @@ DEMO_RESULTS := $(DEMO_RUN)/eval/epoch_$(DEMO_EPOCHS)/val/default
 # Test files run side by side in so many processes, each with one thread.
 TEST_PROCESSES := 2
 
-.PHONY: help setup demo demo-pointpillar demo-parta2 test lint test-viewer test-cuda benchmark fuzz soak clean
+.PHONY: help setup demo demo-pointpillar demo-parta2 demo-sassd test lint test-viewer test-cuda benchmark fuzz soak clean
 
 help:
 	@echo "make demo              set up, simulate scenes, train SECOND on them, score and draw it"
 	@echo "make demo-pointpillar  the same with PointPillar"
 	@echo "make demo-parta2       the same with Part-A2"
+	@echo "make demo-sassd        the same with SA-SSD"
 	@echo "make test              set up, then lint and the whole test suite"
 	@echo "make test-viewer       the tests of pages and pictures; in a browser where Chromium is"
 	@echo "make test-cuda         the tests that need a GPU"
@@ -112,6 +114,9 @@ demo-pointpillar:
 
 demo-parta2:
 	@$(MAKE) --no-print-directory demo DEMO_CFG=tools/cfgs/PartA2_demo.yaml
+
+demo-sassd:
+	@$(MAKE) --no-print-directory demo DEMO_CFG=tools/cfgs/sassd_demo.yaml
 
 lint: setup
 	$(BIN)/ruff check .

@@ -27,7 +27,7 @@ except ImportError:
     )
 
 ROOT = Path(__file__).resolve().parent
-EXTENSIONS = ("batch_norm", "iou3d_nms", "roiaware_pool3d", "sparse_conv")
+EXTENSIONS = ("batch_norm", "iou3d_nms", "roiaware_pool3d", "sparse_conv", "three_nn")
 # From Turing on, as far as the toolkit goes; the last entry carries PTX for later GPUs.
 CUDA_ARCHITECTURES = ("7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
 

@@ -50,17 +50,27 @@ def kitti_mini() -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def reference():
-    """Loads a file of PCDet v0.1's numbers on real frames."""
-    folder = EXTRA_DATA / "reference"
+def load_from(folder: Path, what: str):
+    """A function that loads a file of the folder, if that lies beside the repository."""
     if not folder.is_dir():
-        pytest.skip("needs PCDet's reference numbers beside the repository")
+        pytest.skip(f"needs {what} beside the repository")
 
     def load(name: str):
         return np.load(folder / name, allow_pickle=False) if name.endswith("npz") else folder / name
 
     return load
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """Loads a file of PCDet v0.1's numbers on real frames."""
+    return load_from(EXTRA_DATA / "reference", "PCDet's reference numbers")
+
+
+@pytest.fixture(scope="session")
+def reference_sassd():
+    """Loads a file of the original SA-SSD's numbers on a real frame."""
+    return load_from(EXTRA_DATA / "reference_sassd", "SA-SSD's reference numbers")
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])

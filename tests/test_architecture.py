@@ -24,7 +24,7 @@ ALLOWED = {
     "engine": {"ops", "utils", "models", "evaluation", "viewer"},
     "own_data": {"ops", "utils", "datasets", "evaluation", "viewer"},
     "run": {"ops", "utils", "engine"},
-    "doctor": {"ops", "utils"},
+    "doctor": {"ops", "utils", "config"},
     "viewer": {"ops", "utils", "evaluation"},
 }
 # Names of PCDet and former places: files that pass on what has its home elsewhere.

@@ -46,7 +46,7 @@ def test(args: argparse.Namespace) -> None:
     if args.report:
         run.from_rank0(lambda: report_newest(run.output_dir, test_set, args.html, run.logger))
         return
-    model = build_network(test_set).to(run.device)
+    model = build_network(test_set).to(run.device).eval()
     test_set.unused = unused_arrays(model)
     if args.eval_all:
         repeat_eval_ckpt(run, model, test_loader, args.ckpt_dir or run.ckpt_dir)

@@ -59,6 +59,7 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
         self.logger = logging.getLogger(__name__)
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._data_dir = Path()
+        self._class_map: dict[str, str] = {}
         self._finite_points = array_utils.FinitePoints()
         self.voxel_generator: VoxelGenerator | None = None
         self.augmentor: DataAugmentor | None = None
@@ -90,6 +91,7 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
         """
         config = read_data_config(data_config)
         self.class_names = list(class_names)
+        self._class_map = _checked_class_map(config.CLASS_MAP, class_names)
         self.training = training
         self.logger = logger or self.logger
         self.seed = torch.initial_seed() % 2**32 if seed is None else seed
@@ -194,6 +196,7 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
         if has_label:
             gt_boxes, gt_names = self._checked_ground_truth(input_dict)
             if self.training:
+                gt_names = np.array([self._class_map.get(n, n) for n in gt_names.tolist()], np.str_)
                 gt_boxes, gt_names, points = self._augment(
                     input_dict, gt_boxes, gt_names, points, rng
                 )
@@ -358,6 +361,19 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
             tensor = torch.from_numpy(batch[name])
             batch[name] = tensor.float() if tensor.is_floating_point() else tensor
         return batch
+
+
+def _checked_class_map(
+    class_map: Mapping[str, str], class_names: Sequence[str]
+) -> Mapping[str, str]:
+    """`class_map`, or a ConfigError if one of its values is not one of the classes."""
+    for label, name in class_map.items():
+        if name not in class_names:
+            raise ConfigError(
+                f"DATA_CONFIG.CLASS_MAP.{label}: expected one of CLASS_NAMES, {list(class_names)}, "
+                f"got {name!r}"
+            )
+    return class_map
 
 
 def _zero_padded(boxes: Sequence[np.ndarray]) -> np.ndarray:

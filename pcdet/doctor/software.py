@@ -17,7 +17,7 @@ from pcdet.doctor.findings import Finding
 from pcdet.doctor.libraries import requirements, version_numbers
 
 _REBUILD = "run `pip install --no-build-isolation -e .` in the repository"
-EXTENSIONS = ("batch_norm", "iou3d_nms", "roiaware_pool3d", "sparse_conv")
+EXTENSIONS = ("batch_norm", "iou3d_nms", "roiaware_pool3d", "sparse_conv", "three_nn")
 _SECONDS = 30  # for a command to answer
 
 

@@ -15,18 +15,25 @@ from easydict import EasyDict
 from pcdet.config import cfg as global_cfg
 from pcdet.config.schema import read_model
 from pcdet.config.schema.model import TwoStageDetector
-from pcdet.models.bbox_heads import RPN_HEADS
+from pcdet.config.schema.sassd import RescoringDetector
+from pcdet.models.bbox_heads import EXTRA_HEADS, RPN_HEADS
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
+from pcdet.models.bbox_heads.pswarp_head import PSWarpLossWeights
 from pcdet.models.bbox_heads.rpn_head import AnchorLossWeights, DirectionConfig
+from pcdet.models.bbox_heads.sassd_head import SASSDHead
 from pcdet.models.detectors import DETECTORS
-from pcdet.models.model_utils.anchor_generator import AnchorGeneratorRange
+from pcdet.models.model_utils.anchor_generator import AnchorGeneratorRange, AnchorGeneratorStride
+from pcdet.models.model_utils.anchor_mask import AnchorMask
 from pcdet.models.model_utils.post_processing import PostProcessor
 from pcdet.models.model_utils.proposal_target_layer import ProposalTargetLayer
 from pcdet.models.model_utils.target_assigner import TargetAssigner
+from pcdet.models.model_utils.voxel_grid import VoxelGrid
 from pcdet.models.rcnn import RCNNS
 from pcdet.models.rcnn.rcnn_head import RCNNLayers, RCNNLossWeights
 from pcdet.models.rpn import BACKBONES
 from pcdet.models.rpn.rpn_unet import UNetV2
+from pcdet.models.rpn.sassd_auxiliary import AuxiliaryLossWeights, AuxiliaryNetwork
+from pcdet.models.rpn.sassd_backbone import SASSDBackbone
 from pcdet.models.vfe import VFES
 from pcdet.ops.sparse_conv.backends import request_backend
 from pcdet.utils.box_coder_utils import BOX_CODERS
@@ -53,11 +60,12 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
     except ValueError as error:  # of the environment variable
         raise ConfigError(str(error)) from error
     vfe = build_vfe(model.VFE, dataset)
-    rpn_net = build_backbone(model.RPN.BACKBONE, vfe.output_features, dataset)
+    rpn_net = build_backbone(model.RPN.BACKBONE, model.LOSSES, vfe.output_features, dataset)
     rpn_head = build_rpn_head(model.RPN.RPN_HEAD, model.LOSSES, rpn_net, dataset)
     if model.RPN.PARAMS_FIXED:
         for module in (vfe, rpn_net, rpn_head):
             module.requires_grad_(False)
+    _check_parts(model, rpn_net, rpn_head)
     detector = lookup(DETECTORS, model.NAME, "MODEL.NAME")
     return detector(
         vfe=vfe,
@@ -66,6 +74,7 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
         post_processor=construct(PostProcessor, "MODEL.TEST", model.TEST),
         recall_thresholds=tuple(model.TEST.RECALL_THRESH_LIST),
         **second_stage(model, rpn_net) if isinstance(model, TwoStageDetector) else {},
+        **extra_head(model, rpn_head, dataset) if isinstance(model, RescoringDetector) else {},
     )
 
 
@@ -99,17 +108,38 @@ def build_vfe(section: Any, dataset: Any) -> Any:
     return construct(vfe, "MODEL.VFE.ARGS", num_input_features=features, **vars(section.ARGS))
 
 
-def build_backbone(section: Any, input_channels: int, dataset: Any) -> Any:
+def build_backbone(section: Any, losses: Any, input_channels: int, dataset: Any) -> Any:
     """The backbone of MODEL.RPN.BACKBONE, for so many channels of a voxel."""
     where = "MODEL.RPN.BACKBONE"
     backbone = lookup(BACKBONES, section.NAME, f"{where}.NAME")
-    return construct(
+    rpn_net = construct(
         backbone,
         where,
         input_channels=input_channels,
         grid_size=dataset.voxel_generator.grid_size,
         **vars(section.ARGS),
         **_arguments(backbone, getattr(section, "TARGET_CONFIG", None)),
+    )
+    auxiliary = getattr(section, "AUXILIARY", None)
+    if auxiliary is not None and auxiliary.ENABLED:
+        rpn_net.aux = construct(
+            AuxiliaryNetwork,
+            f"{where}.AUXILIARY",
+            auxiliary,
+            level_channels=rpn_net.level_channels,
+            grid=voxel_grid(dataset),
+            loss_weights=loss_weights(AuxiliaryLossWeights, losses),
+        )
+    return rpn_net
+
+
+def voxel_grid(dataset: Any) -> VoxelGrid:
+    """Where the voxels of the data set are."""
+    generator = dataset.voxel_generator
+    return VoxelGrid(
+        [float(value) for value in generator.point_cloud_range[:3]],
+        [float(value) for value in generator.voxel_size],
+        [int(value) for value in generator.grid_size],
     )
 
 
@@ -122,15 +152,22 @@ def build_rpn_head(section: Any, losses: Any, rpn_net: Any, dataset: Any) -> Any
             f"the backbone gives {rpn_net.num_bev_features} channels with this voxel grid"
         )
     direction = construct(DirectionConfig, f"{where}.ARGS", args)
+    targets = section.TARGET_CONFIG
+    assigner = build_assigner(targets, f"{where}.TARGET_CONFIG", dataset)
+    mask = {}
+    if hasattr(targets, "MIN_VOXELS"):
+        anchors = assigner.anchors.view(-1, assigner.anchors.shape[-1])
+        mask["anchor_mask"] = AnchorMask(anchors, voxel_grid(dataset), targets.MIN_VOXELS)
     head = construct(
         lookup(RPN_HEADS, section.NAME, f"{where}.NAME"),
         where,
         args,
         num_class=len(dataset.class_names),
-        target_assigner=build_assigner(section.TARGET_CONFIG, f"{where}.TARGET_CONFIG", dataset),
+        target_assigner=assigner,
         network=_arguments(BEVNetwork, args),
         direction=direction if args.use_direction_classifier else None,
         loss_weights=loss_weights(AnchorLossWeights, losses),
+        **mask,
     )
     _check_voxel_grid(dataset, rpn_net.bev_stride * math.prod(args.layer_strides))
     image = tuple(int(size / head.feature_map_stride) for size in rpn_net.bev_shape)
@@ -159,7 +196,11 @@ def _check_voxel_grid(dataset: Any, multiple: int) -> None:
 def build_assigner(section: Any, where: str, dataset: Any) -> TargetAssigner:
     """Anchors of the data set's classes on the cells of the head's image, and their targets."""
     generators = [
-        construct(AnchorGeneratorRange, f"{where}.ANCHOR_GENERATOR.{k}", generator)
+        construct(
+            AnchorGeneratorStride if generator.anchor_range is None else AnchorGeneratorRange,
+            f"{where}.ANCHOR_GENERATOR.{k}",
+            generator,
+        )
         for k, generator in enumerate(section.ANCHOR_GENERATOR)
         if generator.class_name in dataset.class_names
     ]
@@ -183,6 +224,38 @@ def build_assigner(section: Any, where: str, dataset: Any) -> TargetAssigner:
 def loss_weights(target: Any, losses: Any) -> Any:
     """Those of the yaml's weights that `target` has."""
     return construct(target, "MODEL.LOSSES.LOSS_WEIGHTS", losses.LOSS_WEIGHTS)
+
+
+def _check_parts(model: Any, rpn_net: Any, rpn_head: Any) -> None:
+    """Raise a ConfigError if the detector and its first stage give and take other things."""
+    rescores = isinstance(model, RescoringDetector)
+    for key, part, needed in (
+        ("BACKBONE", rpn_net, SASSDBackbone),
+        ("RPN_HEAD", rpn_head, SASSDHead),
+    ):
+        if isinstance(part, needed) != rescores:
+            verb = "needs" if rescores else "has no use for"
+            raise ConfigError(
+                f"MODEL.RPN.{key}.NAME: {model.NAME} {verb} {needed.__name__}, "
+                f"got {type(part).__name__}"
+            )
+
+
+def extra_head(model: Any, rpn_head: Any, dataset: Any) -> dict[str, Any]:
+    """Further argument of a detector that scores its boxes once more."""
+    where, section = "MODEL.EXTRA_HEAD", model.EXTRA_HEAD
+    if not section.ENABLED:
+        return {"extra_head": None}
+    head = construct(
+        lookup(EXTRA_HEADS, section.NAME, f"{where}.NAME"),
+        where,
+        section,
+        num_input_features=model.RPN.RPN_HEAD.ARGS.num_filters[-1],
+        num_class=rpn_head.num_class,
+        cells=voxel_grid(dataset).coarser(model.RPN.RPN_HEAD.TARGET_CONFIG.DOWNSAMPLED_FACTOR),
+        loss_weights=loss_weights(PSWarpLossWeights, model.LOSSES),
+    )
+    return {"extra_head": head}
 
 
 def second_stage(model: Any, rpn_net: Any) -> dict[str, Any]:

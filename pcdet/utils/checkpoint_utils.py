@@ -113,10 +113,13 @@ def load_matching_state(
         CheckpointError: less than half of the model's entries are there with the right shape.
     """
     own = model.state_dict()
+    # Those that are no part of the state in evaluation mode are of no interest then.
+    of_training = {name for name, _ in model.named_parameters()} - own.keys()
     fitting, problems = {}, []
     for name, value in state.items():
         if name not in own:
-            problems.append(f"{name}: not in the model")
+            if name not in of_training:
+                problems.append(f"{name}: not in the model")
             continue
         expected = own[name].shape
         if not isinstance(value, torch.Tensor):

@@ -107,6 +107,23 @@ def test_test_mode():
     assert "seg_labels" not in sample
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_label_that_counts_as_a_class_does_so_in_training_alone(training):
+    """CLASSES are Car and Cyclist; the frame has a Van, a Car and a Cyclist."""
+    frame = make_frame()
+    dataset = make_dataset(training, (*OFF, ("CLASS_MAP", {"Van": "Car"})))
+    labels = dataset.prepare_data(frame)["gt_boxes"][:, 7].tolist()
+    assert labels == ([1, 1, 2] if training else [1, 2])
+    assert frame["gt_names"].tolist() == ["Van", "Car", "DontCare", "Cyclist"]
+    dataset = make_dataset(training, OFF)
+    assert dataset.prepare_data(frame)["gt_boxes"][:, 7].tolist() == [1, 2]
+
+
+def test_a_class_map_to_an_unknown_class_is_named():
+    with pytest.raises(ConfigError, match=r"CLASS_MAP.Van: expected one of CLASS_NAMES, .*'Cra'"):
+        make_dataset(True, [("CLASS_MAP", {"Van": "Cra"})])
+
+
 def test_types():
     types = {
         "voxels": np.float32,

@@ -19,6 +19,7 @@ from pcdet.doctor.findings import Finding
 from pcdet.ops.iou3d_nms import iou3d_nms_utils
 from pcdet.ops.sparse_conv import backends
 from pcdet.utils import info_record
+from pcdet.utils.io_utils import save_pickle
 from tiny_kitti import SPLITS, make_tiny_kitti
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,7 @@ def data(tmp_path) -> Path:
     root = make_tiny_kitti(tmp_path)
     for split, frames in SPLITS.items():
         path = root / f"kitti_infos_{split}.pkl"
-        path.write_bytes(b"infos")
+        save_pickle([], path)
         info_record.write_record(path, len(frames))
     (root / "kitti_dbinfos_train.pkl").write_bytes(b"database")
     return root

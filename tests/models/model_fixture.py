@@ -27,11 +27,15 @@ def load_config(name: str = "second") -> EasyDict:
 
 def fake_dataset(cfg: EasyDict, grid_size=None) -> SimpleNamespace:
     """What `build_network` reads from a data set; by default with the grid of the yaml."""
+    size = np.array(grid_size or GRIDS.get(cfg.TAG, GRIDS["second"]))
+    extent = np.array(cfg.DATA_CONFIG.POINT_CLOUD_RANGE, dtype=np.float64)
     return SimpleNamespace(
         class_names=cfg.CLASS_NAMES,
         num_point_features=cfg.DATA_CONFIG.NUM_POINT_FEATURES.use,
         voxel_generator=SimpleNamespace(
-            grid_size=np.array(grid_size or GRIDS.get(cfg.TAG, GRIDS["second"]))
+            grid_size=size,
+            point_cloud_range=extent,
+            voxel_size=(extent[3:] - extent[:3]) / size,
         ),
     )
 
@@ -45,6 +49,10 @@ def narrow_config(name: str = "second", extent=SMALL_RANGE) -> EasyDict:
     args.layer_nums, args.num_upsample_filters = [1] * levels, [32] * levels
     args.num_filters = [16 * 2**k for k in range(levels)]
     for generator in cfg.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR:
+        if "anchor_offsets" in generator:
+            corner = [low + step / 2 for low, step in zip(extent, generator.anchor_strides)]
+            generator.anchor_offsets = [*corner, generator.anchor_offsets[2]]
+            continue
         z = generator.anchor_range[2]
         generator.anchor_range = [*extent[:2], z, *extent[3:5], z]
     if cfg.MODEL.RCNN.ENABLED:

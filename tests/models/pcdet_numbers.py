@@ -33,6 +33,14 @@ def check_names_and_shapes(model: torch.nn.Module, path: Path) -> None:
         assert tuple(state[name].shape) == shape, name
 
 
+def weights_rule(reference):
+    """The module whose `weight(name, shape)` makes the weights of the reference numbers."""
+    spec = importlib.util.spec_from_file_location("weights_rule", reference("weights_rule.py"))
+    rule = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rule)
+    return rule
+
+
 def load_ruled_weights(model: torch.nn.Module, reference, name: str) -> None:
     """Give the model the weights that the reference numbers were made with, and check their sums.
 
@@ -41,9 +49,7 @@ def load_ruled_weights(model: torch.nn.Module, reference, name: str) -> None:
         reference: the fixture that finds the files.
         name: "second", "pointpillar" or "parta2".
     """
-    spec = importlib.util.spec_from_file_location("weights_rule", reference("weights_rule.py"))
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
+    rule = weights_rule(reference)
     listed = listed_state(reference(f"state_dict_{name}.txt"))
     numbers = reference(f"forward_eval_{name}.npz")
     sums = dict(zip(numbers["weights_check/names"], numbers["weights_check/sum_f64"]))
@@ -60,6 +66,12 @@ def load_ruled_weights(model: torch.nn.Module, reference, name: str) -> None:
 def with_batch_index(coordinates: np.ndarray) -> torch.Tensor:
     """(V, 4) coordinates of a batch of one frame."""
     return torch.from_numpy(np.pad(coordinates.astype(np.int32), ((0, 0), (1, 0))))
+
+
+def sorted_features(tensor) -> torch.Tensor:
+    """(V, C) features in the order of the sites."""
+    order = np.lexsort(tensor.indices.numpy().T[::-1])
+    return tensor.features[torch.from_numpy(order)]
 
 
 def check_stages(

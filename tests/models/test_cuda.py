@@ -13,7 +13,9 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
 ]
 CUDA = torch.device("cuda")
-detectors = pytest.mark.parametrize("name", ["second", "pointpillar", "PartA2", "PartA2_fc"])
+detectors = pytest.mark.parametrize(
+    "name", ["second", "pointpillar", "PartA2", "PartA2_fc", "sassd"]
+)
 
 
 @pytest.fixture(autouse=True)

@@ -58,7 +58,7 @@ BATCHES = [
 ]
 
 
-@pytest.fixture(scope="module", params=["second", "pointpillar", "PartA2"])
+@pytest.fixture(scope="module", params=["second", "pointpillar", "PartA2", "sassd"])
 def detector(request):
     """Configured data set for training and testing, and the network."""
     cfg = narrow_config(request.param)

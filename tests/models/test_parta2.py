@@ -21,6 +21,7 @@ from models.pcdet_numbers import (
     check_names_and_shapes,
     check_stages,
     load_ruled_weights,
+    sorted_features,
     with_batch_index,
 )
 from pcdet.datasets.kitti.kitti_dataset import KittiDataset, create_kitti_infos
@@ -49,12 +50,6 @@ def ruled_parta2(reference):
 
 def test_names_and_shapes_of_the_state_dict(ruled_parta2, reference):
     check_names_and_shapes(ruled_parta2, reference("state_dict_parta2.txt"))
-
-
-def sorted_features(tensor) -> torch.Tensor:
-    """(V, C) features in the order of the sites."""
-    order = np.lexsort(tensor.indices.numpy().T[::-1])
-    return tensor.features[torch.from_numpy(order)]
 
 
 @torch.inference_mode()

@@ -8,7 +8,10 @@ import torch
 
 from models.model_fixture import fake_dataset, load_config
 from pcdet.models import build_network
-from pcdet.models.model_utils.anchor_generator import AnchorGeneratorRange
+from pcdet.models.model_utils.anchor_generator import (
+    AnchorGeneratorRange,
+    AnchorGeneratorStride,
+)
 from pcdet.models.model_utils.target_assigner import TargetAssigner
 from pcdet.utils import box_utils
 from pcdet.utils.box_coder_utils import ResidualCoder
@@ -27,7 +30,7 @@ def small_assigner() -> TargetAssigner:
     return TargetAssigner(generators, CLASSES, (40, 41), ResidualCoder())
 
 
-def assign_by_definition(assigner: TargetAssigner, gt_boxes: torch.Tensor):
+def assign_by_definition(assigner: TargetAssigner, gt_boxes: torch.Tensor, mask=None):
     """Labels and owners of one frame: every anchor against every ground truth of its class."""
     anchors = assigner.anchors.reshape(-1, 7)
     num_cells = len(anchors) // len(assigner.anchor_label)
@@ -39,6 +42,8 @@ def assign_by_definition(assigner: TargetAssigner, gt_boxes: torch.Tensor):
         return labels, owners
     iou = box_utils.nearest_iou_similarity(anchors, gt_boxes[:, :7])
     iou[anchor_label[:, None] != gt_boxes[None, :, 7]] = 0
+    if mask is not None:
+        iou[~mask] = 0
     best, owner = iou.max(dim=1)
     best_of_gt = iou.amax(dim=0)
     forced = ((iou == best_of_gt) & (best_of_gt > 0)).any(dim=1)
@@ -83,6 +88,24 @@ def test_equals_the_definition_on_random_boxes(seed, device):
         assert not targets[~positive].any()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_anchors_outside_the_mask_are_ignored_and_never_forced(seed, device):
+    rng = np.random.default_rng(seed)
+    assigner, boxes = small_assigner(), random_boxes(rng, 8)
+    mask = torch.from_numpy(rng.random(assigner.anchors[..., 0].numel()) < 0.2)
+    result = assigner.to(device)(boxes[None].to(device), mask[None].to(device))
+    labels, owners = assign_by_definition(assigner.cpu(), boxes, mask)
+    labels[~mask] = -1
+    assert torch.equal(result["box_cls_labels"][0].cpu(), labels)
+    positive = labels > 0
+    assert positive.any()
+    anchors = assigner.anchors.reshape(-1, 7)[positive]
+    expected = ResidualCoder.encode(boxes[owners[positive]][:, :7], anchors)
+    torch.testing.assert_close(result["box_reg_targets"][0].cpu()[positive], expected)
+    nothing = assigner(torch.zeros(1, 0, 8), mask[None])["box_cls_labels"][0]
+    assert torch.equal(nothing, torch.where(mask, 0, -1))
+
+
 def test_all_anchors_that_tie_for_the_best_are_positive():
     """A box larger than the anchor covers several anchors wholly: equal overlap, all positive."""
     assigner = small_assigner()
@@ -114,6 +137,20 @@ def test_anchors_follow_the_range_with_both_ends():
     assert anchors[0, :, 0, 0].tolist() == [0, 2, 4, 6, 8]
     assert anchors[:, 0, 0, 1].tolist() == [-4, 0, 4]
     assert anchors[2, 4, 1].tolist() == pytest.approx([8, 4, -1, 1, 2, 3, 1.57])
+
+
+def test_anchors_follow_the_stride_from_the_first():
+    own = {"sizes": [[1, 2, 3]], "rotations": [0, 1.57], "class_name": "Car"}
+    own |= {"matched_threshold": 0.6, "unmatched_threshold": 0.4}
+    anchors = AnchorGeneratorStride([0.4, 0.5], [0.2, -4, -1], **own).generate((3, 5))
+    assert anchors.shape == (3, 5, 2, 7)
+    assert anchors[0, :, 0, 0].tolist() == pytest.approx([0.2, 0.6, 1.0, 1.4, 1.8])
+    assert anchors[:, 0, 1, 1].tolist() == [-4, -3.5, -3]
+    assert anchors[2, 4, 1].tolist() == pytest.approx([1.8, -3, -1, 1, 2, 3, 1.57])
+    with pytest.raises(ValueError, match=r"anchor_strides: x, y above 0 expected, got \[0.4, 0\]"):
+        AnchorGeneratorStride([0.4, 0], [0.2, -4, -1], **own)
+    with pytest.raises(ValueError, match=r"anchor_offsets: x, y, z expected, got \[0.2, -4\]"):
+        AnchorGeneratorStride([0.4, 0.4], [0.2, -4], **own)
 
 
 def test_equals_pcdet_on_real_frames(reference):

@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SHIM = HERE / "cuda_on_cpu"
 TORCH = Path(torch.__file__).parent
-OPERATORS = ("iou3d_nms", "roiaware_pool3d")
+OPERATORS = ("iou3d_nms", "roiaware_pool3d", "three_nn")
 CHECKED = ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
 COMMON = ["g++", "-fPIC", "-ffp-contract=off", f"-I{SHIM}"]
 KERNELS = [*COMMON, *CHECKED, "-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
@@ -91,7 +91,7 @@ def test_kernels_and_cpu_agree(libraries):
     result = run_checked(*libraries)
     assert result.returncode == 0, result.stderr
     differences = json.loads(result.stdout)
-    assert len(differences) == 24
+    assert len(differences) == 30
     for case, largest in differences.items():
         # The gradients are sums, and the CUDA threads add in another order than the CPU.
         rounding = {"float32": 4e-6, "float64": 1e-14}[case.split()[1]] if "backward" in case else 0

@@ -1,4 +1,4 @@
-"""PointPillar and Part-A2: whole passes, proposals, and targets; made-up frames."""
+"""PointPillar, Part-A2 and SA-SSD: whole passes, proposals, and targets; made-up frames."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from benchmark_utils.networks import load_network, made_up_frame, synchronized, 
 from pcdet.models import example_convert_to_torch
 from pcdet.models.detectors import PartA2Net
 from pcdet.utils import device_utils
+from pcdet.utils.box_utils import LABEL
 
 _REPEAT = 3
 
 
 def stages(data_dir: Path | None) -> Iterator[Row]:
-    """Measure the networks of pointpillar.yaml and PartA2.yaml at full range.
+    """Measure the networks of pointpillar.yaml, PartA2.yaml and sassd.yaml at full range.
 
     Args:
         data_dir: not used; these stages need no frames.
@@ -33,6 +34,22 @@ def stages(data_dir: Path | None) -> Iterator[Row]:
             model.rpn_net.generated_on = "head_gpu"
             yield from _part_a2_rows(model, batch)
         yield Row(f"{name}, training step", training_ms(model, batch, cfg, _REPEAT), note=note)
+    yield from _sassd_rows(device)
+
+
+def _sassd_rows(device: torch.device) -> Iterator[Row]:
+    """SA-SSD beside SECOND: both grids are the same."""
+    (second, _), (model, cfg) = (load_network(name, device) for name in ("second", "sassd"))
+    frame = made_up_frame(cfg)
+    frame["gt_boxes"][..., LABEL] = 1  # cars alone
+    batch = example_convert_to_torch(frame, device=device)
+    note = f"one frame, {len(batch['voxels'])} voxels, {device}"
+    own, other = _forward_ms(model, batch), _forward_ms(second, batch)
+    yield Row("SA-SSD, forward", own, "SECOND", other, note)
+    mask = model.rpn_head.anchor_mask
+    milliseconds = median_ms(lambda: synchronized(mask(batch["coordinates"], 1)), 10)
+    yield Row("SA-SSD, anchors over voxels", milliseconds, note=f"{len(model.rpn_head.anchors)}")
+    yield Row("SA-SSD, training step", training_ms(model, batch, cfg, _REPEAT), note=note)
 
 
 @torch.inference_mode()

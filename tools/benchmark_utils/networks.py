@@ -31,7 +31,9 @@ def load_network(name: str, device: torch.device) -> tuple[nn.Module, EasyDict]:
         class_names=cfg.CLASS_NAMES,
         num_point_features=4,
         voxel_generator=SimpleNamespace(
-            grid_size=np.round((extent[3:] - extent[:3]) / size).astype(int)
+            grid_size=np.round((extent[3:] - extent[:3]) / size).astype(int),
+            voxel_size=size,
+            point_cloud_range=extent,
         ),
     )
     torch.manual_seed(0)

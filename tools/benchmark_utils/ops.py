@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmark_utils.common import Row, median_ms
@@ -18,13 +19,14 @@ from pcdet.ops.sparse_conv.backends.torch_backend import TorchBackend
 from pcdet.ops.sparse_conv.gather_conv import gather_conv
 from pcdet.ops.sparse_conv.plan import Geometry, LayerPlan, make_plan
 from pcdet.ops.sparse_conv.sites import Sites
+from pcdet.ops.three_nn import three_nn_utils
 
 _SCENE = torch.tensor([70.0, 80.0, 3.0])  # metres
 _CAR = torch.tensor([1.6, 3.9, 1.56])  # w, l, h
 
 
 def stages(data_dir: Path | None) -> Iterator[Row]:
-    """Measure overlaps, suppression, points in boxes, RoI pooling and sparse convolutions.
+    """Measure overlaps, NMS, points in boxes, RoI pooling, nearest sites and sparse convolutions.
 
     Args:
         data_dir: not used; these stages need no frames.
@@ -33,6 +35,7 @@ def stages(data_dir: Path | None) -> Iterator[Row]:
     yield from _nms_stages()
     yield _points_stage()
     yield from _pooling_stages()
+    yield from _three_nn_stages()
     yield from _sparse_conv_stages()
 
 
@@ -138,6 +141,39 @@ def _pooling_stages() -> Iterator[Row]:
             ),
             note="128 RoIs, 16,000 points, 16 channels, 14^3",
         )
+
+
+def _three_nn_stages() -> Iterator[Row]:
+    """Points of a scan, dense close by and sparse far off, and as many sites of coarser voxels."""
+    count = 20_000
+    zeros = torch.zeros(count, dtype=torch.int32)
+    for stride in (2, 4, 8):
+        size = stride * torch.tensor([0.05, 0.05, 0.1])
+        points = _scan(count, seed=9)
+        cells = torch.unique((_scan(60 * count, seed=10) / size).floor(), dim=0)
+        order = torch.randperm(len(cells), generator=torch.Generator().manual_seed(11))
+        sites = (cells[order[:count]] + 0.5) * size
+        arguments = (points, sites, zeros, zeros[: len(sites)], 1)
+
+        def all_pairs(points=points, sites=sites) -> None:
+            for part in points.split(1000):  # at once they would take gigabytes
+                torch.cdist(part, sites).topk(3, largest=False)
+
+        yield Row(
+            stage=f"three nearest sites, {count} points, {len(sites)} at stride {stride}",
+            milliseconds=_ms(three_nn_utils.three_nn, *arguments),
+            baseline="all pairs, in torch",
+            baseline_milliseconds=median_ms(all_pairs, repeat=1, warmup=0),
+        )
+
+
+def _scan(count: int, seed: int) -> torch.Tensor:
+    """(N, 3) places on rings of a ground with things on it."""
+    rng = np.random.default_rng(seed)
+    radius, angle = rng.gamma(2.0, 9.0, count) + 4, rng.uniform(-0.7, 0.7, count)
+    height = np.abs(rng.normal(0, 0.4, count)) - 1.8
+    places = np.stack((radius * np.cos(angle), radius * np.sin(angle), height), axis=1)
+    return torch.from_numpy(places).float()
 
 
 def _sparse_conv_stages() -> Iterator[Row]:

@@ -1,6 +1,7 @@
 """What a configuration may hold: each section a dataclass, checked in one place.
 
-`data.py`, `training.py` and `model.py` declare the keys; `keys.py` says how, `check.py` reads.
+`data.py`, `training.py`, `model.py` and `sassd.py` declare the keys; `keys.py` says how, `check.py`
+reads.
 `python -m pcdet.config.schema` writes docs/configuration.md from them.
 """
 
@@ -8,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pcdet.config.schema import sassd  # noqa: F401  fills the tables of model.py
 from pcdet.config.schema.check import read_section
 from pcdet.config.schema.data import DataConfig
 from pcdet.config.schema.keys import Section, key

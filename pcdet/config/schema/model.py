@@ -67,8 +67,8 @@ class Backbone(Section):
 
 
 @dataclass
-class SparseLayers(Section):
-    """Layers of a sparse encoder."""
+class SparseLevels(Section):
+    """Levels of a sparse encoder."""
 
     num_filters: list[int] = key(
         "channels at 1, 1/2, 1/4 and 1/8 of the voxel grid",
@@ -76,6 +76,12 @@ class SparseLayers(Section):
         length=4,
         at_least=1,
     )
+
+
+@dataclass
+class SparseLayers(SparseLevels):
+    """Layers of a sparse encoder."""
+
     num_output_features: int = key(
         "channels of the image, for each height that is left", 128, at_least=1
     )
@@ -146,8 +152,14 @@ class Anchors(Section):
     """Anchors of a class."""
 
     class_name: str = key("its name in CLASS_NAMES; anchors of other classes are not used")
-    anchor_range: list[float] = key(
-        "x, y, z of the first and of the last anchor, LiDAR frame, metres", length=6
+    anchor_range: Optional[list[float]] = key(
+        "x, y, z of the first and of the last anchor, LiDAR frame, metres", None, length=6
+    )
+    anchor_strides: Optional[list[float]] = key(
+        "instead: metres from an anchor to the next along x, y", None, length=2, above=0
+    )
+    anchor_offsets: Optional[list[float]] = key(
+        "with these: x, y, z of the first anchor, LiDAR frame, metres", None, length=3
     )
     sizes: list[list[float]] = key(
         "width, length and height of each, metres", least_length=1, length=3, above=0
@@ -155,6 +167,16 @@ class Anchors(Section):
     rotations: list[float] = key("angles of each, radians", least_length=1)
     matched_threshold: float = key("overlap (IoU) from which on an anchor is an object")
     unmatched_threshold: float = key("overlap (IoU) below which it is background")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Anchors stand nowhere, or in two ways."""
+        if self.anchor_range is None and self.anchor_strides is None:
+            yield "anchor_range", "expected 6 numbers, or anchor_strides and anchor_offsets instead"
+        elif self.anchor_range is not None and self.anchor_strides is not None:
+            yield "anchor_strides", "expected either this or anchor_range, got both"
+        elif (self.anchor_strides is None) != (self.anchor_offsets is None):
+            missing = "anchor_strides" if self.anchor_strides is None else "anchor_offsets"
+            yield missing, "anchor_strides and anchor_offsets need each other, this one is missing"
 
 
 @dataclass
@@ -261,6 +283,9 @@ class LossWeights(Section):
     rcnn_cls_weight: float = key("scores of RoIs", 1.0, at_least=0)
     rcnn_reg_weight: float = key("boxes of RoIs", 1.0, at_least=0)
     rcnn_corner_weight: float = key("corners of RoIs", 1.0, at_least=0)
+    aux_cls_weight: float = key("points in objects", 1.0, at_least=0)
+    aux_reg_weight: float = key("offsets of points from the centres of objects", 1.0, at_least=0)
+    psw_cls_weight: float = key("scores of boxes", 1.0, at_least=0)
     code_weights: list[float] = key(
         "x, y, z, w, l, h and angle among each other", [1.0] * 7, length=7, at_least=0
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from pcdet.datasets.custom.folder import CustomFolder, FiniteReader
 from pcdet.datasets.custom.label_file import Objects
-from pcdet.datasets.ground_plane import RoadArea, estimate_road_plane
+from pcdet.datasets.ground_plane import RoadArea, find_road_plane
 from pcdet.utils.box_utils import CENTER, DIMS, Z
 from pcdet.utils.data_report import describe_scan
 from pcdet.utils.errors import DataError
@@ -26,9 +26,9 @@ from pcdet.utils.kitti_format.planes import is_road
 from pcdet.utils.object_points import points_of_boxes
 
 PREPARE_COMMAND = "pcdet-custom prepare"
-# Ground is looked for so many metres around the sensor, and above and below the objects' bottoms;
-# where another plane than theirs is the largest, once more close to them.
-_ROAD_REACH, _GROUND_DEPTH, _ROAD_DEPTH = 60.0, 3.0, 1.0
+# Ground is looked for so many metres around the sensor; where it is not the objects', once more so
+# many metres above and below their bottoms.
+_ROAD_REACH, _ROAD_DEPTH = 60.0, 1.0
 # A plane that misses the bottoms of a frame's objects by more metres is not believed.
 _LARGEST_MISS = 0.5
 
@@ -74,9 +74,9 @@ def build_infos(
     Returns:
         One dict a frame: point_cloud (lidar_idx, num_features) and, of a labelled one, annos (name
         (M,), gt_boxes_lidar (M, 7), num_points_in_gt (M,), difficulty (M,)), ground_plane (4,),
-        what the points show, road_plane (4,), what is believed of it (see `road_below`), both as
-        seen by `lidar_as_camera`, scan (the numbers of `data_report.Scan`) and label_crc, the
-        checksum of the label file.
+        what the points show, if anything, road_plane (4,), what is believed of it (see
+        `road_below`), both as seen by `lidar_as_camera`, scan (the numbers of `data_report.Scan`)
+        and label_crc, the checksum of the label file.
 
     Raises:
         DataError: a file is missing or broken; it is named.
@@ -142,13 +142,15 @@ def _build_info(
         "label_crc": label_checksum(folder, frame),
     }
     if ground is not None:
-        info["ground_plane"] = _plane_near(points, ground, _GROUND_DEPTH)
-        info["road_plane"] = road_below(points, objects.boxes, ground, info["ground_plane"])
+        shown = _find_plane(points, None)
+        if shown is not None:
+            info["ground_plane"] = shown
+        info["road_plane"] = road_below(points, objects.boxes, ground, shown)
     return info
 
 
 def road_below(
-    points: np.ndarray, boxes: np.ndarray, ground: float, estimated: np.ndarray
+    points: np.ndarray, boxes: np.ndarray, ground: float, shown: np.ndarray | None
 ) -> np.ndarray:
     """Choose the road of a frame; one that the labelled objects contradict is not believed.
 
@@ -156,7 +158,7 @@ def road_below(
         points: (N, 3 + C) LiDAR frame, metres.
         boxes: (M, 7) LiDAR boxes of objects that stand on the road.
         ground: height of the road in other frames.
-        estimated: (4,) plane that the points show.
+        shown: (4,) plane that the points show, or None.
 
     Returns:
         (4,) plane as seen by `lidar_as_camera`.
@@ -164,22 +166,17 @@ def road_below(
     height = float(np.median(boxes[:, Z])) if len(boxes) else ground
     standing = boxes[:, CENTER] if len(boxes) else np.array([[0, 0, height]])
     standing = lidar_as_camera().lidar_to_rect(standing)
-    for plane in (estimated, _plane_near(points, height, _ROAD_DEPTH)):
-        if abs(np.median(standing @ plane[:3] + plane[3])) < _LARGEST_MISS:
+    for plane in (shown, _find_plane(points, (height - _ROAD_DEPTH, height + _ROAD_DEPTH))):
+        if plane is not None and abs(np.median(standing @ plane[:3] + plane[3])) < _LARGEST_MISS:
             return plane
-    return _flat(height)
-
-
-def _plane_near(points: np.ndarray, height: float, depth: float) -> np.ndarray:
-    """The ground that points show within some metres of a height; a flat one if they show none."""
-    reach = (-_ROAD_REACH, _ROAD_REACH)
-    area = RoadArea(reach, reach, (height - depth, height + depth), tuple(_flat(height)))
-    return estimate_road_plane(points, lidar_as_camera(), area, rng=np.random.default_rng(0))
-
-
-def _flat(height: float) -> np.ndarray:
-    """The level plane (4,) at a height, as seen by `lidar_as_camera`."""
     return np.array([0.0, -1.0, 0.0, -height])
+
+
+def _find_plane(points: np.ndarray, heights: tuple[float, float] | None) -> np.ndarray | None:
+    """The ground that points show between two heights, or wherever they are dense; or None."""
+    reach = (-_ROAD_REACH, _ROAD_REACH)
+    area = RoadArea(reach, reach, heights)
+    return find_road_plane(points, lidar_as_camera(), area, rng=np.random.default_rng(0))
 
 
 def label_checksum(folder: CustomFolder, frame: str) -> int:

@@ -14,10 +14,11 @@ import numpy as np
 from pcdet.datasets import ground_database
 from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.datasets.kitti import splits
+from pcdet.datasets.kitti.frame_builder import BuiltFrame, build_frame
 from pcdet.datasets.kitti.kitti_files import KittiFiles
-from pcdet.datasets.kitti.kitti_infos import build_info, load_infos
 from pcdet.utils.frame_pool import map_frames
 from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, part_of_split
+from pcdet.utils.kitti_format.infos import load_infos
 from pcdet.utils.kitti_format.split import read_split, split_path
 
 _LOGGER = logging.getLogger("pcdet.datasets.kitti")
@@ -67,7 +68,18 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
         count_inside_pts: bool = True,
         sample_id_list: Sequence[str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Collect the infos of the split's frames, in order.
+        """Collect the infos of the split's frames, in order; see `build_frames`."""
+        built = self.build_frames(num_workers, has_label, count_inside_pts, sample_id_list)
+        return [frame.info for frame in built]
+
+    def build_frames(
+        self,
+        num_workers: int = 4,
+        has_label: bool = True,
+        count_inside_pts: bool = True,
+        sample_id_list: Sequence[str] | None = None,
+    ) -> list[BuiltFrame]:
+        """Collect infos and facts of the split's frames, in order.
 
         Args:
             num_workers: processes at most.
@@ -76,7 +88,7 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             sample_id_list: frames to take instead of all of the split.
 
         Returns:
-            Infos, see `kitti_infos.build_info`.
+            Infos and facts, see `frame_builder.build_frame`.
 
         Raises:
             DataError: the split is not listed, or a file of a frame is missing or broken.
@@ -85,7 +97,7 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             self.check_listed()
         frames = self.sample_id_list if sample_id_list is None else sample_id_list
         work = functools.partial(
-            build_info, dataset=self, has_label=has_label, count_inside_pts=count_inside_pts
+            build_frame, dataset=self, has_label=has_label, count_inside_pts=count_inside_pts
         )
         return list(map_frames(work, frames, frames, num_workers, f"infos of {self.split}"))
 

@@ -115,8 +115,17 @@ class BEVNetwork(nn.Module):
 
     def forward(self, spatial_features: torch.Tensor) -> torch.Tensor:
         """(B, num_input_features, H, W) to (B, num_bev_features, H / stride, W / stride)."""
+        return self.upsample(self.levels(spatial_features))
+
+    def levels(self, spatial_features: torch.Tensor) -> list[torch.Tensor]:
+        """The pyramid of an image (B, num_input_features, H, W): (B, C, h, w) for each level."""
         x, levels = spatial_features.contiguous(memory_format=self.memory_format), []
-        for block, deblock in zip(self.blocks, self.deblocks):
+        for block in self.blocks:
             x = block(x)
-            levels.append(deblock(x))
-        return torch.cat(levels, dim=1) if len(levels) > 1 else levels[0]
+            levels.append(x)
+        return levels
+
+    def upsample(self, levels: list[torch.Tensor]) -> torch.Tensor:
+        """What `levels` returned, enlarged to one size and stacked."""
+        enlarged = [deblock(level) for deblock, level in zip(self.deblocks, levels)]
+        return torch.cat(enlarged, dim=1) if len(enlarged) > 1 else enlarged[0]

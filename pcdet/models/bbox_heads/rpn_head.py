@@ -124,7 +124,10 @@ class RPNV2(BEVNetwork):
             cls_preds (B, H, W, A * K) logits, box_preds (B, H, W, A * 7) residuals and, with a
             direction classifier, dir_cls_preds (B, H, W, A * bins) logits.
         """
-        x = super().forward(spatial_features)
+        return self.predict(super().forward(spatial_features), spatial_features)
+
+    def predict(self, x: torch.Tensor, spatial_features: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What `forward` returns, from features (B, C', H, W) of the BEV network and its input."""
         if self.concat_input:
             x = torch.cat((x, spatial_features), dim=1)
         convs = {"cls_preds": self.conv_cls, "box_preds": self.conv_box}
@@ -227,11 +230,14 @@ class RPNV2(BEVNetwork):
         residuals = predictions["box_preds"][frame].reshape(len(self.anchors), -1)[anchor]
         boxes = self.box_coder.decode(residuals.to(self.anchors.dtype), self.anchors[anchor])
         if self.direction is not None:
-            d = self.direction
             logits = predictions["dir_cls_preds"][frame].reshape(len(self.anchors), -1)[anchor]
-            angles = box_coder_utils.resolve_direction(
-                boxes[:, RZ], logits.argmax(dim=-1), d.dir_offset, d.dir_limit_offset,
-                d.num_direction_bins,
-            )  # fmt: skip
+            angles = self.resolve_direction(boxes[:, RZ], logits.argmax(dim=-1))
             boxes = torch.cat((boxes[:, :RZ], angles.unsqueeze(-1)), dim=-1)
         return boxes
+
+    def resolve_direction(self, angles: torch.Tensor, bins: torch.Tensor) -> torch.Tensor:
+        """Angles (n,), known up to a sector, put into the sectors (n,) of the classifier."""
+        d = self.direction
+        return box_coder_utils.resolve_direction(
+            angles, bins, d.dir_offset, d.dir_limit_offset, d.num_direction_bins
+        )

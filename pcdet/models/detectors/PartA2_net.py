@@ -132,27 +132,3 @@ class PartA2Net(Detector3D):
                 frame["boxes"] = frame["boxes"].new_zeros(1, self.rpn_head.box_coder.code_size)
                 frame["labels"] = frame["labels"].new_ones(1)
         return proposals
-
-    def predict_from_rcnn(
-        self,
-        scores: torch.Tensor,
-        boxes: Sequence[torch.Tensor],
-        proposals: list[dict[str, torch.Tensor]],
-    ) -> list[dict[str, torch.Tensor]]:
-        """Final boxes; a box keeps the class of its proposal.
-
-        Args:
-            scores: (R,) logits of the second stage, frame after frame.
-            boxes: (R_b, 7) refined boxes of each frame.
-            proposals: what `propose` returned.
-
-        Returns:
-            For each frame boxes (n, 7), scores (n,) and labels (n,).
-        """
-        results = []
-        counts = [len(frame) for frame in boxes]
-        for own, frame_boxes, frame in zip(scores.split(counts), boxes, proposals):
-            logits = own.new_full((len(own), self.rpn_head.num_class), -torch.inf)
-            logits.scatter_(1, (frame["labels"] - 1).unsqueeze(1), own.unsqueeze(1))
-            results.append(self.post_processor(logits, frame_boxes.__getitem__))
-        return results

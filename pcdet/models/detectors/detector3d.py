@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from pcdet.models.model_utils.post_processing import PostProcessor, recall_counts
-from pcdet.utils import checkpoint_utils
+from pcdet.utils import checkpoint_formats, checkpoint_utils
 
 # Arrays of a batch that a detector may compute with; the rest (ids, calibrations) stays as it is.
 BATCH_ARRAYS = (
@@ -66,6 +67,30 @@ class Detector3D(nn.Module):
             results.append(post_processor(logits, decode))
         return results
 
+    def predict_from_rcnn(
+        self,
+        scores: torch.Tensor,
+        boxes: Sequence[torch.Tensor],
+        proposals: list[dict[str, torch.Tensor]],
+    ) -> list[dict[str, torch.Tensor]]:
+        """Final boxes of proposals that were looked at again; a box keeps its class.
+
+        Args:
+            scores: (R,) logits of the boxes, frame after frame.
+            boxes: (R_b, 7) of each frame.
+            proposals: for each frame labels (R_b,) 1-based.
+
+        Returns:
+            For each frame boxes (n, 7), scores (n,) and labels (n,).
+        """
+        results = []
+        counts = [len(frame) for frame in boxes]
+        for own, frame_boxes, frame in zip(scores.split(counts), boxes, proposals):
+            logits = own.new_full((len(own), self.rpn_head.num_class), -torch.inf)
+            logits.scatter_(1, (frame["labels"] - 1).unsqueeze(1), own.unsqueeze(1))
+            results.append(self.post_processor(logits, frame_boxes.__getitem__))
+        return results
+
     def recall(
         self, boxes: list[torch.Tensor], gt_boxes: torch.Tensor | None, prefix: str = "rcnn"
     ) -> dict[str, int]:
@@ -89,7 +114,8 @@ class Detector3D(nn.Module):
         """Load the weights of a checkpoint, and report every entry that does not fit.
 
         Args:
-            filename: a checkpoint of this project or of PCDet v0.1.
+            filename: a checkpoint of this project, of PCDet v0.1, or in one of
+                `checkpoint_formats.FORMATS`.
             to_cpu: read it into host memory first.
             logger: where to report.
 
@@ -98,7 +124,8 @@ class Detector3D(nn.Module):
         """
         logger = logger or logging.getLogger(__name__)
         checkpoint = checkpoint_utils.load_checkpoint(filename, to_cpu=to_cpu)
-        checkpoint_utils.load_matching_state(self, checkpoint["model_state"], str(filename), logger)
+        state = checkpoint_formats.translate(checkpoint["model_state"])
+        checkpoint_utils.load_matching_state(self, state, str(filename), logger)
 
     def load_params_with_optimizer(
         self,

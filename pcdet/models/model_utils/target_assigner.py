@@ -63,11 +63,14 @@ class TargetAssigner(nn.Module):
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
 
-    def forward(self, gt_boxes: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(
+        self, gt_boxes: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
         """Assign.
 
         Args:
             gt_boxes: (B, M, 8) LiDAR boxes and label; rows with label 0 are padding.
+            mask: (B, N) bool, which anchors take part; the others are ignored. None for all.
 
         Returns:
             box_cls_labels (B, N) int64: 0 background, -1 ignored, else the class;
@@ -88,6 +91,8 @@ class TargetAssigner(nn.Module):
             pair, site, overlap = self._overlaps(boxes[gt], slot)  # (Q,) each
             gt, slot = gt[pair], slot[pair]  # (Q,) each
             site = site + gt // max_gt * num_anchors  # (Q,) in B * N
+            if mask is not None:
+                overlap = overlap * mask.view(-1)[site]
             # (B * M,) the greatest overlap of each box with any anchor
             best_of_gt = overlap.new_zeros(len(boxes)).scatter_reduce(0, gt, overlap, "amax")
             forced = (overlap == best_of_gt[gt]) & (overlap > 0)
@@ -96,6 +101,8 @@ class TargetAssigner(nn.Module):
             targets[chosen] = self.box_coder.encode(
                 boxes[owner][:, BOX], anchors[chosen % num_anchors]
             )
+        if mask is not None:
+            labels = labels.masked_fill(~mask.view(-1), -1)
         return {
             "box_cls_labels": labels.view(batch_size, num_anchors),
             "box_reg_targets": targets.view(batch_size, num_anchors, -1),

@@ -41,6 +41,7 @@ class Frame:
         names: (M,) str, classes of the objects.
         boxes: (M, 7) LiDAR boxes.
         counts: (M,) int, points in each box.
+        seen_counts: (M,) int, those of them that the camera sees, where only these are used.
         heights: (M,) metres of the boxes' bottoms above the ground.
         has_box2d: (M,) bool, whether an object is marked in an image.
         scan: the points.
@@ -50,6 +51,7 @@ class Frame:
     names: np.ndarray
     boxes: np.ndarray
     counts: np.ndarray | None = None
+    seen_counts: np.ndarray | None = None
     heights: np.ndarray | None = None
     has_box2d: np.ndarray | None = None
     scan: Scan | None = None

@@ -30,7 +30,8 @@ def class_table(frames: Sequence[Frame], limit_range: Sequence[float] | None = N
         limit_range: x, y, z of two corners, POINT_CLOUD_RANGE; None for no such column.
 
     Returns:
-        Lines: objects; those without points; median points; median width, length, height; median
+        Lines: objects; those without points (that the camera sees, if only these
+        are used); median points; median width, length, height; median
         height of the bottom above the ground; those that are not wholly in the range; those without
         a 2D box. A dash stands for what is not known.
     """
@@ -54,7 +55,9 @@ def _row(
 ) -> list[str]:
     """The numbers of a class, whose objects are `chosen` among all."""
     boxes = joined(frames, "boxes")[chosen]
-    counts, heights, boxed = (joined(frames, k) for k in ("counts", "heights", "has_box2d"))
+    heights, boxed = joined(frames, "heights"), joined(frames, "has_box2d")
+    counts = joined(frames, "seen_counts")
+    counts = joined(frames, "counts") if counts is None else counts
     cells = [str(len(boxes))]
     if counts is None:
         cells += [_NOTHING, _NOTHING]

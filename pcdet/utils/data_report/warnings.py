@@ -21,6 +21,14 @@ _LARGEST_SIZE, _LEAST_SIZE = 60.0, 0.02
 # Metres that the labelled bottoms may stand above the ground or below, on the whole.
 _HEIGHT = 0.8
 _EXCHANGED = 1.3
+_REMEDY = (
+    "are the labels in another frame (LiDAR's or camera's axes), is the calibration another "
+    "recording's, are axes of the scans exchanged?"
+)
+_REMEDY_OF_CAMERA = (
+    "is the calibration another camera's, or are the labels in another frame? Of a sensor without "
+    "a camera set FOV_POINTS_ONLY: False and take the images away"
+)
 # Parts of names of things that are longer than wide; those of the first row are longer than high,
 # too.
 _LONG = ("car", "van", "truck", "bus", "tram", "vehicle", "trailer", "train", "lorry")
@@ -62,33 +70,40 @@ def _objects(frames: Sequence[Frame], is_odd: Callable[[Frame], np.ndarray]) -> 
 
 
 def _without_points(frames: Sequence[Frame]) -> Iterator[str]:
-    remedy = (
-        "are the labels in another frame (LiDAR's or camera's axes), is the calibration another "
-        "recording's, are axes of the scans exchanged?"
-    )
-    known = [frame for frame in frames if frame.counts is not None]
-    names, counts = joined(known, "names"), joined(known, "counts")
+    inside = list(_without(frames, "counts", "no point", _REMEDY))
+    seen = _without(frames, "seen_counts", "no point that the camera sees", _REMEDY_OF_CAMERA)
+    yield from inside or seen
+
+
+def _without(frames: Sequence[Frame], attribute: str, what: str, remedy: str) -> Iterator[str]:
+    """Lines about classes, or else frames, most of whose objects hold no point."""
+    known = [frame for frame in frames if getattr(frame, attribute) is not None]
+    if not known:
+        return
+    names, counts = joined(known, "names"), joined(known, attribute)
     odd_classes = []
-    for name in sorted(set(names.tolist())) if known else ():
+    for name in sorted(set(names.tolist())):
         own = counts[names == name]
         if len(own) >= _LEAST_OF_CLASS and (own == 0).mean() > _MOST:
             odd_classes.append(name)
-            _, first = _objects(known, lambda f, n=name: (f.names == n) & (f.counts == 0))
+            _, first = _objects(
+                known, lambda f, n=name: (f.names == n) & (getattr(f, attribute) == 0)
+            )
             empty = int((own == 0).sum())
-            yield f"{empty} of {len(own)} objects of {name} hold no point, as a {first}: {remedy}"
-    if odd_classes or not known:
+            yield f"{empty} of {len(own)} objects of {name} hold {what}, as a {first}: {remedy}"
+    if odd_classes:
         return
-    odd = [
-        frame
-        for frame in known
-        if len(frame.counts) >= _LEAST_OBJECTS and (frame.counts == 0).mean() > _MOST_OF_FRAME
-    ]
+    odd = [frame for frame in known if _is_mostly_empty(getattr(frame, attribute))]
     if odd:
-        empty = int((odd[0].counts == 0).sum())
+        own = getattr(odd[0], attribute)
         yield (
-            f"most objects of {len(odd)} of {len(known)} frames hold no point, as {empty} of "
-            f"{len(odd[0].counts)} in frame {odd[0].name}: {remedy}"
+            f"most objects of {len(odd)} of {len(known)} frames hold {what}, as "
+            f"{int((own == 0).sum())} of {len(own)} in frame {odd[0].name}: {remedy}"
         )
+
+
+def _is_mostly_empty(counts: np.ndarray) -> bool:
+    return len(counts) >= _LEAST_OBJECTS and bool((counts == 0).mean() > _MOST_OF_FRAME)
 
 
 def _unseen(frames: Sequence[Frame]) -> Iterator[str]:

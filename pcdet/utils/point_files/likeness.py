@@ -21,16 +21,18 @@ _SIGNATURES = {
     b"#ROSBAG": "a ROS bag",
 }
 _LEAST_TEXT = 64
-# A block of numbers can be cut into rows of each of these lengths.
-_BLOCK = 2520
 _COLUMNS = range(3, 11)
-_MOST_BLOCKS = 6
+# Blocks of numbers that are looked at: a row of each of these lengths begins where one does.
+_FIRST_OF_ROWS = 2520
+_BLOCK = 420
+_NUM_BLOCKS = 20
 LEAST_ROWS = 64
 # Metres: no LiDAR sees so far.
 FARTHEST = 1e3
-# Differences of mean size (a logarithm), sign and wholeness: those of columns that hold other
-# things than x and y, and those of columns that hold the same.
-_OTHER_TRAITS = np.array([1.3, 0.4, 0.5])
+# Differences between columns that hold other things than x and y: of the mean size (a logarithm),
+# and of the share of whole numbers; and the least share of negative numbers in x or y of a scan.
+_OTHER_SIZE, _OTHER_WHOLE, _SIGNED = 1.3, 0.5, 0.25
+# Differences of mean size, sign and wholeness between columns that hold the same.
 _SAME_TRAITS = np.array([0.2, 0.1, 0.1])
 # What is beyond is no coordinate of any kind.
 _GARBAGE = 1e8
@@ -47,13 +49,18 @@ def signature(head: bytes) -> str:
     return ""
 
 
-def sample_numbers(values: np.ndarray) -> np.ndarray:
-    """Some thousand of (n,) numbers, in blocks that can be cut into rows of `_COLUMNS` each."""
-    blocks = len(values) // _BLOCK
-    if blocks <= _MOST_BLOCKS:
-        return values
-    chosen = np.linspace(0, blocks - 1, _MOST_BLOCKS).astype(int)
-    return values[: blocks * _BLOCK].reshape(blocks, _BLOCK)[chosen].ravel()
+def sample_blocks(values: np.ndarray) -> np.ndarray:
+    """Some thousand of (n,) numbers, as (B, L) blocks from all over; a row begins with each."""
+    starts = len(values) // _FIRST_OF_ROWS
+    if starts < _NUM_BLOCKS:
+        return values[None]
+    chosen = np.linspace(0, starts - 1, _NUM_BLOCKS).astype(int)
+    return values[: starts * _FIRST_OF_ROWS].reshape(starts, -1)[chosen, :_BLOCK]
+
+
+def sample_rows(blocks: np.ndarray, columns: int) -> np.ndarray:
+    """The whole rows (N, columns) of blocks (B, L)."""
+    return blocks[:, : blocks.shape[1] // columns * columns].reshape(-1, columns)
 
 
 def implausible(rows: np.ndarray) -> str:
@@ -74,17 +81,17 @@ def implausible(rows: np.ndarray) -> str:
     return ""
 
 
-def _traits(values: np.ndarray) -> np.ndarray:
-    """Size, sign and wholeness of (n,) numbers: (3, n) float32."""
-    sizes = np.log1p(np.minimum(np.nan_to_num(np.abs(values), nan=0.0, posinf=_GARBAGE), _GARBAGE))
+def _traits(blocks: np.ndarray) -> np.ndarray:
+    """Size, sign and wholeness of the numbers of blocks (B, L): (3, B, L) float32."""
+    sizes = np.log1p(np.minimum(np.nan_to_num(np.abs(blocks), nan=0.0, posinf=_GARBAGE), _GARBAGE))
     with np.errstate(invalid="ignore"):
-        return np.stack([sizes, values < 0, values == np.rint(values)]).astype(np.float32)
+        return np.stack([sizes, blocks < 0, blocks == np.rint(blocks)]).astype(np.float32)
 
 
 def _means(traits: np.ndarray, columns: int) -> np.ndarray:
-    """Means (3, columns) of traits (3, n) in each column of rows of this length."""
-    rows = traits.shape[1] // columns
-    return traits[:, : rows * columns].reshape(3, rows, columns).mean(axis=1)
+    """Means (3, columns) of traits (3, B, L) in each column of rows of this length."""
+    rows = [sample_rows(trait, columns) for trait in traits]
+    return np.stack([trait.mean(axis=0) for trait in rows])
 
 
 def _order(traits: np.ndarray, columns: int) -> float:
@@ -94,19 +101,18 @@ def _order(traits: np.ndarray, columns: int) -> float:
     that were cut at the wrong places are all the same mixture.
 
     Args:
-        traits: (3, n) of the numbers.
+        traits: (3, B, L) of the numbers.
         columns: length of a row.
     """
-    between, total = _means(traits, columns).var(axis=1), traits.var(axis=1)
+    between, total = _means(traits, columns).var(axis=1), traits.var(axis=(1, 2))
     return float((between / np.maximum(total, 1e-9)).max())
 
 
 def better_columns(values: np.ndarray, columns: int) -> int | None:
     """Find the number of columns that (n,) float32 numbers have if it cannot be `columns`."""
-    sample = sample_numbers(values)
-    if len(sample) < LEAST_ROWS * max(_COLUMNS):
+    if len(values) < LEAST_ROWS * max(_COLUMNS):
         return None
-    traits = _traits(sample)
+    traits = _traits(sample_blocks(values))
     best, order = columns, max(2 * _order(traits, columns), 0.05)
     for other in _COLUMNS if order < 1 else ():
         if other % columns and len(values) % other == 0:
@@ -123,9 +129,13 @@ def better_columns(values: np.ndarray, columns: int) -> int | None:
 
 
 def _are_parts(traits: np.ndarray, columns: int, factor: int) -> bool:
-    """Tell whether every second (third) row holds no points: it is further columns of the first."""
-    means = _means(traits, factor * columns).reshape(3, factor, columns)[:, :, :2]
-    return bool((np.abs(means[:, 1:] - means[:, :1]) > _OTHER_TRAITS[:, None, None]).any())
+    """Tell whether every second (third) row holds no points: it is further columns of the first.
+
+    Its first numbers are of another size than x and y, or whole, or never negative.
+    """
+    sizes, signs, whole = _means(traits, factor * columns).reshape(3, factor, columns)[:, :, :2]
+    other = (np.abs(sizes[1:] - sizes[0]) > _OTHER_SIZE) | (whole[1:] - whole[0] > _OTHER_WHOLE)
+    return bool((other | ((signs[1:] == 0) & (signs[0] > _SIGNED))).any())
 
 
 def _are_same(traits: np.ndarray, columns: int) -> bool:
@@ -142,12 +152,12 @@ def looks_like(content: bytes) -> str:
     candidates = []
     for dtype in (np.float32, np.float64):
         size = np.dtype(dtype).itemsize
-        values = sample_numbers(np.frombuffer(content, dtype, len(content) // size))
+        blocks = sample_blocks(np.frombuffer(content, dtype, len(content) // size))
         for columns in _COLUMNS:
-            rows = values[: len(values) // columns * columns].reshape(-1, columns)
+            rows = sample_rows(blocks, columns)
             if len(content) % (size * columns) or len(rows) < LEAST_ROWS or implausible(rows):
                 continue
             if np.nanmax(np.abs(rows[:, :3])) < FARTHEST:
                 name = f"{columns} columns" if size == 4 else f"{columns} columns of float64"
-                candidates.append((round(_order(_traits(values), columns), 2), -columns, name))
+                candidates.append((round(_order(_traits(blocks), columns), 2), -columns, name))
     return f"it looks like {max(candidates)[2]}" if candidates else ""

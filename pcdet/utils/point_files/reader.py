@@ -11,7 +11,14 @@ import numpy as np
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import read_file, regular_file_size
 from pcdet.utils.point_files.fields import points_of_fields
-from pcdet.utils.point_files.likeness import better_columns, implausible, looks_like, signature
+from pcdet.utils.point_files.likeness import (
+    better_columns,
+    implausible,
+    looks_like,
+    sample_blocks,
+    sample_rows,
+    signature,
+)
 from pcdet.utils.point_files.pcd import read_pcd
 from pcdet.utils.point_files.ply import read_ply
 
@@ -84,8 +91,7 @@ def check_points(points: np.ndarray, path: str | os.PathLike) -> None:
     columns = points.shape[1]
     values = points.ravel()
     reason = signature(values[: _HEAD // 4].tobytes()) and "it is no plain float32"
-    sample = points if len(points) < 4096 else points[:: len(points) // 2048]
-    reason = reason or implausible(sample)
+    reason = reason or implausible(sample_rows(sample_blocks(values), columns))
     if not reason:
         other = better_columns(values, columns)
         if other is None:

@@ -109,6 +109,27 @@ def compare_pooling(rng: np.random.Generator, name: str, dtype: torch.dtype) -> 
         compare(f"average_pool_backward {name}", backward, grad, *lists)
 
 
+def compare_three_nearest(rng: np.random.Generator, name: str, dtype: torch.dtype) -> None:
+    operators = torch.ops.pcdet_three_nn
+    for count, sites, frames in ((700, 500, 3), (50, 2, 1), (5, 0, 2), (0, 5, 2)):
+        spread = rng.gamma(0.7, 8.0, (count + sites, 1))
+        places = rng.normal(size=(count + sites, 3)) * spread
+        places[::7] = places[::7].round()
+        places[::50] = np.nan
+        places[1::50] *= 1e30
+        rows = torch.tensor(places, dtype=dtype)
+        frame_of = torch.tensor(rng.integers(-1, frames + 1, count + sites))
+        arguments = (rows[:count], rows[count:], frame_of[:count], frame_of[count:], frames)
+        _, nearest = compare(f"three_nn {name}", operators.three_nn, *arguments)
+        features = torch.tensor(rng.normal(size=(sites, 4)), dtype=dtype)
+        weights = torch.tensor(rng.random((count, 3)), dtype=dtype)
+        interpolation = operators.three_interpolate
+        out = compare(f"three_interpolate {name}", interpolation, features, nearest, weights)
+        backward = operators.three_interpolate_backward
+        case = f"gradient of three_interpolate {name}"  # the same on both: no sum is shared
+        compare(case, backward, torch.randn_like(out), nearest, weights, sites)
+
+
 def read_out_of_range() -> None:
     """Hand a kernel a list with a cell that its RoI does not have."""
     ints = {"dtype": torch.int32}
@@ -137,6 +158,12 @@ def errors_of_launches() -> dict[str, str]:
     return errors
 
 
+FAMILIES = (
+    *(compare_overlaps, compare_nms, compare_points),
+    *(compare_pooling, compare_three_nearest),
+)
+
+
 def main(arguments: list[str]) -> None:
     for library in arguments:
         if not library.startswith("--"):
@@ -148,7 +175,7 @@ def main(arguments: list[str]) -> None:
         return None
     rng = np.random.default_rng(0)
     for name, dtype in DTYPES.items():
-        for family in (compare_overlaps, compare_nms, compare_points, compare_pooling):
+        for family in FAMILIES:
             family(rng, name, dtype)
     sys.stdout.write(json.dumps(differences))
     return None

@@ -29,7 +29,7 @@ def good_frame(number: int) -> Frame:
     boxes = np.column_stack((np.full((5, 3), (10, 5, -1.7)), sizes, np.linspace(-3, 3, 5)))
     scan = describe_scan(made_scan(seed=number), seen=0.2, has_ground=True)
     counts, boxed = np.array([30, 4, 12, 9, 7]), np.array([True, True, True, False, True])
-    return Frame(f"{number:06d}", names, boxes, counts, np.full(5, 0.02), boxed, scan)
+    return Frame(f"{number:06d}", names, boxes, counts, counts, np.full(5, 0.02), boxed, scan)
 
 
 FRAMES = [good_frame(number) for number in range(4)]
@@ -93,6 +93,10 @@ BRIGHT = SCAN * np.float32([1, 1, 1, 255])
         (
             [*FRAMES, replace(FRAMES[0], name="odd", counts=np.zeros(5, int))],
             ["most objects of 1 of 5 frames hold no point, as 5 of 5 in frame odd"],
+        ),
+        (
+            [replace(frame, seen_counts=np.zeros(5, int)) for frame in FRAMES],
+            ["8 of 8 objects of Car hold no point that the camera sees"],
         ),
         (with_scans(SCAN[:0]), ["4 of 4 scans have no point"]),
         (with_scans(SCAN, seen=0.0), ["the camera sees no point of 4 of 4 frames"]),

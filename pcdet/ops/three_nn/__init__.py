@@ -1,0 +1,1 @@
+"""The three sites nearest to a point, and interpolation between them."""
