@@ -30,13 +30,16 @@ def complete_splits(folder: CustomFolder, seed: int = SEED) -> tuple[dict[str, l
     note = ""
     if len(splits) < 2:
         drawn = _draw(folder, splits, seed)
+        how = (
+            f"drawn at random with seed {seed}" if len(drawn) == 2 else "all that the other leaves"
+        )
         for split, frames in drawn.items():
             write_split(paths[split], frames)
         note = (
             f"{' and '.join(str(paths[split]) for split in drawn)} written: "
             + ", ".join(f"{split} {len(frames)}" for split, frames in drawn.items())
-            + f" frames, drawn at random with seed {seed}; frames of one drive resemble each "
-            "other: to test on other places, list the frames yourself"
+            + f" frames, {how}; frames of one drive resemble each other: to test on other places, "
+            "list the frames yourself"
         )
         splits.update(drawn)
     twice = sorted(set(splits["train"]) & set(splits["val"]))
