@@ -18,7 +18,7 @@ _USUAL_STRIDE = 8
 # Metres around the objects; above and below them; and from the sensor, beyond which no range goes.
 _MARGIN, _MARGIN_Z, _FARTHEST = 2.0, 0.5, 100.0
 # Of many objects, those that lie farthest out do not count: they may be mistakes.
-_MANY, _OUTER_PERCENT = 200, 0.5
+_MANY, _OUTER_PERCENT = 50, 1.0
 # Factors of the template's voxel size; the least is taken whose grid has at most so many times the
 # cells of the template's.
 _FACTORS = (1, 1.5, 2, 3, 4, 6, 8)
