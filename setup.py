@@ -53,6 +53,7 @@ COMMANDS = [
     "pcdet-convert = pcdet.cli.convert:run",
     "pcdet-release = pcdet.cli.release:run",
     "pcdet-export = pcdet.cli.export:run",
+    "pcdet-custom = pcdet.cli.custom:run",
     "pcdet-doctor = pcdet.doctor.__main__:main",
     "pcdet-kitti-infos = pcdet.cli.kitti_infos:main",
     "pcdet-kitti-eval = pcdet.evaluation.__main__:main",

@@ -31,7 +31,13 @@ def choose_split(split: str) -> None:
     """Test on another split: its name, and the infos of that split in the same folder."""
     cfg.MODEL.TEST.SPLIT = split
     paths = [Path(path) for path in cfg.DATA_CONFIG.TEST.INFO_PATH]
-    cfg.DATA_CONFIG.TEST.INFO_PATH = [str(p.with_name(f"kitti_infos_{split}.pkl")) for p in paths]
+    cfg.DATA_CONFIG.TEST.INFO_PATH = [str(p.with_name(_infos_of(p.name, split))) for p in paths]
+
+
+def _infos_of(name: str, split: str) -> str:
+    """The file of a split's infos beside another's, such as kitti_infos_val.pkl."""
+    data_set = name.rpartition("_infos_")[0] or "kitti"
+    return f"{data_set}_infos_{split}.pkl"
 
 
 def start(args: argparse.Namespace, batch_size: int | None) -> Run:

@@ -23,10 +23,8 @@ from pcdet.run.record import RunRecord, file_identity
 from pcdet.run.session import Run
 from pcdet.run.watch import CheckpointWatch, NewCheckpoint, TestedList, Watch
 from pcdet.utils.errors import CheckpointError
+from pcdet.utils.main_metric import is_main_metric
 from pcdet.viewer.results import RESULT
-
-# Of the curves, those that stand beside the hyperparameters of a run.
-_MAIN_METRIC = "_3d/moderate_R40"
 
 
 def test(args: argparse.Namespace) -> None:
@@ -116,7 +114,7 @@ def eval_single_ckpt(
             amp=amp_type(run.args.amp, run.device, run.logger),
         )
         if tb_log is not None:
-            metrics = [f"{split}/{name}" for name in results if name.endswith(_MAIN_METRIC)]
+            metrics = [f"{split}/{name}" for name in results if is_main_metric(name)]
             tb_log.add_hparams(hparams_of(record.read(), cfg.TAG), metrics)
     record.add_evaluation(split, identity, results)
     if run.rank == 0:

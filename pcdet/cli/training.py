@@ -30,6 +30,7 @@ from pcdet.engine.optimization import build_optimizer, build_scheduler
 from pcdet.engine.train_loop import Position
 from pcdet.engine.weight_average import WeightAverage
 from pcdet.models import build_network, model_fn_decorator, unused_arrays
+from pcdet.models.fine_tuning import load_pretrained
 from pcdet.run.curve_writer import CurveWriter
 from pcdet.run.resume import find_start, pretrained_of, resume, resume_average, stored_entries
 from pcdet.run.session import Run, training_session
@@ -180,8 +181,7 @@ def load_state(
     decay = cfg.MODEL.TRAIN.get("EMA")
     if checkpoint is None:
         if run.args.pretrained_model is not None:
-            name = run.args.pretrained_model
-            model.load_params_from_file(name, to_cpu=True, logger=run.logger, strict=False)
+            load_pretrained(model, run.args.pretrained_model, cfg, run.logger)
         options.average = None if decay is None else WeightAverage(model, decay)
         return Position()
     scaler, stored = options.scaler, options.stored

@@ -16,6 +16,7 @@ from pcdet.datasets.data_augmentation.data_augmentor import DataAugmentor
 from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler
 from pcdet.datasets.processor.part_targets import PartTargetGenerator
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
+from pcdet.datasets.scored import ScoredFrames
 from pcdet.utils import array_utils, box_utils
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.paths import root_dir
@@ -31,7 +32,7 @@ _NUMBERED = {"coordinates", "points"}
 NEVER_OBJECTS = ("DontCare", "Sign")
 
 
-class DatasetTemplate(torch.utils.data.Dataset):
+class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
     """Base of the data sets: a subclass reads frames, this class makes samples and batches of them.
 
     It can be made without arguments, for tools that only read a data set; `configure` gives it

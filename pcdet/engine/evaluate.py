@@ -52,7 +52,7 @@ def eval_one_epoch(
         epoch_id: for the log and the curves.
         logger: the table goes here.
         dist_test: one of several processes; results are merged on rank 0.
-        save_to_file: write KITTI txt files and their zip into result_dir/final_result.
+        save_to_file: write files for other programs into result_dir/final_result.
         result_dir: folder of report.txt, result.pkl and all other files.
         tb_log: has add_scalar and add_image, as a TensorBoard writer; or None.
         num_pictures: frames of which pictures are drawn into result_dir/pictures.
@@ -79,7 +79,9 @@ def eval_one_epoch(
     logger.info("%d frames, %d objects, %.4f seconds a frame", len(annos), num_objects, speed)
     save_pickle(annos, result_dir / "result.pkl")
     if save_to_file:
-        logger.info("for upload: %s", dataset.save_results(annos, result_dir / "final_result"))
+        logger.info(
+            "results as files: %s", dataset.save_results(annos, result_dir / "final_result")
+        )
 
     recall = _recall(counts, cfg.MODEL.TEST.get("RECALL_THRESH_LIST", ()))
     for name, value in recall.items():
@@ -100,7 +102,9 @@ def _score(dataset: Any, annos: list[dict]) -> tuple[str, dict[str, Any], dict[s
     """Give the report as text, AP by name, and the precision-recall curves."""
     report, ap_dict, figures = dataset.evaluation_report(annos, dataset.class_names)
     if all("annos" in info for info in dataset.infos):
-        report += "\n" + found_table(dataset.infos, annos, dataset.class_names)
+        report += "\n" + found_table(
+            dataset.infos, annos, dataset.class_names, dataset.overlap_sets
+        )
     return report, ap_dict, figures
 
 
@@ -111,7 +115,9 @@ def _found(dataset: Any, annos: list[dict]) -> dict[str, float]:
     return {
         f"{name}_found/{distance}": share
         for name in dataset.class_names
-        for distance, share in labelled_objects(dataset.infos, annos, name).by_distance().items()
+        for distance, share in labelled_objects(dataset.infos, annos, name, dataset.overlap_sets[0])
+        .by_distance()
+        .items()
     }
 
 

@@ -42,20 +42,22 @@ def found_table(
     infos: Sequence[Mapping[str, Any]],
     annos: Sequence[Mapping[str, Any]],
     class_names: Sequence[str],
+    overlap_sets: Sequence[Mapping[str, float]] = (rules.OVERLAPS, rules.LOOSE_OVERLAPS),
 ) -> str:
     """Return a text: for each class and overlap, how many of its objects were found.
 
     Args:
         infos: of all frames, with `annos`.
         annos: their detections.
-        class_names: the classes; those without an overlap in KITTI's rules are skipped.
+        class_names: the classes; those without an overlap are skipped.
+        overlap_sets: what a detection must exceed, by class in lower case; all are reported.
     """
     columns = [f">= {count} point{'s' * (count > 1)}" for count in MIN_POINTS]
     lines = [f"{'objects found, 3D IoU over':<28}" + "".join(f"{c:>16}" for c in columns)]
     for name in class_names:
         rows = [best_overlaps(info, anno, name) for info, anno in zip(infos, annos)]
         points, best = np.concatenate([np.zeros((0, 2)), *rows]).T
-        for overlaps in (rules.OVERLAPS, rules.LOOSE_OVERLAPS):
+        for overlaps in overlap_sets:
             if name.lower() not in overlaps:
                 continue
             found = best > overlaps[name.lower()]

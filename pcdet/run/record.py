@@ -20,7 +20,6 @@ import json
 import logging
 import os
 import platform
-import re
 import shlex
 import socket
 import subprocess
@@ -33,13 +32,13 @@ from typing import Any
 
 import torch
 
+from pcdet.utils import main_metric
 from pcdet.utils.io_utils import atomic_write
 
 RECORD = "run.json"
 RUNNING, FINISHED, STOPPED, KILLED = "running", "finished", "stopped", "killed"
-# The number that "best" means: KITTI's main one, averaged over the classes.
-_BEST_TAG = re.compile(r"\w+_3d/moderate_R40")
-BEST_METRIC = "mean over classes of 3d/moderate_R40, 0 for a class without an AP"
+# The number that "best" means.
+BEST_METRIC = f"mean over classes of {main_metric.IN_WORDS}; 0 for a class without an AP"
 
 
 class RunRecord:
@@ -148,7 +147,7 @@ class RunRecord:
             checkpoint: file and sha256 of what was tested.
             results: numbers by tag, see `eval_one_epoch`; without a 3D AP they do not count.
         """
-        aps = [value for name, value in results.items() if _BEST_TAG.fullmatch(name)]
+        aps = [value for name, value in results.items() if main_metric.is_main_metric(name)]
         if all(value is None for value in aps):
             return
         entry = {

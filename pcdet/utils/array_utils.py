@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
 
 
 class FinitePoints:
@@ -37,6 +39,13 @@ class FinitePoints:
                 *(name, len(points) - rows.sum(), len(points)),
             )
         return points.compress(rows, axis=0)
+
+
+def as_numpy(values: Any) -> np.ndarray:
+    """Return a tensor on any device, or what NumPy takes, as an array."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values)
 
 
 def keep_arrays_by_name(names: np.ndarray, used_names: Sequence[str]) -> np.ndarray:

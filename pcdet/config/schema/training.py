@@ -143,4 +143,11 @@ class Test(Proposals):
         below=1,
     )
     EVAL_METRIC: str = key("how detections are scored", "kitti", choices=("kitti",))
+    EVAL_OVERLAPS: dict[str, float] = key(
+        "of CustomDataset: the overlap (IoU) by class that a hit must exceed; a class that is left "
+        "out has 0.7 if its objects are longer than 3 m, else 0.5",
+        {},
+        at_least=0,
+        below=1,
+    )
     BOX_FILTER: BoxFilter = key(default={})
