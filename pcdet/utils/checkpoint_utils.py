@@ -169,7 +169,8 @@ def _compare_settings(
 
 def _anchors_of_pcdet(own: Mapping[str, Any]) -> str:
     """A word on PointPillar's anchors, where a checkpoint of PCDet v0.1 would get wrong boxes."""
-    spread = own.get("MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR.0.anchor_range", [0] * 6)
+    first = "MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR.0.anchor_range"
+    spread = own.get(first) or [0] * 6
     if own.get("MODEL.NAME") != "PointPillar" or [*spread[:2], *spread[3:5]] == _PCDET_ANCHORS:
         return ""
     return (

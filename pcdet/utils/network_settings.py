@@ -21,6 +21,7 @@ _OF_TRAINING = {
     *("SAMPLE_POS_FRACTION", "SAMPLE_SIZE", "DP_RATIO", "GENERATED_ON", "GT_EXTEND_WIDTH"),
     *("MEAN_SIZE", "GENERATE_BBOX_REG_LABELS", "PARAMS_FIXED", "FREEZE"),
 }
+_ANCHOR_PLACES = ("anchor_range", "anchor_strides", "anchor_offsets")
 _TRAINING_SECTIONS = ("MODEL.RCNN.TARGET_CONFIG.", "MODEL.RPN.BACKBONE.TARGET_CONFIG.")
 
 
@@ -57,13 +58,22 @@ def _flatten_into(settings: dict[str, Any], path: str, value: Any) -> None:
 def differences(stored: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Values of two `network_settings` that differ: (stored, own) by dotted path.
 
-    A key that only one of them has is not known to differ: versions have different keys.
+    A key that only one of them has is not known to differ, as versions have different keys, unless
+    it is one of the ways to say where the anchors of a class stand.
     """
     return {
-        key: (stored[key], own[key])
-        for key in stored
-        if key in own and not _equal(stored[key], own[key])
+        key: (stored.get(key), own.get(key))
+        for key in stored.keys() | own.keys()
+        if ((key in stored and key in own) or _places_anchors(key, stored, own))
+        and not _equal(stored.get(key), own.get(key))
     }
+
+
+def _places_anchors(key: str, stored: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """Whether it says where anchors stand that both have."""
+    generator, _, last = key.rpartition(".")
+    class_name = f"{generator}.class_name"
+    return last in _ANCHOR_PLACES and class_name in stored and class_name in own
 
 
 def _equal(one: Any, other: Any) -> bool:

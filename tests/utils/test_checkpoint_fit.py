@@ -162,6 +162,21 @@ def test_a_stored_configuration_that_is_none_is_told(value):
         load(model, checkpoint)
 
 
+def test_anchors_that_are_placed_in_another_way_differ():
+    cfg = narrow_config()
+    before = network_settings(cfg)
+    generator = cfg.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR[0]
+    generator.anchor_strides, generator.anchor_offsets = [0.4, 0.4], [0.2, -6.2, -1.78]
+    del generator["anchor_range"]
+    changed = differences(before, network_settings(cfg))
+    assert {key.rpartition(".")[2] for key in changed} == {
+        *("anchor_range", "anchor_strides", "anchor_offsets")
+    }
+    del cfg.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR[1:]
+    generators = [key for key in differences(before, network_settings(cfg)) if ".1." in key]
+    assert not generators, "anchors of a class that is not there any more"
+
+
 def test_other_classes_get_a_new_head_when_fine_tuning(caplog):
     """Of as many classes too: the shapes fit, but each row would be another class's."""
     cfg, other_cfg = narrow_config(), narrow_config()
