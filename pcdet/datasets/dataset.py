@@ -360,7 +360,7 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
             rows = np.concatenate(columns[key])
             batch[key] = np.concatenate((np.repeat(numbers, counts)[:, None], rows), axis=1)
         if "gt_boxes" in columns:
-            batch["gt_boxes"] = _zero_padded(columns["gt_boxes"])
+            batch["gt_boxes"] = array_utils.zero_padded(columns["gt_boxes"])
         if "image_shape" in columns:
             batch["image_shape"] = np.stack(columns["image_shape"])
         batch["num_voxels"] = np.array([len(rows) for rows in columns["coordinates"]], np.int32)
@@ -392,11 +392,3 @@ def _checked_class_map(
                 f"got {name!r}"
             )
     return class_map
-
-
-def _zero_padded(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    """(B, M, C) float32 from B arrays (m, C), M the largest m."""
-    padded = np.zeros((len(boxes), max(map(len, boxes)), boxes[0].shape[1]), np.float32)
-    for row, box in zip(padded, boxes):
-        row[: len(box)] = box
-    return padded

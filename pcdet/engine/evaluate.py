@@ -71,12 +71,7 @@ def eval_one_epoch(
         annos, counts = _merge_ranks(annos, counts, dataset.sample_ids)
         if dist.get_rank() != 0:
             return {}
-    num_objects = sum(len(anno["name"]) for anno in annos)
-    dropped = getattr(getattr(model, "post_processor", None), "num_non_finite", 0)
-    if dropped:
-        logger.warning("%d boxes held NaN or infinity and were dropped (of this process)", dropped)
-    speed = seconds / max(len(annos), 1)
-    logger.info("%d frames, %d objects, %.4f seconds a frame", len(annos), num_objects, speed)
+    _tell(logger, annos, model, seconds)
     save_pickle(annos, result_dir / "result.pkl")
     if save_to_file:
         logger.info(
@@ -96,6 +91,16 @@ def eval_one_epoch(
     _draw(cfg, dataset, annos, num_pictures, result_dir / "pictures", tb_log, step)
     logger.info("results are in %s", result_dir)
     return results
+
+
+def _tell(logger: logging.Logger, annos: list[dict], model: nn.Module, seconds: float) -> None:
+    """Log how much was detected, how quickly, and what had to be dropped."""
+    dropped = getattr(getattr(model, "post_processor", None), "num_non_finite", 0)
+    if dropped:
+        logger.warning("%d boxes held NaN or infinity and were dropped (of this process)", dropped)
+    num_objects = sum(len(anno["name"]) for anno in annos)
+    speed = seconds / max(len(annos), 1)
+    logger.info("%d frames, %d objects, %.4f seconds a frame", len(annos), num_objects, speed)
 
 
 def _score(dataset: Any, annos: list[dict]) -> tuple[str, dict[str, Any], dict[str, Figure]]:

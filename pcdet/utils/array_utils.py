@@ -67,3 +67,11 @@ def mask_points_by_range(points: np.ndarray, limit_range: Sequence[float]) -> np
     for axis in range(3):  # one column at a time is several times as fast as all at once
         inside &= (points[:, axis] >= limit[axis]) & (points[:, axis] <= limit[axis + 3])
     return points.compress(inside, axis=0)
+
+
+def zero_padded(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack B arrays (m, C) as (B, M, C) float32, M the largest m; zeros fill the shorter ones."""
+    padded = np.zeros((len(boxes), max(map(len, boxes)), boxes[0].shape[1]), np.float32)
+    for row, box in zip(padded, boxes):
+        row[: len(box)] = box
+    return padded
