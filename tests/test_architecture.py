@@ -47,6 +47,7 @@ MAY_NAME_CUDA = {
     "pcdet/engine/device_options.py",
     "pcdet/ops/sparse_conv/backends/__init__.py",
     "pcdet/ops/sparse_conv/backends/triton_backend.py",
+    "tools/scripts/install_nvcc.py",
     "tools/benchmark_utils/networks.py",
     "tools/gpu_day/loader.py",
     "tools/gpu_day/trace.py",

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from pcdet.utils.checkpoint_utils import load_checkpoint, load_weights
 from pcdet.utils.errors import ConfigError, DataError, lookup
 from pcdet.utils.point_files.reader import list_scans, read_points
 
-Scan = Union[np.ndarray, torch.Tensor, str, os.PathLike]
+Scan = np.ndarray | torch.Tensor | str | os.PathLike
 _LOGGER = logging.getLogger(__name__)
 
 

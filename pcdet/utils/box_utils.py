@@ -8,8 +8,8 @@ camera box is `[x, y, z, l, h, w, ry]`, y at the bottom face. docs/coordinates.m
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,5 +82,5 @@ def count_by(
 
 def bin_names(starts: Sequence[float], unit: str = "") -> list[str]:
     """Such as "0-10 m" and "50+ m"."""
-    ends = [f"{low}-{high}" for low, high in zip(starts, starts[1:])]
+    ends = [f"{low}-{high}" for low, high in itertools.pairwise(starts)]
     return [f"{name}{unit}" for name in (*ends, f"{starts[-1]}+")]
