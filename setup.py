@@ -50,11 +50,30 @@ COMMANDS = [
     "pcdet-demo = pcdet.cli.demo:run",
     "pcdet-replay = pcdet.cli.replay:run",
     "pcdet-view = pcdet.cli.view:run",
+    "pcdet-convert = pcdet.cli.convert:run",
+    "pcdet-release = pcdet.cli.release:run",
+    "pcdet-export = pcdet.cli.export:run",
     "pcdet-doctor = pcdet.doctor.__main__:main",
     "pcdet-kitti-infos = pcdet.cli.kitti_infos:main",
     "pcdet-kitti-eval = pcdet.evaluation.__main__:main",
     "pcdet-simulate = pcdet.simulator.__main__:main",
 ]
+
+
+# Packages that one command or kind of file needs.
+EXTRAS = {
+    "export": ["onnx", "onnxscript", "onnxruntime"],
+    "rerun": ["rerun-sdk>=0.23"],
+    "safetensors": ["safetensors"],
+    # Another backend of the sparse layers on NVIDIA GPUs, where its authors have wheels.
+    "spconv": [
+        f"{name} and sys_platform == 'linux' and platform_machine == 'x86_64'"
+        for name in (
+            "spconv-cu120; python_version < '3.12'",
+            "spconv-cu126; python_version >= '3.12' and python_version < '3.14'",
+        )
+    ],
+}
 
 
 def read_version() -> str:
@@ -168,17 +187,7 @@ def main() -> None:
         description="3D object detection from point clouds, on the CPU and on CUDA",
         python_requires=">=3.10",
         install_requires=read_requirements(),
-        extras_require={
-            "rerun": ["rerun-sdk>=0.23"],
-            # Another backend of the sparse layers on NVIDIA GPUs, where its authors have wheels.
-            "spconv": [
-                f"{name} and sys_platform == 'linux' and platform_machine == 'x86_64'"
-                for name in (
-                    "spconv-cu120; python_version < '3.12'",
-                    "spconv-cu126; python_version >= '3.12' and python_version < '3.14'",
-                )
-            ],
-        },
+        extras_require=EXTRAS,
         packages=find_packages(include=["pcdet", "pcdet.*"]),
         package_data={
             "pcdet": [f"**/*.{kind}" for kind in ("yaml", "json", "npz", "txt", "md")],

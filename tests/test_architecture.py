@@ -23,7 +23,9 @@ ALLOWED = {
     "models": {"ops", "utils"},
     "engine": {"ops", "utils", "models", "evaluation", "viewer"},
     "run": {"ops", "utils", "engine"},
-    "doctor": {"ops", "utils"},
+    "doctor": {"ops", "utils", "config"},
+    "export": {"utils", "models", "inference"},
+    "inference": {"ops", "utils", "config", "datasets", "models", "engine", "viewer"},
     "viewer": {"ops", "utils", "evaluation"},
 }
 # Names of PCDet and former places: files that pass on what has its home elsewhere.

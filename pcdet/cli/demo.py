@@ -1,10 +1,11 @@
 """Detect and draw objects in raw LiDAR scans; no calibration, image or label is needed.
 
-    python tools/demo.py --cfg_file tools/cfgs/second.yaml --ckpt FILE.pth --data SCANS --out DIR
+    python tools/demo.py --ckpt FILE.pth --data SCANS --out DIR
+    python tools/demo.py --ckpt second_7862.pth --cfg_file tools/cfgs/second.yaml --data SCANS
 
-Each scan is a .bin file of float32 x, y, z, intensity in the LiDAR frame (x forward, y left, z up,
-metres; the sensor about 1.7 m above the ground, as KITTI mounts it). Written for each: a picture
-from above and the boxes as json.
+Each scan is a file .bin (rows of float32), .npy, .pcd or .ply of x, y, z, intensity in the LiDAR
+frame (x forward, y left, z up, metres; the sensor about 1.7 m above the ground, as KITTI mounts
+it). Written for each: a picture from above and the boxes as json.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the options; raise a ConfigError for one that does not fit."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--cfg_file", required=True, help="yaml of the model")
+    add("--cfg_file", help="yaml of the model (default: the configuration in the checkpoint)")
     add("--ckpt", required=True, help="checkpoint of the model")
-    add("--data", type=Path, required=True, help="a .bin file, or a folder of them")
+    add("--data", type=Path, required=True, help="a scan, or a folder of them")
     add("--out", type=Path, default=Path("demo"), help="folder for the results (default: demo)")
     add("--score_thresh", type=float, default=0.3, help="least score of a box (default: 0.3)")
     add("--html", action="store_true", help="also write scenes.html, which shows them all in 3D")

@@ -31,6 +31,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     check_common_options(args)
     check_at_least(args, 1, "epochs", "ckpt_save_interval", "max_ckpt_save_num", "log_interval")
     check_at_least(args, 0, "precise_bn", "freeze_bn", "seed", "ckpt_save_time_interval")
+    if args.ckpt is not None and args.pretrained_model is not None:
+        raise ConfigError(
+            "--ckpt and --pretrained_model exclude each other: the one goes on with a training, "
+            "the other begins one with weights alone"
+        )
     if args.seed is not None and args.seed >= 2**32:
         raise ConfigError(f"--seed must be below 2^32, got {args.seed}")
     return args
@@ -74,7 +79,11 @@ def _add_start_options(group: argparse._ArgumentGroup) -> None:
         help="checkpoint to resume from, until there is a newer one that the same option has led "
         "to (default: the newest of this run, if any)",
     )
-    group.add_argument("--pretrained_model", help="checkpoint whose weights to start with")
+    group.add_argument(
+        "--pretrained_model",
+        help="checkpoint whose weights to start with, of other classes or another code base too; "
+        "what does not fit is left out and listed",
+    )
     group.add_argument("--fix_random_seed", action="store_true", help="the same as --seed 666")
     group.add_argument(
         "--seed",

@@ -41,7 +41,8 @@ class DatasetTemplate(torch.utils.data.Dataset):
         root_path: folder of the data set, set by the subclass.
         class_names: names of the classes; label k is `class_names[k - 1]`.
         training: samples are augmented and boxes outside the range dropped.
-        num_point_features: features of a point that are used, x, y, z first.
+        num_stored_features: numbers of each point in the files, x, y, z first.
+        num_point_features: how many of them are used.
         seed: with the epoch and the index it decides every random number of a sample.
         voxel_generator: has voxel_size, point_cloud_range and grid_size.
         unused: arrays that samples go without, as no one reads them: they would only be copied.
@@ -96,7 +97,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         # Worker processes that outlive an epoch see the next one's number.
         self._epoch.share_memory_()
         self._data_dir = Path(config.DATA_DIR)
-        self._num_features_total = config.NUM_POINT_FEATURES.total
+        self.num_stored_features = config.NUM_POINT_FEATURES.total
         self.num_point_features = config.NUM_POINT_FEATURES.use
         mode = config.TRAIN if training else config.TEST
         self._shuffle_points = mode.SHUFFLE_POINTS
@@ -246,7 +247,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
         sampling = {
             "root_path": self.root_path,
             "calib": input_dict["calib"],
-            "num_point_features": self._num_features_total,
+            "num_point_features": self.num_stored_features,
         }
         if self.augmentor.needs_road_plane:
             sampling["road_planes"] = self.get_road_plane(input_dict["sample_idx"])
@@ -261,10 +262,10 @@ class DatasetTemplate(torch.utils.data.Dataset):
     def _checked_points(self, input_dict: Mapping[str, Any]) -> np.ndarray:
         """The points of a frame, without those that are not finite."""
         points = np.asarray(input_dict["points"], dtype=np.float32)
-        if points.ndim != 2 or points.shape[1] != self._num_features_total:
+        if points.ndim != 2 or points.shape[1] != self.num_stored_features:
             raise DataError(
                 f"sample {input_dict['sample_idx']}: expected points of shape (N, "
-                f"{self._num_features_total}), NUM_POINT_FEATURES.total, got {points.shape}"
+                f"{self.num_stored_features}), NUM_POINT_FEATURES.total, got {points.shape}"
             )
         return self.finite_points(points, input_dict["sample_idx"])
 

@@ -1,6 +1,6 @@
 """The state of an installation: what is there, what is amiss, and what to do about it.
 
-    python -m pcdet.doctor [--data_path data/kitti]
+    python -m pcdet.doctor [--data_path data/kitti] [--cfg_file tools/cfgs/second.yaml]
 
 Prints one line for each part, and at the end one line of advice for each thing amiss. The exit code
 is 1 if something is broken, so that nothing runs or the data cannot be used; 0 if all is well or
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pcdet.doctor.data_folder import examine_data
 from pcdet.doctor.findings import Finding, ask
+from pcdet.doctor.labelled_frames import examine_labelled_frames
 from pcdet.doctor.libraries import examine_libraries
 from pcdet.doctor.software import (
     examine_extensions,
@@ -45,14 +46,16 @@ def default_data_path() -> Path:
     return root_dir() / "data" / "kitti"
 
 
-def examine(data_path: Path | None) -> list[Finding]:
+def examine(data_path: Path | None, cfg_file: str | None = None) -> list[Finding]:
     """All findings.
 
     Args:
         data_path: the data folder; None for the default one, which need not be there.
+        cfg_file: a yaml whose range and points the data are compared with.
     """
     root = default_data_path() if data_path is None else data_path
     parts = {**_PARTS, "data folder": partial(examine_data, root, data_path is not None)}
+    parts["labelled frames"] = partial(examine_labelled_frames, root, cfg_file)
     return [finding for name, part in parts.items() for finding in ask(name, part)]
 
 
@@ -77,8 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         help=f"the data folder; {default_data_path()} if not given",
     )
+    parser.add_argument("--cfg_file", help="a yaml, whose POINT_CLOUD_RANGE the data should fit")
     args = parser.parse_args(argv)
-    findings = examine(args.data_path)
+    findings = examine(args.data_path, args.cfg_file)
     sys.stdout.write(f"{report(findings)}\n")
     return int(any(finding.broken for finding in findings))
 

@@ -6,7 +6,13 @@ from pathlib import Path
 
 from pcdet.doctor.findings import Finding
 from pcdet.utils.errors import DataError
-from pcdet.utils.kitti_format.folders import SUFFIXES, TESTING, TRAINING, part_of_split
+from pcdet.utils.kitti_format.folders import (
+    IMAGE_SUFFIXES,
+    SUFFIXES,
+    TESTING,
+    TRAINING,
+    part_of_split,
+)
 
 CREATE = "python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
 _SPLITS = ("train", "val", "test")
@@ -78,10 +84,11 @@ def _frame_files(folder: Path, wanted: set[str]) -> Finding:
     for kind, suffix in SUFFIXES.items():
         if kind == "planes" or (kind == "label_2" and folder.name == TESTING):
             continue
-        there = _stems(folder / kind, suffix)
+        suffixes = IMAGE_SUFFIXES if kind == "image_2" else (suffix,)
+        there = {name for each in suffixes for name in _stems(folder / kind, each)}
         counts.append(f"{kind} {len(there)}")
         missing = sorted(wanted - there)
-        if missing:
+        if missing and (there or kind != "image_2"):  # a sensor may be without a camera
             gaps.append(f"{len(missing)} in {kind}, such as {missing[0]}{suffix}")
     finding = Finding(f"{folder.name}/", ", ".join(counts))
     if gaps:

@@ -38,6 +38,7 @@ from pcdet.models.vfe import VFES
 from pcdet.ops.sparse_conv.backends import request_backend
 from pcdet.utils.box_coder_utils import BOX_CODERS
 from pcdet.utils.errors import ConfigError, lookup
+from pcdet.utils.network_settings import network_settings
 
 
 def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
@@ -67,7 +68,7 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
             module.requires_grad_(False)
     _check_parts(model, rpn_net, rpn_head)
     detector = lookup(DETECTORS, model.NAME, "MODEL.NAME")
-    return detector(
+    network = detector(
         vfe=vfe,
         rpn_net=rpn_net,
         rpn_head=rpn_head,
@@ -76,6 +77,8 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
         **second_stage(model, rpn_net) if isinstance(model, TwoStageDetector) else {},
         **extra_head(model, rpn_head, dataset) if isinstance(model, RescoringDetector) else {},
     )
+    network.settings = network_settings(config)
+    return network
 
 
 def construct(target: Any, where: str, section: Any = None, **further: Any) -> Any:

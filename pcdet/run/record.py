@@ -103,7 +103,7 @@ class RunRecord:
             "pid": os.getpid(),
             "processes": processes,
             "machine": _machine(),
-            "git": _git(Path(__file__).resolve().parent),
+            "git": source_revision(),
             "packages": {d.metadata["Name"]: d.version for d in metadata.distributions()},
             "config": config,
         }
@@ -215,8 +215,9 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _git(folder: Path) -> dict[str, Any] | None:
+def source_revision() -> dict[str, Any] | None:
     """Revision of the source, and whether tracked files differ from it; None outside of git."""
+    folder = Path(__file__).resolve().parent
 
     def ask(*words: str) -> str:
         command = ["git", "-C", str(folder), *words]

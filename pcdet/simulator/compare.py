@@ -20,10 +20,11 @@ from skimage.draw import polygon_perimeter, set_color
 from pcdet.simulator.sensor import RINGS
 from pcdet.utils.box_utils import boxes3d_to_corners3d_camera
 from pcdet.utils.errors import ConfigError, DataError, PcdetError
-from pcdet.utils.io_utils import atomic_write, read_points
+from pcdet.utils.io_utils import atomic_write
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, TRAINING, frame_path
 from pcdet.utils.kitti_format.label import DONT_CARE, Object3d, get_objects_from_label
+from pcdet.utils.point_files import read_points
 from pcdet.utils.program_name import program_name
 
 logger = logging.getLogger(__name__)

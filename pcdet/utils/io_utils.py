@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from pcdet.utils import plain_pickle
 from pcdet.utils.errors import DataError, PcdetError
 
@@ -171,28 +169,3 @@ def read_number(word: str) -> float:
     if not abs(value) <= LARGEST_NUMBER:
         raise ValueError(f"expected a number, got {word[:40]!r}")
     return value
-
-
-def read_points(path: str | os.PathLike, num_features: int) -> np.ndarray:
-    """Read points from a file of float32 rows.
-
-    Returns:
-        (N, num_features) float32; what is not finite is still in it.
-
-    Raises:
-        DataError: the file cannot be read or does not hold whole rows.
-    """
-    size = regular_file_size(path, "points")
-    row = 4 * num_features
-    if size % row:
-        raise DataError(
-            f"{path}: expected a multiple of {row} bytes ({num_features} float32 for each point), "
-            f"got {size}: the file is truncated"
-        )
-    try:
-        values = np.fromfile(path, dtype=np.float32, count=size // 4)
-    except OSError as error:
-        raise DataError(f"{path}: points cannot be read: {error.strerror}") from error
-    if values.size != size // 4:
-        raise DataError(f"{path}: the file was cut while it was read")
-    return values.reshape(-1, num_features)

@@ -11,6 +11,7 @@ import numpy as np
 
 from pcdet.utils.errors import DataError
 from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.kitti_format.folders import image_path
 from pcdet.utils.visualize_utils import DrawnBoxes
 from pcdet.viewer.scene import Pane, Scene, detections_of, objects_of
 
@@ -78,7 +79,7 @@ def boxes_of_sample(sample: Mapping[str, Any], class_names: Sequence[str]) -> Dr
 
 def image_of(dataset: Any, name: str) -> np.ndarray | None:
     """The camera image of a frame, or None where the file is missing."""
-    path = Path(dataset.root_split_path) / "image_2" / f"{name}.png"
+    path = image_path(dataset.root_split_path, name)
     return dataset.get_image(name) if path.exists() else None
 
 

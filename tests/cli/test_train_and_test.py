@@ -239,7 +239,7 @@ def test_a_broken_scan_is_named(workplace, trained, tmp_path):
     (tmp_path / "cut.bin").write_bytes(b"x" * 50)
     with pytest.raises(DataError, match=r"cut\.bin: expected a multiple of 16 bytes .*, got 50"):
         demo.main([*options, "--data", str(tmp_path / "cut.bin")])
-    with pytest.raises(DataError, match=r"expected a \.bin file or a folder"):
+    with pytest.raises(DataError, match=r"none: scan cannot be read: No such file"):
         demo.main([*options, "--data", str(tmp_path / "none")])
 
 

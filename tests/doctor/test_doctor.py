@@ -19,6 +19,7 @@ from pcdet.doctor.findings import Finding
 from pcdet.ops.common import cuda_toolkit
 from pcdet.ops.sparse_conv import backends
 from pcdet.utils import info_record
+from pcdet.utils.io_utils import save_pickle
 from tiny_kitti import SPLITS, make_tiny_kitti
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,7 @@ def data(tmp_path) -> Path:
     root = make_tiny_kitti(tmp_path)
     for split, frames in SPLITS.items():
         path = root / f"kitti_infos_{split}.pkl"
-        path.write_bytes(b"infos")
+        save_pickle([], path)
         info_record.write_record(path, len(frames))
     (root / "kitti_dbinfos_train.pkl").write_bytes(b"database")
     return root
@@ -142,7 +143,7 @@ def test_a_gpu_that_all_can_use(gpu, monkeypatch):
     assert found["torch"].endswith("CUDA 12.8")
     assert found["NVIDIA driver"] == "550.54: NVIDIA RTX A5000 (8.6)"
     assert found["GPU 0"] == "RTX A5000, capability 8.6, 24 GiB"
-    for name in ("iou3d_nms", "roiaware_pool3d"):
+    for name in ("iou3d_nms", "roiaware_pool3d", "three_nn"):
         assert found[name] == "compiled for the CPU and CUDA: 8.0, 12.0+PTX"
     for name in ("batch_norm", "sparse_conv"):
         assert found[name] == "compiled for the CPU; what runs on CUDA does not need it"
@@ -150,7 +151,7 @@ def test_a_gpu_that_all_can_use(gpu, monkeypatch):
 
 def test_operators_that_cannot_use_the_gpu(gpu, monkeypatch):
     """Each is told of on its own: one may have been built before the toolkit was there."""
-    built = {"iou3d_nms": ["7.5", "9.0+PTX"], "roiaware_pool3d": []}
+    built = {"iou3d_nms": ["7.5", "9.0+PTX"], "roiaware_pool3d": [], "three_nn": []}
     monkeypatch.setattr(software, "architectures_of", built.get)
     monkeypatch.setattr(cuda_toolkit, "_folders", list)
     told = advice(software.examine_extensions())

@@ -21,10 +21,11 @@ from pcdet.datasets.kitti.kitti_infos import object_annotations
 from pcdet.evaluation import evaluate_folders
 from pcdet.utils import checkpoint_utils
 from pcdet.utils.errors import PcdetError
-from pcdet.utils.io_utils import read_points
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.label import get_objects_from_label
 from pcdet.utils.kitti_format.planes import read_road_plane
+from pcdet.utils.point_files import read_points
+from scan_files import write_pcd, write_ply
 from tiny_kitti import calibration, make_tiny_kitti
 
 YAML = Path(__file__).resolve().parents[2] / "tools" / "cfgs" / "second.yaml"
@@ -64,12 +65,24 @@ def data_folder() -> Path:
         for folder, ends in (("eval_gt", ""), ("eval_det", " 0.5")):
             (root / folder).mkdir(exist_ok=True)
             (root / folder / f"{name}.txt").write_text("".join(f"{x}{ends}\n" for x in labels))
+    _write_scans(root / "scans", read_points(root / "testing" / "velodyne" / "000000.bin", 4))
     (root / "eval_split.txt").write_text("000000\n000001\n")
     model, optimizer = small_model()
     state = checkpoint_utils.checkpoint_state(model, optimizer, 3, 30)
     checkpoint_utils.save_checkpoint(state, root / "checkpoint_epoch_3.pth")
     torch.save(state, root / "old.pth", _use_new_zipfile_serialization=False)
     return root
+
+
+def _write_scans(folder: Path, points: np.ndarray) -> None:
+    """The same scan in the forms that have a header."""
+    folder.mkdir()
+    names = "x y z intensity"
+    np.save(folder / "scan.npy", points)
+    for form in ("ascii", "binary", "binary_compressed"):
+        write_pcd(folder / f"{form}.pcd", points, form, names)
+    for form in ("ascii", "binary_little_endian"):
+        write_ply(folder / f"{form}.ply", points, form, names)
 
 
 def small_model() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
@@ -110,9 +123,12 @@ def _points(root: Path) -> None:
     assert points.shape == (len(points), 4) and np.isfinite(points).all()
 
 
-def _scan(root: Path) -> None:
-    points = read_points(root / "testing" / "velodyne" / "000000.bin", 4)
-    assert points.shape == (len(points), 4) and points.dtype == np.float32
+def _scan(name: str) -> Callable[[Path], None]:
+    def read(root: Path) -> None:
+        points = read_points(root / name, 4)
+        assert points.shape == (len(points), 4) and points.dtype == np.float32
+
+    return read
 
 
 def _calib(root: Path) -> None:
@@ -209,7 +225,18 @@ def _evaluate(root: Path) -> None:
 
 KINDS = {
     "points": Kind("training/velodyne/000000.bin", _points),
-    "scan": Kind("testing/velodyne/000000.bin", _scan),
+    **{
+        kind: Kind(name, _scan(name))
+        for kind, name in {
+            "scan": "testing/velodyne/000000.bin",
+            "npy": "scans/scan.npy",
+            "pcd_ascii": "scans/ascii.pcd",
+            "pcd": "scans/binary.pcd",
+            "pcd_compressed": "scans/binary_compressed.pcd",
+            "ply_ascii": "scans/ascii.ply",
+            "ply": "scans/binary_little_endian.ply",
+        }.items()
+    },
     "calib": Kind("training/calib/000000.txt", _calib),
     "label": Kind("training/label_2/000000.txt", _label),
     "png": Kind("training/image_2/000000.png", _png, "png"),

@@ -15,9 +15,9 @@ from pcdet.simulator.compare import main as compare
 from pcdet.simulator.compare import rings_of
 from pcdet.simulator.recording import IMAGE_SHAPE, draw_recording
 from pcdet.simulator.writer import FrameJob, write_dataset, write_frame
-from pcdet.utils.io_utils import read_points
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.label import Object3d, get_objects_from_label
+from pcdet.utils.point_files import read_points
 from tiny_kitti import make_tiny_kitti
 
 FRAMES = [f"{number:06d}" for number in range(TRAIN + VAL)]

@@ -10,7 +10,7 @@ import pytest
 import real_statistics as real
 
 from pcdet.simulator import compare, sensor
-from pcdet.utils.io_utils import read_points
+from pcdet.utils.point_files import read_points
 
 
 @pytest.fixture(scope="module")

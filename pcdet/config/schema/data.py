@@ -113,6 +113,9 @@ class DataConfig(Section):
     DATASET: str = key("class of the data set", choices=DATASETS)
     DATA_DIR: str = key("folder of the data set; a relative one starts at the repository")
     FOV_POINTS_ONLY: bool = key("drop the points that the camera does not see")
+    IMAGE_SHAPE: Optional[list[int]] = key(
+        "height and width in pixels of images that are not there", None, length=2, at_least=1
+    )
     NUM_POINT_FEATURES: NumPointFeatures = key()
     POINT_CLOUD_RANGE: list[float] = key(
         "x, y, z of the lowest and of the highest corner of the scene, LiDAR frame, metres",

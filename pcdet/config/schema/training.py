@@ -83,6 +83,13 @@ class Train(Proposals):
 
     SPLIT: str = key("split whose frames are learned")
     OPTIMIZATION: Optimization = key()
+    EMA: Optional[float] = key(
+        "average the weights over the steps, those of earlier steps falling off by this factor, as "
+        "0.999; the average is tested and released; null for none",
+        None,
+        above=0,
+        below=1,
+    )
 
 
 @dataclass

@@ -12,14 +12,17 @@ import numpy as np
 
 from pcdet.datasets.data_augmentation.collision import select_free_boxes
 from pcdet.utils.array_utils import FinitePoints
-from pcdet.utils.box_utils import BOX, CENTER, DIMS, Y, Z
+from pcdet.utils.box_utils import BOX, CENTER, DIMS, Z
 from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import check_array
-from pcdet.utils.io_utils import LARGEST_NUMBER, load_pickle, read_points, regular_file_size
+from pcdet.utils.io_utils import LARGEST_NUMBER, load_pickle, regular_file_size
+from pcdet.utils.kitti_format.planes import heights_above_plane
+from pcdet.utils.point_files import read_rows
 
 if TYPE_CHECKING:
     from pcdet.utils.kitti_format.calib import Calibration
 
+_LEAST_FOR_BOTTOM = 10
 _INFO_KEYS = ("name", "path", "box3d_lidar", "num_points_in_gt", "difficulty")
 
 
@@ -150,7 +153,7 @@ class DataBaseSampler:
         counts = [len(p) for p in points]
         shift = boxes[:, CENTER].copy()
         if self.use_road_plane and road_planes is not None:
-            heights = _height_above_plane(boxes, road_planes, calib)
+            heights = heights_above_plane(boxes, road_planes, calib)
             boxes[:, Z] -= heights
             shift[:, Z] -= heights
         points = np.concatenate(points)
@@ -197,6 +200,7 @@ class DataBaseSampler:
             points = packed[first : first + count]
         else:
             points = _read_object(Path(root_path) / info["path"], count, num_point_features)
+            _check_bottom(points, info)
         return self._finite_points(points, f"object {info['path']}", self.logger)
 
 
@@ -284,17 +288,19 @@ def _map_points(db_info_path: Path, num_rows: int, num_features: int) -> np.ndar
     return points
 
 
+def _check_bottom(points: np.ndarray, info: Mapping[str, Any]) -> None:
+    """Raise a DataError if an object's points lie around its middle and not above its bottom."""
+    if len(points) >= _LEAST_FOR_BOTTOM and np.median(points[:, Z]) < 0:
+        raise DataError(
+            f"{info['path']}: expected points above the bottom of their box, got most below it: "
+            "the database is of a program that gives boxes by their middle, such as OpenPCDet 0.3 "
+            "or later: make it again"
+        )
+
+
 def _read_object(path: Path, count: int, num_features: int) -> np.ndarray:
     """The points of an object from its own file."""
-    points = read_points(path, num_features)
+    points = read_rows(path, num_features)
     if len(points) != count:
         raise DataError(f"{path}: expected {count} points, got {len(points)}")
     return points
-
-
-def _height_above_plane(boxes: np.ndarray, plane: np.ndarray, calib: Calibration) -> np.ndarray:
-    """(M,) metres along the LiDAR's z from the ground plane up to the bottom of LiDAR boxes."""
-    a, b, c, d = plane
-    ground = calib.lidar_to_rect(boxes[:, CENTER])
-    ground[:, Y] = -(a * ground[:, 0] + c * ground[:, 2] + d) / b
-    return boxes[:, Z] - calib.rect_to_lidar(ground)[:, Z]

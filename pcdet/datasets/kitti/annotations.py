@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pcdet.datasets.kitti.image_boxes import image_boxes
 from pcdet.utils import box_utils
 from pcdet.utils.box_utils import CAM_H, CAM_L, CAM_RY, CAM_W, CENTER, X, Y
 from pcdet.utils.io_utils import atomic_write
@@ -42,7 +43,7 @@ class BoxFilter:
         boxes_lidar: np.ndarray,
         boxes_camera: np.ndarray,
         bbox: np.ndarray,
-        image_shape: np.ndarray,
+        image_shape: np.ndarray | None,
     ) -> np.ndarray:
         """Choose which of N boxes to keep.
 
@@ -50,13 +51,13 @@ class BoxFilter:
             boxes_lidar: (N, 7) LiDAR boxes.
             boxes_camera: (N, 7) the same as camera boxes.
             bbox: (N, 4) their image boxes, clipped to the image.
-            image_shape: (height, width).
+            image_shape: (height, width); None without a camera.
 
         Returns:
             (N,) bool.
         """
         kept = (boxes_camera[:, CAM_L : CAM_W + 1] > _LEAST_SIZE).all(axis=1)
-        if self.use_image_area:
+        if self.use_image_area and image_shape is not None:
             area = (bbox[:, 2] - bbox[:, 0]) * (bbox[:, 3] - bbox[:, 1])
             kept &= area <= _LARGEST_IMAGE_SHARE * image_shape[0] * image_shape[1]
         if self.limit_range is not None:
@@ -72,12 +73,12 @@ class Frame:
     Attributes:
         sample_idx: its name.
         calib: its calibration.
-        image_shape: (2,) height and width of its image.
+        image_shape: (2,) height and width of its image; None without a camera.
     """
 
     sample_idx: str
     calib: Calibration
-    image_shape: np.ndarray
+    image_shape: np.ndarray | None
 
 
 def predictions_to_annotation(
@@ -105,7 +106,7 @@ def predictions_to_annotation(
     """
     box_filter = box_filter or BoxFilter()
     boxes_camera = box_utils.boxes3d_lidar_to_camera(boxes, frame.calib)
-    bbox = box_utils.boxes3d_camera_to_imageboxes(boxes_camera, frame.calib, frame.image_shape)
+    bbox = image_boxes(boxes_camera, frame.calib, frame.image_shape)
     kept = box_filter.keep(boxes, boxes_camera, bbox, frame.image_shape)
     boxes, boxes_camera = boxes[kept], boxes_camera[kept]
     names = np.array(class_names)[labels[kept].astype(np.int64) - 1]
@@ -133,16 +134,16 @@ def annotate_batch(
     """Turn the predictions of a batch into annotations, see `predictions_to_annotation`.
 
     Args:
-        batch: sample_idx, calib and image_shape of B frames.
+        batch: sample_idx, calib and, with a camera, image_shape of B frames.
         pred_dicts: of each frame boxes (N, 7), scores (N,) and labels (N,), torch or NumPy.
         class_names: label k is `class_names[k - 1]`.
         box_filter: which boxes to keep.
     """
     annos = []
+    shapes = batch.get("image_shape")
     for k, prediction in enumerate(pred_dicts):
-        frame = Frame(
-            str(batch["sample_idx"][k]), batch["calib"][k], _as_numpy(batch["image_shape"][k])
-        )
+        shape = None if shapes is None else _as_numpy(shapes[k])
+        frame = Frame(str(batch["sample_idx"][k]), batch["calib"][k], shape)
         arrays = (_as_numpy(prediction[key]) for key in ("boxes", "scores", "labels"))
         annos.append(predictions_to_annotation(*arrays, frame, class_names, box_filter))
     return annos

@@ -14,11 +14,12 @@ import numpy as np
 from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
 from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.datasets.kitti import ground_database, splits
+from pcdet.datasets.kitti.frame_builder import BuiltFrame, build_frame
 from pcdet.datasets.kitti.kitti_files import KittiFiles
-from pcdet.datasets.kitti.kitti_infos import build_info, load_infos
 from pcdet.utils.frame_pool import map_frames
 from pcdet.utils.io_utils import atomic_write, save_pickle
-from pcdet.utils.kitti_format.folders import part_of_split
+from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, part_of_split
+from pcdet.utils.kitti_format.infos import load_infos
 from pcdet.utils.kitti_format.split import read_split, split_path
 
 _LOGGER = logging.getLogger("pcdet.datasets.kitti")
@@ -34,8 +35,14 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
         sample_id_list: names of the split's frames; None if ImageSets does not list it.
     """
 
-    def __init__(self, root_path: str | os.PathLike, split: str = "train") -> None:
+    def __init__(
+        self,
+        root_path: str | os.PathLike,
+        split: str = "train",
+        num_stored_features: int = NUM_POINT_FEATURES,
+    ) -> None:
         super().__init__()
+        self.num_stored_features = num_stored_features
         self.root_path = Path(root_path)
         self.set_split(split)
 
@@ -52,7 +59,7 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             raise splits.missing_split(split_path(self.root_path, self.split))
 
     def get_lidar(self, idx: str) -> np.ndarray:
-        """Read the (N, 4) points of a frame, see `KittiFiles.get_lidar`; drop those with NaN."""
+        """Read the (N, C) points of a frame, see `KittiFiles.get_lidar`; drop those with NaN."""
         return self.finite_points(super().get_lidar(idx), idx)
 
     def get_infos(
@@ -62,7 +69,18 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
         count_inside_pts: bool = True,
         sample_id_list: Sequence[str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Collect the infos of the split's frames, in order.
+        """Collect the infos of the split's frames, in order; see `build_frames`."""
+        built = self.build_frames(num_workers, has_label, count_inside_pts, sample_id_list)
+        return [frame.info for frame in built]
+
+    def build_frames(
+        self,
+        num_workers: int = 4,
+        has_label: bool = True,
+        count_inside_pts: bool = True,
+        sample_id_list: Sequence[str] | None = None,
+    ) -> list[BuiltFrame]:
+        """Collect infos and facts of the split's frames, in order.
 
         Args:
             num_workers: processes at most.
@@ -71,7 +89,7 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             sample_id_list: frames to take instead of all of the split.
 
         Returns:
-            Infos, see `kitti_infos.build_info`.
+            Infos and facts, see `frame_builder.build_frame`.
 
         Raises:
             DataError: the split is not listed, or a file of a frame is missing or broken.
@@ -80,7 +98,7 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             self.check_listed()
         frames = self.sample_id_list if sample_id_list is None else sample_id_list
         work = functools.partial(
-            build_info, dataset=self, has_label=has_label, count_inside_pts=count_inside_pts
+            build_frame, dataset=self, has_label=has_label, count_inside_pts=count_inside_pts
         )
         return list(map_frames(work, frames, frames, num_workers, f"infos of {self.split}"))
 
@@ -118,6 +136,7 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             for entry in entries
         ]
         dbinfos, points = ground_database.group_by_class(objects, used_classes)
+        points = points.reshape(-1, self.num_stored_features)
         path = ground_database.dbinfos_path(root, split)
         with atomic_write(packed_points_path(path)) as file:
             np.save(file, points)

@@ -20,6 +20,34 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER = struct.Struct(">8sI4sII5sI")
 
 
+def read_image_shape(path: str | os.PathLike) -> np.ndarray:
+    """Read the (2,) int32 height and width of a PNG or JPEG file, without its pixels.
+
+    Raises:
+        DataError: the file cannot be read, or is damaged, see `read_png_shape`.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".png":
+        return read_png_shape(path)
+    from PIL import Image  # takes its time to start, and few data sets have such images
+
+    regular_file_size(path, "image")
+    try:
+        with Image.open(path, formats=["JPEG"]) as image:
+            width, height = image.size
+    except Exception as error:  # a damaged image may raise anything
+        raise DataError(f"{path}: damaged JPEG: {error or type(error).__name__}") from error
+    _check_size(path, width, height)
+    return np.array([height, width], dtype=np.int32)
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > _MOST_PIXELS:
+        raise DataError(
+            f"{path}: expected an image of at most {_MOST_PIXELS} pixels, got {width} x {height}"
+        )
+
+
 def read_png_shape(path: str | os.PathLike) -> np.ndarray:
     """Read height and width of a PNG from its first 33 bytes.
 
@@ -51,27 +79,24 @@ def read_png_shape(path: str | os.PathLike) -> np.ndarray:
         raise DataError(f"{path}: damaged PNG: its header (chunk IHDR) is wrong")
     if b"IEND" not in tail:
         raise DataError(f"{path}: truncated PNG: its last chunk (IEND) is missing")
-    if width * height > _MOST_PIXELS:
-        raise DataError(
-            f"{path}: expected an image of at most {_MOST_PIXELS} pixels, got {width} x {height}"
-        )
+    _check_size(path, width, height)
     return np.array([height, width], dtype=np.int32)
 
 
-def read_png(path: str | os.PathLike) -> np.ndarray:
-    """Read a PNG's (height, width, 3) uint8 colours; transparency is dropped.
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """Read the (height, width, 3) uint8 colours of a PNG or JPEG; transparency is dropped.
 
     Raises:
-        DataError: see `read_png_shape`; or its pixels are damaged.
+        DataError: see `read_image_shape`; or its pixels are damaged.
     """
     from skimage import io, util  # takes most of a second to start, and only pictures need it
 
-    read_png_shape(path)
+    read_image_shape(path)
     try:
         pixels = np.atleast_3d(util.img_as_ubyte(io.imread(path)))
         return np.repeat(pixels[..., :1], 3, axis=-1) if pixels.shape[-1] < 3 else pixels[..., :3]
     except Exception as error:  # a damaged image may raise anything
-        raise DataError(f"{path}: damaged PNG: {error or type(error).__name__}") from error
+        raise DataError(f"{path}: damaged image: {error or type(error).__name__}") from error
 
 
 def rect_points_in_view(

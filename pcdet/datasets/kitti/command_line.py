@@ -43,10 +43,41 @@ def parse_args(argv: Sequence[str] | None, description: str, data_path: Path) ->
         help="processes at most; all cores, here %(default)s, if not given",
     )
     create.add_argument(
+        "--cfg_file",
+        help="yaml of a model: its NUM_POINT_FEATURES, IMAGE_SHAPE and POINT_CLOUD_RANGE count",
+    )
+    create.add_argument(
+        "--num_point_features",
+        type=int,
+        metavar="N",
+        help="numbers of each point in the .bin files; the yaml's NUM_POINT_FEATURES.total, or 4, "
+        "if not given",
+    )
+    create.add_argument(
+        "--image_shape",
+        type=int,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="size in pixels of images that are not there; the yaml's IMAGE_SHAPE if not given",
+    )
+    create.add_argument(
         "--make_random_split",
         type=int,
         metavar="SEED",
         help="first write ImageSets by dividing the labelled frames at random; this is not the "
         "standard split, and results on it cannot be compared with published ones",
     )
-    return parser.parse_args(argv)
+    create.add_argument(
+        "--set",
+        dest="set_cfgs",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="change settings of the yaml; must come last",
+    )
+    args = parser.parse_args(argv)
+    if args.num_point_features is not None and args.num_point_features < 3:
+        parser.error(f"--num_point_features: expected at least 3, got {args.num_point_features}")
+    if args.image_shape is not None and min(args.image_shape) < 1:
+        parser.error(f"--image_shape: expected numbers above 0, got {args.image_shape}")
+    return args

@@ -42,7 +42,7 @@ def write_frame_objects(
 
     Returns:
         For each object its dbinfo (name, path, image_idx, gt_idx, box3d_lidar, num_points_in_gt,
-        difficulty, bbox, score) and its points (N, 4) float32, xyz relative to the middle of the
+        difficulty, bbox, score) and its points (N, C) float32, xyz relative to the middle of the
         box's bottom face, not rotated.
     """
     sample_idx, annos = info["point_cloud"]["lidar_idx"], info["annos"]
@@ -80,7 +80,7 @@ def group_by_class(
         used_classes: classes to list; None for all.
 
     Returns:
-        The dbinfos, class to list, and the packed points (T, 4) float32 in their order.
+        The dbinfos, class to list, and the packed points (T, C) float32 in their order.
     """
     dbinfos: dict[str, list[dict[str, Any]]] = {}
     points: dict[str, list[np.ndarray]] = {}
@@ -90,7 +90,7 @@ def group_by_class(
             dbinfos.setdefault(str(name), []).append(dbinfo)
             points.setdefault(str(name), []).append(object_points)
     parts = [part for name in dbinfos for part in points[name]]
-    return dbinfos, np.concatenate([np.zeros((0, 4), np.float32), *parts])
+    return dbinfos, np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 def remove_leftovers(folder: Path) -> None:

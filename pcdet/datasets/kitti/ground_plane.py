@@ -6,10 +6,16 @@ import numpy as np
 
 from pcdet.utils.kitti_format.calib import Calibration
 
-# Where ground is looked for, in the LiDAR frame (metres); the sensor is about 1.7 m above it.
+# Where ground is looked for, in the LiDAR frame (metres).
 _X_RANGE = (3.0, 60.0)
 _Y_LIMIT = 20.0
+# KITTI's sensor is about 1.7 m above it. Elsewhere the lowest dense layer of the points is taken
+# for ground, and looked at so far below and above.
 _Z_RANGE = (-3.0, -1.0)
+_BELOW, _ABOVE = 1.3, 0.7
+_LAYER = 0.25
+_LEAST_CELLS = 30
+_NUM_CANDIDATES = 8192
 # One point of each square metre is kept, so that the far ground, which few points hit, counts as
 # much as the near: with all points the plane tilts and is 0.6 m off at 60 m.
 _CELL = 1.0
@@ -20,12 +26,24 @@ _NUM_REFINEMENTS = 3
 _LEAST_UPRIGHT = 0.97
 _LEAST_POINTS = 20
 # KITTI's camera is 1.65 m above the road.
-_FLAT_GROUND = np.array([0.0, -1.0, 0.0, 1.65])
+FLAT_GROUND = np.array([0.0, -1.0, 0.0, 1.65])
 
 
 def estimate_road_plane(
     points: np.ndarray, calib: Calibration, rng: np.random.Generator | None = None
 ) -> np.ndarray:
+    """Find the road in a frame's points, see `find_road_plane`.
+
+    Returns:
+        (4,) float64 plane; flat ground below KITTI's camera if the points show no road.
+    """
+    plane = find_road_plane(points, calib, rng)
+    return FLAT_GROUND.copy() if plane is None else plane
+
+
+def find_road_plane(
+    points: np.ndarray, calib: Calibration, rng: np.random.Generator | None = None
+) -> np.ndarray | None:
     """Find the road in a frame's points.
 
     RANSAC with the truncated squared distance as its loss (MSAC, Torr and Zisserman 2000), then
@@ -37,21 +55,21 @@ def estimate_road_plane(
         rng: draws the samples.
 
     Returns:
-        (4,) float64 plane; flat ground below KITTI's camera if the points show no road.
+        (4,) float64 plane; None if the points show no road.
     """
     rng = np.random.default_rng() if rng is None else rng
     candidates = calib.lidar_to_rect(_thin_out(points[:, :3])).astype(np.float64)
     if len(candidates) < _LEAST_POINTS:
-        return _FLAT_GROUND.copy()
+        return None
     planes = _planes_through(candidates[rng.integers(len(candidates), size=(_NUM_SAMPLES, 3))])
     if not len(planes):
-        return _FLAT_GROUND.copy()
+        return None
     squared = (planes[:, :3] @ candidates.T + planes[:, 3:]) ** 2
     plane = planes[np.minimum(squared, _INLIER_DISTANCE**2).sum(axis=1).argmin()]
     for _ in range(_NUM_REFINEMENTS):
         inliers = candidates[np.abs(candidates @ plane[:3] + plane[3]) < _INLIER_DISTANCE]
         if len(inliers) < _LEAST_POINTS:
-            return _FLAT_GROUND.copy()
+            return None
         plane = _least_squares_plane(inliers)
     return plane
 
@@ -59,17 +77,31 @@ def estimate_road_plane(
 def _thin_out(points: np.ndarray) -> np.ndarray:
     """One point (the first) of each cell of a grid over the part of (N, 3) that may be road."""
     x, y, z = points.T
-    near = np.flatnonzero(
-        (x > _X_RANGE[0])
-        & (x < _X_RANGE[1])
-        & (np.abs(y) < _Y_LIMIT)
-        & (z > _Z_RANGE[0])
-        & (z < _Z_RANGE[1])
-    )
+    around = (x > _X_RANGE[0]) & (x < _X_RANGE[1]) & (np.abs(y) < _Y_LIMIT)
+    low, high = _heights_of_ground(points)
+    near = np.flatnonzero(around & (z > low) & (z < high))
     column = ((y[near] + _Y_LIMIT) / _CELL).astype(np.int32)
     row = (x[near] / _CELL).astype(np.int32)
     _, first = np.unique(row * round(2 * _Y_LIMIT / _CELL) + column, return_index=True)
     return points[near[first]]
+
+
+def _heights_of_ground(points: np.ndarray) -> tuple[float, float]:
+    """Between which z the ground is: around the lowest of (N, 3) points in most square metres."""
+    few = points[:: max(len(points) // _NUM_CANDIDATES, 1)]
+    x, y, _ = few.T
+    few = few[(x > _X_RANGE[0]) & (x < _X_RANGE[1]) & (np.abs(y) < _Y_LIMIT)]
+    cells = np.floor(few[:, :2] / _CELL).astype(np.int64) @ (4096, 1)
+    order = np.lexsort((few[:, 2], cells))
+    lowest = few[order[np.diff(cells[order], prepend=cells.min(initial=0) - 1) > 0], 2]
+    if len(lowest) < _LEAST_CELLS:
+        return _Z_RANGE
+    layers = np.floor(lowest / _LAYER).astype(np.int64)
+    values, counts = np.unique(layers, return_counts=True)
+    level = (values[counts.argmax()] + 0.5) * _LAYER
+    if _Z_RANGE[0] < level < _Z_RANGE[1]:
+        return _Z_RANGE
+    return level - _BELOW, level + _ABOVE
 
 
 def _planes_through(triples: np.ndarray) -> np.ndarray:

@@ -9,28 +9,35 @@ without labels.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from easydict import EasyDict
 
 from pcdet.config import cfg as global_cfg
-from pcdet.config.schema import read_test
+from pcdet.config import cfg_from_list, cfg_from_yaml_file, find_yaml
+from pcdet.config.schema import read_data_config, read_test
 from pcdet.datasets.kitti import splits
 from pcdet.datasets.kitti.annotations import BoxFilter, annotate_batch, write_annotation
 from pcdet.datasets.kitti.base_dataset import BaseKittiDataset
 from pcdet.datasets.kitti.camera_view import points_in_view
 from pcdet.datasets.kitti.command_line import parse_args
-from pcdet.datasets.kitti.kitti_infos import load_info_files
+from pcdet.datasets.kitti.preparation import Settings, create_kitti_infos
 from pcdet.evaluation import EvalResult, official_results, rules, summarize, write_submission
+from pcdet.utils.data_report.facts import INTENSITY
 from pcdet.utils.errors import ConfigError, PcdetError
-from pcdet.utils.info_record import write_record
-from pcdet.utils.io_utils import save_pickle
+from pcdet.utils.info_record import read_record
 from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.kitti_format.folders import TRAINING
+from pcdet.utils.kitti_format.frame_facts import changed_files, told_change
+from pcdet.utils.kitti_format.infos import CREATE_COMMAND, has_camera, load_info_files
 from pcdet.utils.kitti_format.label import DONT_CARE
 from pcdet.utils.log_utils import create_logger
 
@@ -86,6 +93,8 @@ class KittiDataset(BaseKittiDataset):
         info_paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[self.mode].INFO_PATH]
         self.infos = load_info_files(info_paths, has_label=training, logger=self.logger)
         self._check_split()
+        self._check_scans()
+        self._tell_of_changes(info_paths)
         self._road_planes = {
             info["point_cloud"]["lidar_idx"]: info["road_plane"]
             for info in self.infos
@@ -117,6 +126,33 @@ class KittiDataset(BaseKittiDataset):
                 "`tools/test.py --split` sets both keys"
             )
 
+    def _check_scans(self) -> None:
+        """Raise a ConfigError if the infos were made of other scans than the config says."""
+        for info in self.infos:
+            name, columns = info["point_cloud"]["lidar_idx"], self.num_stored_features
+            known = info["point_cloud"].get("num_features", columns)
+            if known != columns:
+                raise ConfigError(
+                    f"DATA_CONFIG.NUM_POINT_FEATURES.total: {columns}, and the infos were made of "
+                    f"scans with {known} numbers of each point (frame {name}): correct it, or make "
+                    f"infos anew by `{CREATE_COMMAND} --num_point_features {columns}`"
+                )
+            if self._fov_points_only and not has_camera(info):
+                raise ConfigError(
+                    f"DATA_CONFIG.FOV_POINTS_ONLY: True, and frame {name} has no image, so that it "
+                    "is not known what a camera sees: set FOV_POINTS_ONLY: False, or make infos "
+                    "with --image_shape HEIGHT WIDTH"
+                )
+
+    def _tell_of_changes(self, info_paths: Sequence[Path]) -> None:
+        """Warn if labels were changed after infos were made of them."""
+        for path in info_paths:
+            facts = (read_record(path) or {}).get("facts") if path.exists() else None
+            changed = changed_files(self.root_path / TRAINING, facts) if facts else []
+            if changed:
+                told = told_change(changed)
+                self.logger.warning("%s: %s; run `%s`", path, told, CREATE_COMMAND)
+
     @property
     def sample_ids(self) -> list[str]:
         """Names of the frames, in the order of the samples."""
@@ -136,12 +172,9 @@ class KittiDataset(BaseKittiDataset):
         if self._fov_points_only:
             seen = points_in_view(points, image_shape, calib)
             points = points.compress(seen, axis=0)
-        input_dict = {
-            "sample_idx": sample_idx,
-            "points": points,
-            "calib": calib,
-            "image_shape": image_shape,
-        }
+        input_dict = {"sample_idx": sample_idx, "points": points, "calib": calib}
+        if has_camera(info):
+            input_dict["image_shape"] = image_shape
         if "annos" in info:
             names = info["annos"]["name"]
             input_dict["gt_names"] = names[names != DONT_CARE]
@@ -219,47 +252,28 @@ class KittiDataset(BaseKittiDataset):
         return write_submission(det_annos, self.sample_ids, shapes, output_dir)
 
 
-def create_kitti_infos(
-    data_path: str | os.PathLike, save_path: str | os.PathLike, workers: int = 4
-) -> None:
-    """Write the infos of all splits and the ground-truth database of the training split.
-
-    A test split that ImageSets does not list, or whose frames are missing, is skipped.
-
-    Args:
-        data_path: the data folder.
-        save_path: where kitti_infos_*.pkl, kitti_dbinfos_train.* and gt_database go.
-        workers: processes at most.
-
-    Raises:
-        DataError: a file is missing or broken; it and its frame are named.
-    """
-    save_path = Path(save_path)
-    train, val, test = (BaseKittiDataset(data_path, split) for split in ("train", "val", "test"))
-    for dataset in (train, val):
-        dataset.check_listed()
-    if not train.planes_path.is_dir():
-        _LOGGER.info(
-            "%s is missing: ground planes are estimated from the points and kept in the infos",
-            train.planes_path,
+def read_settings(args: argparse.Namespace) -> Settings:
+    """What the yaml, --set and the options of a preparation say of the data."""
+    settings = Settings()
+    if args.cfg_file is not None:
+        config = cfg_from_yaml_file(find_yaml(args.cfg_file), EasyDict())
+        cfg_from_list(args.set_cfgs, config)
+        data = read_data_config(config.DATA_CONFIG)
+        settings = Settings(
+            data.NUM_POINT_FEATURES.total,
+            data.NUM_POINT_FEATURES.use > INTENSITY,
+            data.FOV_POINTS_ONLY,
+            data.IMAGE_SHAPE,
+            data.POINT_CLOUD_RANGE,
+            config.CLASS_NAMES,
         )
-    infos = [dataset.get_infos(num_workers=workers) for dataset in (train, val)]
-    for split, split_infos in zip(("train", "val", "trainval"), (*infos, infos[0] + infos[1])):
-        _save_infos(split_infos, save_path, split)
-    if test.sample_id_list is None or not test.root_split_path.is_dir():
-        _LOGGER.info("No test split in %s: skipped", data_path)
-    else:
-        test_infos = test.get_infos(num_workers=workers, has_label=False, count_inside_pts=False)
-        _save_infos(test_infos, save_path, "test")
-    train.create_groundtruth_database(save_path=save_path, num_workers=workers)
-    _LOGGER.info("Data preparation done")
-
-
-def _save_infos(infos: list[dict[str, Any]], save_path: Path, split: str) -> None:
-    path = save_path / f"kitti_infos_{split}.pkl"
-    save_pickle(infos, path)
-    write_record(path, len(infos))
-    _LOGGER.info("Infos of %d frames of %s are saved to %s", len(infos), split, path)
+    elif args.set_cfgs:
+        raise ConfigError("--set changes settings of a yaml: give it by --cfg_file")
+    if args.num_point_features is not None:
+        settings = replace(settings, num_stored_features=args.num_point_features)
+    if args.image_shape is not None:
+        settings = replace(settings, image_shape=args.image_shape)
+    return settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -276,7 +290,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 args.data_path / "ImageSets",
                 ", ".join(f"{name} {len(frames)}" for name, frames in written.items()),
             )
-        create_kitti_infos(args.data_path, args.save_path or args.data_path, args.workers)
+        settings = read_settings(args)
+        create_kitti_infos(args.data_path, args.save_path or args.data_path, args.workers, settings)
     except (PcdetError, OSError) as error:  # OSError: no room, or no right to write
         sys.stderr.write(f"error: {error}\n")
         return 1

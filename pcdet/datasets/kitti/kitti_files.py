@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from pcdet.datasets.kitti.camera_view import read_png, read_png_shape, rect_points_in_view
+from pcdet.datasets.kitti.camera_view import read_image, read_image_shape, rect_points_in_view
 from pcdet.datasets.kitti.ground_plane import estimate_road_plane
-from pcdet.utils.io_utils import read_points
 from pcdet.utils.kitti_format.calib import Calibration
-from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, frame_path
+from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, frame_path, image_path
 from pcdet.utils.kitti_format.label import Object3d, get_objects_from_label
 from pcdet.utils.kitti_format.planes import read_road_plane
+from pcdet.utils.point_files import read_points
 
 
 class KittiFiles:
@@ -22,24 +23,33 @@ class KittiFiles:
 
     Attributes:
         root_split_path: the folder.
+        num_stored_features: numbers of each point in the files.
+        image_shape: (height, width) of images that are not there; None: an image must be there.
+        has_camera: whether there is one, whose view counts.
     """
 
     root_split_path: Path
+    num_stored_features: int = NUM_POINT_FEATURES
+    image_shape: Sequence[int] | None = None
+    has_camera: bool = True
 
     def _path(self, kind: str, idx: str) -> Path:
         return frame_path(self.root_split_path, kind, idx)
 
     def get_lidar(self, idx: str) -> np.ndarray:
-        """Read the (N, 4) float32 points of a frame: LiDAR x, y, z in metres, and intensity."""
-        return read_points(self._path("velodyne", idx), NUM_POINT_FEATURES)
+        """Read the (N, C) float32 points of a frame: LiDAR x, y, z in metres, intensity, others."""
+        return read_points(self._path("velodyne", idx), self.num_stored_features)
 
     def get_image_shape(self, idx: str) -> np.ndarray:
         """Read the (2,) int32 height and width of a frame's image from its header."""
-        return read_png_shape(self._path("image_2", idx))
+        path = image_path(self.root_split_path, idx)
+        if self.image_shape is not None and not path.exists():
+            return np.array(self.image_shape, dtype=np.int32)
+        return read_image_shape(path)
 
     def get_image(self, idx: str) -> np.ndarray:
         """Read the (height, width, 3) uint8 image of a frame."""
-        return read_png(self._path("image_2", idx))
+        return read_image(image_path(self.root_split_path, idx))
 
     def get_label(self, idx: str) -> list[Object3d]:
         """Read the labelled objects of a frame, DontCare regions included."""

@@ -49,7 +49,7 @@ class PostProcessor:
         multi_classes_nms: suppress within each class instead of among all boxes; an anchor may then
             be found as several classes.
         nms_thresh: BEV IoU above which the lower-scored box goes.
-        score_thresh: least score (probability).
+        score_thresh: least score (probability), of all classes or one for each.
         use_raw_score: report logits as scores, as PCDet does, instead of probabilities; AP is the
             same, since only the order counts there.
         nms_pre_maxsize_last: number of candidates, for each class if multi_classes_nms.
@@ -59,7 +59,7 @@ class PostProcessor:
     nms_type: str = "nms_gpu"
     multi_classes_nms: bool = False
     nms_thresh: float = 0.01
-    score_thresh: float = 0.1
+    score_thresh: float | Sequence[float] = 0.1
     use_raw_score: bool = True
     nms_pre_maxsize_last: int = 4096
     nms_post_maxsize_last: int = 500
@@ -93,7 +93,10 @@ class PostProcessor:
         labels: torch.Tensor,
         decode: Callable[[torch.Tensor], torch.Tensor],
     ) -> dict[str, torch.Tensor]:
-        possible = logits.isfinite() & (torch.sigmoid(logits) >= self.score_thresh)
+        least = self.score_thresh
+        if not isinstance(least, (int, float)):
+            least = logits.new_tensor(least)[labels - 1]
+        possible = logits.isfinite() & (torch.sigmoid(logits) >= least)
         index = torch.nonzero(possible).squeeze(1)
         ranked, order = logits[index].topk(min(self.nms_pre_maxsize_last, len(index)))
         index = index[order]

@@ -6,7 +6,7 @@
     training/{velodyne,image_2,calib,label_2,planes}/<frame>.{bin,png,txt}
     testing/{velodyne,image_2,calib}/<frame>.{bin,png,txt}
 
-`planes` is no folder of KITTI's own; PCDet's users have it.
+`planes` is no folder of KITTI's own; PCDet's users have it. Images may also be .jpg files.
 """
 
 from __future__ import annotations
@@ -26,10 +26,26 @@ SUFFIXES = {
     "planes": ".txt",
 }
 
+# What images may be.
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
 
 def part_of_split(split: str) -> str:
     """Name the folder that holds a split's frames: only those of test lie in testing/."""
     return TESTING if split == "test" else TRAINING
+
+
+def image_path(part_path: str | os.PathLike, frame: str) -> Path:
+    """Return the path of a frame's image: a .png, or a .jpg if there is that alone."""
+    path = frame_path(part_path, "image_2", frame)
+    others = (path.with_suffix(suffix) for suffix in IMAGE_SUFFIXES)
+    return path if path.exists() else next((other for other in others if other.exists()), path)
+
+
+def has_images(part_path: str | os.PathLike) -> bool:
+    """Tell whether there is any image of the frames of training/ or testing/."""
+    folder = Path(part_path) / "image_2"
+    return folder.is_dir() and any(f.suffix in IMAGE_SUFFIXES for f in folder.iterdir())
 
 
 def frame_path(part_path: str | os.PathLike, kind: str, frame: str) -> Path:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pcdet.utils.box_utils import CENTER, Y, Z
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import read_number, read_text
+from pcdet.utils.kitti_format.calib import Calibration
 
 # cos(60 degrees): a plane that is steeper is no road at all.
 _LEAST_UPRIGHT = 0.5
@@ -46,6 +48,14 @@ def read_road_plane(plane_file: str | os.PathLike) -> np.ndarray:
 def is_road(plane: np.ndarray) -> bool:
     """Tell whether a plane (4,) can be a road: heights above it must make sense."""
     return bool(abs(plane[1]) > _LEAST_UPRIGHT * np.linalg.norm(plane[:3]))
+
+
+def heights_above_plane(boxes: np.ndarray, plane: np.ndarray, calib: Calibration) -> np.ndarray:
+    """(M,) metres along the LiDAR's z from a plane (4,) up to the bottoms of (M, 7) LiDAR boxes."""
+    a, b, c, d = plane
+    ground = calib.lidar_to_rect(boxes[:, CENTER])
+    ground[:, Y] = -(a * ground[:, 0] + c * ground[:, 2] + d) / b
+    return boxes[:, Z] - calib.rect_to_lidar(ground)[:, Z]
 
 
 def road_plane_text(plane: np.ndarray) -> str:

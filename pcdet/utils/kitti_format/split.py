@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,20 @@ from pathlib import Path
 from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import is_file_name
 from pcdet.utils.io_utils import atomic_write, read_text
+
+# SHA-256 of the sorted names of KITTI's usual splits (Chen et al., 3D Object Proposals for Accurate
+# Object Class Detection, 2015), each followed by a newline.
+_USUAL_SPLITS = {
+    "e85ce0142be11c7e4196fd7b79a8bc8c2cefdd6fe754ac61fef8d421e37aba5c": "train",
+    "6e2394d97c866c3af1ffb049f828abdf3d5b707d9575d16885fd0de87b72b0c8": "val",
+    "0ad0a4faa04ab93944abb4579c62ae451ec650613135ba72789d9d6788909f1c": "test",
+}
+
+
+def usual_split(frames: Sequence[str]) -> str | None:
+    """Tell which of KITTI's usual splits frames are, in any order: train, val, test or None."""
+    text = "".join(f"{name}\n" for name in sorted(frames))
+    return _USUAL_SPLITS.get(hashlib.sha256(text.encode()).hexdigest())
 
 
 def split_path(root_path: str | os.PathLike, split: str) -> Path:

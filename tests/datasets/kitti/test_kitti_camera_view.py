@@ -8,7 +8,7 @@ from PIL import Image
 
 from pcdet.datasets.kitti.camera_view import (
     points_in_view,
-    read_png,
+    read_image,
     read_png_shape,
     rect_points_in_view,
 )
@@ -108,6 +108,6 @@ _COLOURS = np.random.default_rng(0).integers(0, 255, (6, 9, 4)).astype(np.uint8)
 def test_pixels_of_every_kind_of_png(tmp_path, written, expected):
     path = tmp_path / "000000.png"
     Image.fromarray(written).save(path)
-    pixels = read_png(path)
+    pixels = read_image(path)
     assert pixels.dtype == np.uint8 and pixels.shape == (6, 9, 3)
     np.testing.assert_array_equal(pixels, expected)

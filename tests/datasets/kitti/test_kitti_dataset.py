@@ -201,7 +201,7 @@ def test_command_makes_all_files(tmp_path, capfd):
         for kind in ("pkl", "json")
     }
     others = {"kitti_dbinfos_train.pkl", "kitti_gt_points_train.npy", "gt_database"}
-    assert made == infos | others
+    assert made == infos | others | {"ImageSets", "training", "testing"}  # links
     assert "infos of train" in capfd.readouterr().err
 
 

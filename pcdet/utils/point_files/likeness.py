@@ -1,0 +1,163 @@
+"""What a file looks like that cannot be the scan it is taken for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_SIGNATURES = {
+    b"version https://git-lfs": "a Git LFS pointer: fetch the file itself by `git lfs pull`",
+    b"# .PCD": "a .pcd file: give it that suffix",
+    b"VERSION .7": "a .pcd file: give it that suffix",
+    b"VERSION 0.7": "a .pcd file: give it that suffix",
+    b"ply\n": "a .ply file: give it that suffix",
+    b"ply\r": "a .ply file: give it that suffix",
+    b"\x93NUMPY": "a .npy file: give it that suffix",
+    b"LASF": "a .las file",
+    b"\x89HDF": "an HDF5 file",
+    b"PK\x03\x04": "a zip archive (a .npz file is one, too)",
+    b"\x1f\x8b": "a gzip archive: unpack it",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"#ROSBAG": "a ROS bag",
+}
+_LEAST_TEXT = 64
+_COLUMNS = range(3, 11)
+# Blocks of numbers that are looked at: a row of each of these lengths begins where one does.
+_FIRST_OF_ROWS = 2520
+_BLOCK = 420
+_NUM_BLOCKS = 20
+LEAST_ROWS = 64
+# Metres: no LiDAR sees so far.
+FARTHEST = 1e3
+# Differences between columns that hold other things than x and y: of the mean size (a logarithm),
+# and of the share of whole numbers; and the least share of negative numbers in x or y of a scan.
+_OTHER_SIZE, _OTHER_WHOLE, _SIGNED = 1.3, 0.5, 0.25
+# Differences of mean size, sign and wholeness between columns that hold the same.
+_SAME_TRAITS = np.array([0.2, 0.1, 0.1])
+# What is beyond is no coordinate of any kind.
+_GARBAGE = 1e8
+_MOST_GARBAGE = 0.01
+
+
+def signature(head: bytes) -> str:
+    """What the first bytes of a file are those of; empty if nothing known."""
+    for start, name in _SIGNATURES.items():
+        if head.startswith(start):
+            return name
+    if len(head) >= _LEAST_TEXT and all(9 <= byte <= 13 or 32 <= byte < 127 for byte in head):
+        return "text"
+    return ""
+
+
+def sample_blocks(values: np.ndarray) -> np.ndarray:
+    """Some thousand of (n,) numbers, as (B, L) blocks from all over; a row begins with each."""
+    starts = len(values) // _FIRST_OF_ROWS
+    if starts < _NUM_BLOCKS:
+        return values[None]
+    chosen = np.linspace(0, starts - 1, _NUM_BLOCKS).astype(int)
+    return values[: starts * _FIRST_OF_ROWS].reshape(starts, -1)[chosen, :_BLOCK]
+
+
+def sample_rows(blocks: np.ndarray, columns: int) -> np.ndarray:
+    """The whole rows (N, columns) of blocks (B, L)."""
+    return blocks[:, : blocks.shape[1] // columns * columns].reshape(-1, columns)
+
+
+def implausible(rows: np.ndarray) -> str:
+    """Say why rows (N, 3 + C) cannot be points; empty if they can, or are too few to tell."""
+    if len(rows) < LEAST_ROWS:
+        return ""
+    xyz = rows[:, :3]
+    finite = np.isfinite(xyz).all(axis=1)
+    if finite.mean() < 0.5:
+        return "most of its coordinates are not finite"
+    xyz = xyz[finite]
+    if (np.abs(xyz) > _GARBAGE).any(axis=1).mean() > _MOST_GARBAGE:
+        return f"coordinates are as large as {np.abs(xyz).max():.3g}"
+    flat = np.flatnonzero(np.ptp(xyz, axis=0) == 0)
+    if len(flat):
+        axis = int(flat[0])
+        return f"{'xyz'[axis]} is {xyz[0, axis] + 0.0:g} in all points"
+    return ""
+
+
+def _traits(blocks: np.ndarray) -> np.ndarray:
+    """Size, sign and wholeness of the numbers of blocks (B, L): (3, B, L) float32."""
+    sizes = np.log1p(np.minimum(np.nan_to_num(np.abs(blocks), nan=0.0, posinf=_GARBAGE), _GARBAGE))
+    with np.errstate(invalid="ignore"):
+        return np.stack([sizes, blocks < 0, blocks == np.rint(blocks)]).astype(np.float32)
+
+
+def _means(traits: np.ndarray, columns: int) -> np.ndarray:
+    """Means (3, columns) of traits (3, B, L) in each column of rows of this length."""
+    rows = [sample_rows(trait, columns) for trait in traits]
+    return np.stack([trait.mean(axis=0) for trait in rows])
+
+
+def _order(traits: np.ndarray, columns: int) -> float:
+    """Tell how far numbers sort themselves into rows of `columns`: from 0 to 1.
+
+    The columns of real points differ in size and sign and in being whole numbers. Those of rows
+    that were cut at the wrong places are all the same mixture.
+
+    Args:
+        traits: (3, B, L) of the numbers.
+        columns: length of a row.
+    """
+    between, total = _means(traits, columns).var(axis=1), traits.var(axis=(1, 2))
+    return float((between / np.maximum(total, 1e-9)).max())
+
+
+def better_columns(values: np.ndarray, columns: int) -> int | None:
+    """Find the number of columns that (n,) float32 numbers have if it cannot be `columns`."""
+    if len(values) < LEAST_ROWS * max(_COLUMNS):
+        return None
+    traits = _traits(sample_blocks(values))
+    best, order = columns, max(2 * _order(traits, columns), 0.05)
+    for other in _COLUMNS if order < 1 else ():
+        if other % columns and len(values) % other == 0:
+            found = _order(traits, other)
+            if found > 1.1 * order:
+                best, order = other, found
+    if best != columns:
+        return best
+    for factor in (2, 3):
+        if len(values) % (factor * columns) == 0 and _are_parts(traits, columns, factor):
+            return factor * columns
+    half = columns // 2
+    return half if columns in (6, 8) and _are_same(traits, half) else None
+
+
+def _are_parts(traits: np.ndarray, columns: int, factor: int) -> bool:
+    """Tell whether every second (third) row holds no points: it is further columns of the first.
+
+    Its first numbers are of another size than x and y, or whole, or never negative.
+    """
+    sizes, signs, whole = _means(traits, factor * columns).reshape(3, factor, columns)[:, :, :2]
+    other = (np.abs(sizes[1:] - sizes[0]) > _OTHER_SIZE) | (whole[1:] - whole[0] > _OTHER_WHOLE)
+    return bool((other | ((signs[1:] == 0) & (signs[0] > _SIGNED))).any())
+
+
+def _are_same(traits: np.ndarray, columns: int) -> bool:
+    """Tell whether a row of twice as many columns holds two points."""
+    means = _means(traits, 2 * columns).reshape(3, 2, columns)
+    return bool((np.abs(means[:, 1] - means[:, 0]) < _SAME_TRAITS[:, None]).all())
+
+
+def looks_like(content: bytes) -> str:
+    """Say what the bytes of a file look like, beginning with "it looks like"; or nothing."""
+    found = signature(content[:256])
+    if found:
+        return f"it looks like {found}"
+    candidates = []
+    for dtype in (np.float32, np.float64):
+        size = np.dtype(dtype).itemsize
+        blocks = sample_blocks(np.frombuffer(content, dtype, len(content) // size))
+        for columns in _COLUMNS:
+            rows = sample_rows(blocks, columns)
+            if len(content) % (size * columns) or len(rows) < LEAST_ROWS or implausible(rows):
+                continue
+            if np.nanmax(np.abs(rows[:, :3])) < FARTHEST:
+                name = f"{columns} columns" if size == 4 else f"{columns} columns of float64"
+                candidates.append((round(_order(_traits(blocks), columns), 2), -columns, name))
+    return f"it looks like {max(candidates)[2]}" if candidates else ""
