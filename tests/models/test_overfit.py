@@ -11,11 +11,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.model_fixture import narrow_config
 from pcdet.datasets.kitti.kitti_dataset import KittiDataset, create_kitti_infos
-from pcdet.datasets.kitti.kitti_infos import load_infos
 from pcdet.engine.optimization import build_optimizer, build_scheduler
 from pcdet.models import build_network, example_convert_to_torch, model_fn_decorator
 from pcdet.ops.iou3d_nms import iou3d_nms_utils
 from pcdet.simulator.writer import write_dataset
+from pcdet.utils.kitti_format.infos import load_infos
 
 # A car stands in the middle of this part of the frame.
 FRAME, RANGE = "000003", [9.6, -3.2, -3, 16.0, 3.2, 1]
