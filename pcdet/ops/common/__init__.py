@@ -79,8 +79,8 @@ class Operators:
 @functools.cache
 def _warn_of_copies() -> None:
     warnings.warn(
-        "pcdet's native operators (overlaps, NMS, RoI pooling, nearest points) were built without "
-        "code for this device, so they copy tensors to the CPU and back. For CUDA "
-        f"{cuda_toolkit.remedy()}; then {cuda_toolkit.BUILD}",
+        "pcdet's native operators (overlaps, NMS, points in boxes, RoI pooling, nearest sites) "
+        "were built without code for this device, so they copy tensors to the CPU and back. For "
+        f"CUDA {cuda_toolkit.remedy()}; then {cuda_toolkit.BUILD}",
         stacklevel=4,
     )
