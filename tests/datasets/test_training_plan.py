@@ -80,8 +80,8 @@ def test_classes_of_another_spelling_end_it(prepared, tmp_path, cfg, caplog):
 def test_objects_out_of_range_end_it(prepared, cfg):
     cfg.DATA_CONFIG.POINT_CLOUD_RANGE = [0, -40, 1, 70.4, 40, 5]
     message = (
-        r"no object of CLASS_NAMES in the 4 training frames lies wholly in POINT_CLOUD_RANGE \[0., "
-        r"-40.0, 1.*; the median of all objects is \[1\d\.\d, "
+        r"no object of CLASS_NAMES in the 4 training frames lies wholly in POINT_CLOUD_RANGE "
+        r"\[0.0, -40.0, 1.*; the median of all objects is \[1\d\.\d, "
     )
     with pytest.raises(ConfigError, match=message):
         plan(prepared, cfg)

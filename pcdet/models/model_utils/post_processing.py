@@ -105,9 +105,9 @@ class PostProcessor:
         ranked, order = logits[index].topk(min(self.nms_pre_maxsize_last, len(index)))
         index = index[order]
         boxes = decode(index)
-        finite = boxes.isfinite().all(dim=1)
-        if not finite.all():
-            self._tell_of_non_finite(int((~finite).sum()))
+        finite = torch.nonzero(boxes.isfinite().all(dim=1)).squeeze(1)
+        if len(finite) < len(boxes):
+            self._tell_of_non_finite(len(boxes) - len(finite))
             boxes, ranked, index = boxes[finite], ranked[finite], index[finite]
         keep = nms(boxes, ranked, self.nms_type, self.nms_thresh, self.nms_post_maxsize_last)
         scores = ranked[keep]
