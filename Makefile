@@ -1,21 +1,12 @@
 # make demo, make test: both set up .venv first, once. Overrides:
-#   PYTHON=python3.10   another interpreter (3.9 or later)
-#   TORCH="torch"       what pip installs as torch; by default a CUDA build if there is an NVIDIA
-#                       GPU, else the CPU build, which is some GB smaller
+#   PYTHON=python3.10   another interpreter (3.10 to 3.14)
+#   TORCH="torch"       what pip installs as torch; by default the build for CUDA that suits the
+#                       driver and the GPUs, else that for the CPU, which is some GB smaller
 #   VENV=/path          another place for the environment
 
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-TORCH_VERSION := 2.13.0
 HAS_GPU := $(shell nvidia-smi -L 2>/dev/null | grep -c GPU)
-ifeq ($(HAS_GPU),0)
-  ifeq ($(shell uname -s),Linux)
-    # Only the CPU build has this version, so pip cannot fall back to a CUDA build.
-    TORCH ?= torch==$(TORCH_VERSION)+cpu
-  endif
-endif
-TORCH ?= torch==$(TORCH_VERSION)
-CPU_WHEELS := https://download.pytorch.org/whl/cpu
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -37,7 +28,7 @@ DEMO_RESULTS := $(DEMO_RUN)/eval/epoch_$(DEMO_EPOCHS)/val/default
 # Test files run side by side in so many processes, each with one thread.
 TEST_PROCESSES := 2
 
-.PHONY: help setup demo demo-pointpillar demo-parta2 demo-sassd test lint test-viewer test-cuda benchmark fuzz soak clean
+.PHONY: help setup demo demo-pointpillar demo-parta2 demo-sassd test lint test-viewer test-cuda check-portable benchmark fuzz soak clean
 
 help:
 	@echo "make demo              set up, simulate scenes, train SECOND on them, score and draw it"
@@ -47,6 +38,7 @@ help:
 	@echo "make test              set up, then lint and the whole test suite"
 	@echo "make test-viewer       the tests of pages and pictures; in a browser where Chromium is"
 	@echo "make test-cuda         the tests that need a GPU"
+	@echo "make check-portable    compile the operators with clang, and for ARM, against torch's headers"
 	@echo "make benchmark         time each stage on this machine"
 	@echo "make fuzz              read 2,000 damaged files of each kind: none may crash a reader"
 	@echo "make soak              train 2,000 steps, and fail if memory or file handles grow"
@@ -55,14 +47,15 @@ help:
 setup: $(VENV)/.installed
 
 $(VENV)/.torch:
-	@echo "== environment in $(VENV), with $$($(PYTHON) --version) and $(TORCH)"
+	@echo "== environment in $(VENV), with $$($(PYTHON) --version)"
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) "$(TORCH)" 2>/dev/null || $(PIP) --extra-index-url $(CPU_WHEELS) "$(TORCH)"
+	$(BIN)/python tools/scripts/install_torch.py $(if $(TORCH),"$(TORCH)")
 	@touch $@
 
 $(VENV)/.requirements: $(VENV)/.torch requirements.txt requirements-dev.txt
 	@echo "== packages"
 	$(PIP) "setuptools>=70" wheel ninja -r requirements.txt -r requirements-dev.txt
+	$(BIN)/python tools/scripts/install_nvcc.py
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.requirements setup.py pyproject.toml $(NATIVE)
@@ -125,6 +118,7 @@ lint: setup
 
 test: setup lint
 	@bash tools/scripts/check_cuda_compile.sh
+	@bash tools/scripts/check_portable_compile.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 test-viewer: setup
@@ -132,6 +126,9 @@ test-viewer: setup
 
 test-cuda: setup
 	$(BIN)/python -m pytest -q -m cuda
+
+check-portable: setup
+	bash tools/scripts/check_portable_compile.sh $(BIN)/python
 
 benchmark: setup
 	$(BIN)/python tools/benchmark.py

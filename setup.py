@@ -9,8 +9,10 @@ missing. TORCH_CUDA_ARCH_LIST and CUDA_HOME mean what they mean to torch.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +21,7 @@ from setuptools import find_packages, setup
 
 try:
     import torch
-    from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
+    from torch.utils import cpp_extension
 except ImportError:
     sys.exit(
         "torch is needed to build pcdet: install it first, then run "
@@ -27,6 +29,15 @@ except ImportError:
     )
 
 ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT))
+
+from pcdet.ops.common.cuda_toolkit import (  # noqa: E402
+    CudaUnusable,
+    Toolkit,
+    find_toolkit,
+    run_nvcc,
+)
+
 EXTENSIONS = ("batch_norm", "iou3d_nms", "roiaware_pool3d", "sparse_conv", "three_nn")
 # From Turing on, as far as the toolkit goes; the last entry carries PTX for later GPUs.
 CUDA_ARCHITECTURES = ("7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
@@ -39,6 +50,10 @@ COMMANDS = [
     "pcdet-demo = pcdet.cli.demo:run",
     "pcdet-replay = pcdet.cli.replay:run",
     "pcdet-view = pcdet.cli.view:run",
+    "pcdet-convert = pcdet.cli.convert:run",
+    "pcdet-release = pcdet.cli.release:run",
+    "pcdet-export = pcdet.cli.export:run",
+    "pcdet-custom = pcdet.cli.custom:run",
     "pcdet-doctor = pcdet.doctor.__main__:main",
     "pcdet-kitti-infos = pcdet.cli.kitti_infos:main",
     "pcdet-kitti-eval = pcdet.evaluation.__main__:main",
@@ -46,8 +61,20 @@ COMMANDS = [
 ]
 
 
-class CudaUnusable(Exception):
-    """Why the CUDA operators cannot be built, and what to do about it, in one sentence."""
+# Packages that one command or kind of file needs.
+EXTRAS = {
+    "export": ["onnx", "onnxscript", "onnxruntime"],
+    "rerun": ["rerun-sdk>=0.23"],
+    "safetensors": ["safetensors"],
+    # Another backend of the sparse layers on NVIDIA GPUs, where its authors have wheels.
+    "spconv": [
+        f"{name} and sys_platform == 'linux' and platform_machine == 'x86_64'"
+        for name in (
+            "spconv-cu120; python_version < '3.12'",
+            "spconv-cu126; python_version >= '3.12' and python_version < '3.14'",
+        )
+    ],
+}
 
 
 def read_version() -> str:
@@ -62,35 +89,6 @@ def read_requirements() -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def run_nvcc(nvcc: Path, *arguments: str) -> str:
-    """What nvcc prints."""
-    return subprocess.run([nvcc, *arguments], check=True, capture_output=True, text=True).stdout
-
-
-def find_nvcc() -> Path:
-    """The compiler of a toolkit that is complete and made for this torch."""
-    if CUDA_HOME is None:
-        raise CudaUnusable(
-            "no CUDA toolkit was found: install the toolkit of CUDA "
-            f"{torch.version.cuda} and set CUDA_HOME to its folder"
-        )
-    nvcc = Path(CUDA_HOME) / "bin" / "nvcc"
-    if not nvcc.is_file():
-        raise CudaUnusable(f"{nvcc} is missing: set CUDA_HOME to the folder of a CUDA toolkit")
-    if not (Path(CUDA_HOME) / "include" / "cuda_runtime.h").is_file():
-        raise CudaUnusable(
-            f"{CUDA_HOME} holds an nvcc but no include/cuda_runtime.h: it is a wrapper, so set "
-            "CUDA_HOME to the folder of the toolkit itself"
-        )
-    release = re.search(r"release ([\d.]+)", run_nvcc(nvcc, "--version")).group(1)
-    if release.split(".")[0] != torch.version.cuda.split(".")[0]:
-        raise CudaUnusable(
-            f"the toolkit in {CUDA_HOME} is CUDA {release} but torch was built for CUDA "
-            f"{torch.version.cuda}: install that toolkit, or a torch for CUDA {release}"
-        )
-    return nvcc
-
-
 def default_architectures(nvcc: Path) -> str:
     """CUDA_ARCHITECTURES as far as the toolkit knows them, in torch's notation."""
     known = run_nvcc(nvcc, "--list-gpu-arch").split()
@@ -98,80 +96,106 @@ def default_architectures(nvcc: Path) -> str:
     return ";".join(usable) + "+PTX"
 
 
-def prepare_cuda() -> bool:
+def prepare_cuda() -> Toolkit | None:
     """Decide whether to build for CUDA, set the architectures if so, and say what was decided."""
     forced = os.environ.get("FORCE_CUDA") == "1"
     try:
-        if torch.version.cuda is None:
-            raise CudaUnusable("this torch is built for the CPU: install a CUDA build of torch")
+        toolkit = find_toolkit()
         if not (forced or torch.cuda.is_available()):
             raise CudaUnusable("torch sees no GPU: set FORCE_CUDA=1 to build for CUDA all the same")
-        nvcc = find_nvcc()
     except CudaUnusable as reason:
         if forced:
             sys.exit(f"FORCE_CUDA=1, but {reason}")
         sys.stderr.write(f"pcdet: building the operators for the CPU alone; {reason}\n")
-        return False
-    os.environ.setdefault("TORCH_CUDA_ARCH_LIST", default_architectures(nvcc))
-    sys.stderr.write(f"pcdet: building for CUDA, {os.environ['TORCH_CUDA_ARCH_LIST']}\n")
-    return True
+        return None
+    cpp_extension.CUDA_HOME = str(toolkit.home)  # torch's own search knows no wheels
+    os.environ.setdefault("TORCH_CUDA_ARCH_LIST", default_architectures(toolkit.nvcc))
+    architectures = os.environ["TORCH_CUDA_ARCH_LIST"]
+    sys.stderr.write(f"pcdet: building for CUDA by {toolkit.home}, {architectures}\n")
+    return toolkit
 
 
-def make_extension(name: str, with_cuda: bool):
+def link_folders(home: Path) -> list[str]:
+    """Folders in which -lcudart finds the toolkit's runtime, besides those that torch names.
+
+    The wheels have libcudart.so.13 alone; a link in the build folder gives it its plain name.
+    """
+    runtimes = sorted(home.glob("lib*/libcudart.so*"))
+    if not runtimes or any(path.name == "libcudart.so" for path in runtimes):
+        return []
+    folder = ROOT / "build" / "cuda_link"
+    folder.mkdir(parents=True, exist_ok=True)
+    link = folder / "libcudart.so"
+    link.unlink(missing_ok=True)
+    link.symlink_to(runtimes[0])
+    return [str(folder)]
+
+
+@functools.cache
+def openmp_flags() -> list[str]:
+    """Flags for several threads on the CPU, where the compiler's OpenMP is the one of torch.
+
+    That is so for GCC. clang calls another runtime, which need not be there, and Apple's refuses
+    the flag: built by them the operators compute in one thread.
+    """
+    command = shlex.split(os.environ.get("CXX", "c++"))
+    result = subprocess.run(
+        [*command, "-dM", "-E", "-x", "c++", os.devnull], capture_output=True, text=True
+    )
+    if result.returncode == 0 and "__clang__" not in result.stdout:
+        return ["-fopenmp"]
+    sys.stderr.write(f"pcdet: {command[0]} is not GCC, so the operators compute in one thread\n")
+    return []
+
+
+def make_extension(name: str, toolkit: Toolkit | None):
     """The extension of one operator, from all sources in its src folder."""
     ops = Path("pcdet") / "ops"
     sources = sorted((ops / name / "src").glob("*.cpp"))
     headers = [*(ops / "common").glob("*.*h"), *(ops / name / "src").glob("*.h")]
     kernels = sorted((ops / name / "src").glob("*.cu"))
     # -g0: Python's own flags ask for debug information, which takes longer than all else.
-    flags = {"cxx": ["-O3", "-g0", "-fopenmp"]}
+    flags = {"cxx": ["-O3", "-g0", *openmp_flags()]}
+    libraries: list[str] = []
     if kernels:
         # The devices must round alike, so neither may fuse a multiplication with an addition.
         flags["cxx"].append("-ffp-contract=off")
-    with_cuda = with_cuda and bool(kernels)
+    with_cuda = toolkit is not None and bool(kernels)
     if with_cuda:
         sources += kernels
+        libraries = link_folders(toolkit.home)
         architectures = ",".join(re.split("[; ]+", os.environ["TORCH_CUDA_ARCH_LIST"].strip()))
         flags["cxx"] += ["-DWITH_CUDA", f"-DPCDET_CUDA_ARCHITECTURES={architectures}"]
         flags["nvcc"] = ["-O3", "-fmad=false"]
     # Linked without -fopenmp: the threads are then those of the OpenMP that torch has loaded, and
     # torch.set_num_threads holds here too.
-    extension = CUDAExtension if with_cuda else CppExtension
+    extension = cpp_extension.CUDAExtension if with_cuda else cpp_extension.CppExtension
     return extension(
         name=f"pcdet.ops.{name}.{name}_ext",
         sources=[str(source) for source in sources],
         depends=[str(header) for header in sorted(headers)],
+        library_dirs=libraries,
         extra_compile_args=flags,
     )
 
 
 def main() -> None:
     """Run setuptools."""
-    with_cuda = prepare_cuda()
+    toolkit = prepare_cuda()
     setup(
         name="pcdet",
         version=read_version(),
         description="3D object detection from point clouds, on the CPU and on CUDA",
-        python_requires=">=3.9",
+        python_requires=">=3.10",
         install_requires=read_requirements(),
-        extras_require={
-            "rerun": ["rerun-sdk>=0.23"],
-            # Another backend of the sparse layers on NVIDIA GPUs, where its authors have wheels.
-            "spconv": [
-                f"{name} and sys_platform == 'linux' and platform_machine == 'x86_64'"
-                for name in (
-                    "spconv-cu120; python_version < '3.12'",
-                    "spconv-cu126; python_version >= '3.12' and python_version < '3.14'",
-                )
-            ],
-        },
+        extras_require=EXTRAS,
         packages=find_packages(include=["pcdet", "pcdet.*"]),
         package_data={
             "pcdet": [f"**/*.{kind}" for kind in ("yaml", "json", "npz", "txt", "md")],
             "pcdet.viewer": ["assets/*"],
         },
-        ext_modules=[make_extension(name, with_cuda) for name in EXTENSIONS],
-        cmdclass={"build_ext": BuildExtension},
+        ext_modules=[make_extension(name, toolkit) for name in EXTENSIONS],
+        cmdclass={"build_ext": cpp_extension.BuildExtension},
         entry_points={"console_scripts": COMMANDS},
         zip_safe=False,
     )

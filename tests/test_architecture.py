@@ -22,12 +22,16 @@ ALLOWED = {
     "simulator": {"utils"},
     "models": {"ops", "utils"},
     "engine": {"ops", "utils", "models", "evaluation", "viewer"},
+    "own_data": {"ops", "utils", "datasets", "evaluation", "viewer"},
     "run": {"ops", "utils", "engine"},
     "doctor": {"ops", "utils", "config"},
+    "export": {"utils", "models", "inference"},
+    "inference": {"ops", "utils", "config", "datasets", "models", "engine", "viewer"},
     "viewer": {"ops", "utils", "evaluation"},
 }
 # Names of PCDet and former places: files that pass on what has its home elsewhere.
 FORMER_PLACES = {
+    "pcdet/datasets/custom/__main__.py",
     "pcdet/datasets/kitti/kitti_eval.py",
     "pcdet/datasets/kitti/synthetic.py",
     "pcdet/utils/calibration.py",
@@ -45,13 +49,16 @@ MAY_NAME_CUDA = {
     "pcdet/engine/device_options.py",
     "pcdet/ops/sparse_conv/backends/__init__.py",
     "pcdet/ops/sparse_conv/backends/triton_backend.py",
+    "tools/scripts/install_nvcc.py",
     "tools/benchmark_utils/networks.py",
-    "tools/benchmark_utils/second.py",
+    "tools/gpu_day/loader.py",
+    "tools/gpu_day/trace.py",
 }
 # The doors where the configuration may be read.
 CONFIG_READERS = {
     "pcdet/datasets/__init__.py",
     "pcdet/datasets/dataset.py",
+    "pcdet/datasets/custom/custom_dataset.py",
     "pcdet/datasets/kitti/kitti_dataset.py",
     "pcdet/models/builder.py",
     "pcdet/engine/optimization/__init__.py",

@@ -18,7 +18,7 @@ from pcdet.run.leaving import run_command
 from pcdet.utils import log_utils
 from pcdet.utils.errors import DataError
 
-STAGES = ("infos", "samples", "ops", "second", "models", "evaluation")
+STAGES = ("infos", "samples", "ops", "second", "models", "floor", "evaluation")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -60,6 +60,8 @@ def format_row(row: Row) -> str:
         text += (
             f"   {row.ratio:>6.1f} x as fast as {row.baseline} ({row.baseline_milliseconds:.1f} ms)"
         )
+    if row.floor_ms:
+        text += f"   {row.milliseconds / row.floor_ms:>6.1f} x the floor of {row.floor_ms:.2f} ms"
     return text + (f"   [{row.note}]" if row.note else "")
 
 

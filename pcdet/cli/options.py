@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pcdet.config.schema.training import AMP_NAMES
 from pcdet.utils.errors import ConfigError
 
 
@@ -41,6 +42,24 @@ def add_device_option(parser: argparse._ActionsContainer) -> None:
     """--device."""
     parser.add_argument(
         "--device", help="cpu, cuda or cuda:N (default: a GPU if one is usable, else the CPU)"
+    )
+
+
+def add_detection_options(parser: argparse._ActionsContainer) -> None:
+    """--amp and --compile of the commands that detect."""
+    parser.add_argument(
+        "--amp",
+        nargs="?",
+        const="bf16",
+        choices=AMP_NAMES,
+        help="compute in 16 bits where that is safe: bf16 (what --amp alone means), or, on GPUs "
+        "that lack it, fp16 (default: float32)",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the dense network in bird's-eye view (torch.compile); takes a minute at the "
+        "start",
     )
 
 

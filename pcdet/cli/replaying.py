@@ -7,17 +7,16 @@ import logging
 from typing import Any
 
 import torch
-from easydict import EasyDict
 from torch import nn
 
-from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.engine.device_options import AMP_TYPES, checked_device
 from pcdet.engine.first_fault import FirstFault
 from pcdet.engine.seeds import step_seed
-from pcdet.models import build_network, model_fn_decorator
+from pcdet.inference.network import build_from_config
+from pcdet.models import model_fn_decorator
 from pcdet.run.bad_batch import load_bad_batch
 from pcdet.utils import log_utils
-from pcdet.utils.checkpoint_utils import load_matching_state
+from pcdet.utils.checkpoint_utils import load_weights
 
 
 def replay(args: argparse.Namespace) -> None:
@@ -42,11 +41,8 @@ def replay(args: argparse.Namespace) -> None:
 
 def rebuild_model(state: dict[str, Any], logger: logging.Logger) -> nn.Module:
     """The network of the stored configuration with the stored weights, in training mode."""
-    config = EasyDict(state["config"])
-    data_set = DatasetTemplate()
-    data_set.configure(config.DATA_CONFIG, config.CLASS_NAMES, training=False)
-    model = build_network(data_set, config)
-    load_matching_state(model, state["model_state"], "the stored weights", logger)
+    model = build_from_config(state["config"]).model
+    load_weights(model, state, "the stored weights", logger)
     return model.train()
 
 

@@ -11,7 +11,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pcdet.cli.options import add_common_options, check_at_least, check_common_options, make_parser
+from pcdet.cli.options import (
+    add_common_options,
+    add_detection_options,
+    check_at_least,
+    check_common_options,
+    make_parser,
+)
 from pcdet.run.leaving import run_command
 from pcdet.utils.errors import ConfigError
 
@@ -21,6 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     _add_checkpoint_options(parser.add_argument_group("what to test"))
     _add_result_options(parser.add_argument_group("results"))
+    add_detection_options(parser.add_argument_group("speed"))
     add_common_options(parser)
     args = parser.parse_args(argv)
     check_common_options(args)

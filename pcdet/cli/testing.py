@@ -11,9 +11,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from pcdet.cli.reporting import hparams_of, report_newest, report_test
-from pcdet.cli.start import choose_split, read_config, start
+from pcdet.cli.start import choose_split, prepare_detector, read_config, start
 from pcdet.config import cfg, log_config_to_file
 from pcdet.datasets import build_dataloader
+from pcdet.engine.device_options import amp_type
 from pcdet.engine.evaluate import eval_one_epoch
 from pcdet.models import build_network, unused_arrays
 from pcdet.run.checkpoint_folder import list_checkpoints
@@ -22,10 +23,8 @@ from pcdet.run.record import RunRecord, file_identity
 from pcdet.run.session import Run
 from pcdet.run.watch import CheckpointWatch, NewCheckpoint, TestedList, Watch
 from pcdet.utils.errors import CheckpointError
+from pcdet.utils.main_metric import is_main_metric
 from pcdet.viewer.results import RESULT
-
-# Of the curves, those that stand beside the hyperparameters of a run.
-_MAIN_METRIC = "_3d/moderate_R40"
 
 
 def test(args: argparse.Namespace) -> None:
@@ -48,7 +47,7 @@ def test(args: argparse.Namespace) -> None:
     if args.report:
         run.from_rank0(lambda: report_newest(run.output_dir, test_set, args.html, run.logger))
         return
-    model = build_network(test_set).to(run.device).eval()
+    model = prepare_detector(build_network(test_set), run.args, run.device)
     test_set.unused = unused_arrays(model)
     if args.eval_all:
         repeat_eval_ckpt(run, model, test_loader, args.ckpt_dir or run.ckpt_dir)
@@ -112,9 +111,10 @@ def eval_single_ckpt(
             result_dir=result_dir,
             tb_log=tb_log,
             num_pictures=run.args.pictures,
+            amp=amp_type(run.args.amp, run.device, run.logger),
         )
         if tb_log is not None:
-            metrics = [f"{split}/{name}" for name in results if name.endswith(_MAIN_METRIC)]
+            metrics = [f"{split}/{name}" for name in results if is_main_metric(name)]
             tb_log.add_hparams(hparams_of(record.read(), cfg.TAG), metrics)
     record.add_evaluation(split, identity, results)
     if run.rank == 0:

@@ -31,6 +31,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     check_common_options(args)
     check_at_least(args, 1, "epochs", "ckpt_save_interval", "max_ckpt_save_num", "log_interval")
     check_at_least(args, 0, "precise_bn", "freeze_bn", "seed", "ckpt_save_time_interval")
+    if args.ckpt is not None and args.pretrained_model is not None:
+        raise ConfigError(
+            "--ckpt and --pretrained_model exclude each other: the one goes on with a training, "
+            "the other begins one with weights alone"
+        )
     if args.seed is not None and args.seed >= 2**32:
         raise ConfigError(f"--seed must be below 2^32, got {args.seed}")
     return args
@@ -79,7 +84,11 @@ def _add_start_options(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="train even where a class of CLASS_NAMES has no object to learn from",
     )
-    group.add_argument("--pretrained_model", help="checkpoint whose weights to start with")
+    group.add_argument(
+        "--pretrained_model",
+        help="checkpoint whose weights to start with, of other classes or another code base too; "
+        "what does not fit is left out and listed",
+    )
     group.add_argument("--fix_random_seed", action="store_true", help="the same as --seed 666")
     group.add_argument(
         "--seed",
@@ -92,8 +101,8 @@ def _add_speed_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--compile",
         action="store_true",
-        help="compile the dense network in bird's-eye view (torch.compile); takes a minute at the "
-        "start; checkpoints stay the same",
+        help="compile the dense network in bird's-eye view and its loss (torch.compile); takes a "
+        "minute at the start; checkpoints stay the same",
     )
     group.add_argument(
         "--deterministic",

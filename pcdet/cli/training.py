@@ -6,6 +6,7 @@ import argparse
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,15 +22,17 @@ from pcdet.datasets.training_plan import tell_plan
 from pcdet.engine.data_parallel import data_parallel
 from pcdet.engine.device_options import (
     amp_type,
+    choose_algorithms,
     compile_dense_network,
     grad_scaler,
-    use_deterministic_algorithms,
 )
 from pcdet.engine.optimization import build_optimizer, build_scheduler
 from pcdet.engine.train_loop import Position
+from pcdet.engine.weight_average import WeightAverage
 from pcdet.models import build_network, model_fn_decorator, unused_arrays
+from pcdet.models.fine_tuning import load_pretrained
 from pcdet.run.curve_writer import CurveWriter
-from pcdet.run.resume import find_start, resume, stored_entries
+from pcdet.run.resume import find_start, pretrained_of, resume, resume_average, stored_entries
 from pcdet.run.session import Run, training_session
 from pcdet.run.stop_request import StopRequest
 from pcdet.run.train_model import TrainOptions, train_model
@@ -47,10 +50,10 @@ def train(args: argparse.Namespace) -> None:
     # already, do not end this one.
     with ExitStack() as leaving, training_session(run, cfg) as record:
         amp = amp_type(recipe.amp, run.device, run.logger)
-        if args.deterministic:
-            use_deterministic_algorithms()
+        choose_algorithms(args.deterministic)
         begin_log(run, recipe)
         found = find_start(run)
+        began_with = run.from_rank0(partial(pretrained_of, args.pretrained_model, *found))
         seed = choose_seed(run, found[1])
         train_set, train_loader, train_sampler = build_dataloader(
             run.data_dir,
@@ -66,6 +69,7 @@ def train(args: argparse.Namespace) -> None:
         train_set.unused = unused_arrays(model)
         optimizer = build_optimizer(model, optim_cfg)
         options = train_options(run, recipe, seed, amp, len(train_loader))
+        options.stored["pretrained_model"] = began_with
         at = load_state(run, model, optimizer, found, options)
         del found  # a second copy of weights and optimiser
         record.note(seed=seed, finished_epochs=at.epoch, finished_iterations=at.it)
@@ -174,14 +178,17 @@ def load_state(
 ) -> Position:
     """Copy what `find_start` found, or pretrained weights, into model, optimiser and scaler."""
     source, checkpoint = found
+    decay = cfg.MODEL.TRAIN.get("EMA")
     if checkpoint is None:
         if run.args.pretrained_model is not None:
-            name = run.args.pretrained_model
-            model.load_params_from_file(filename=name, to_cpu=True, logger=run.logger)
+            load_pretrained(model, run.args.pretrained_model, cfg, run.logger)
+        options.average = None if decay is None else WeightAverage(model, decay)
         return Position()
     scaler, stored = options.scaler, options.stored
     at = resume(checkpoint, source, model, optimizer, scaler, stored, run.logger)
     options.batches_done = at.batches_done
+    if decay is not None:
+        options.average = resume_average(checkpoint, source, model, decay, run.logger)
     epochs = stored["settings"]["epochs"]
     if at.epoch >= epochs:
         run.logger.info("nothing to do: %d of %d epochs are finished", at.epoch, epochs)

@@ -28,8 +28,17 @@ def _kitti_dataset() -> type[DatasetTemplate]:
     return KittiDataset
 
 
+def _custom_dataset() -> type[DatasetTemplate]:
+    from pcdet.datasets.custom.custom_dataset import CustomDataset
+
+    return CustomDataset
+
+
 # Imported when asked for, as `python -m` runs the module of a data set on its own.
-_DATASETS: Mapping[str, Callable[[], type[DatasetTemplate]]] = {"KittiDataset": _kitti_dataset}
+_DATASETS: Mapping[str, Callable[[], type[DatasetTemplate]]] = {
+    "KittiDataset": _kitti_dataset,
+    "CustomDataset": _custom_dataset,
+}
 
 
 class EveryKthSampler(Sampler):

@@ -16,6 +16,7 @@ from pcdet.datasets.data_augmentation.data_augmentor import DataAugmentor
 from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler
 from pcdet.datasets.processor.part_targets import PartTargetGenerator
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
+from pcdet.datasets.scored import ScoredFrames
 from pcdet.utils import array_utils, box_utils
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.paths import root_dir
@@ -31,7 +32,7 @@ _NUMBERED = {"coordinates", "points"}
 NEVER_OBJECTS = ("DontCare", "Sign")
 
 
-class DatasetTemplate(torch.utils.data.Dataset):
+class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
     """Base of the data sets: a subclass reads frames, this class makes samples and batches of them.
 
     It can be made without arguments, for tools that only read a data set; `configure` gives it
@@ -359,7 +360,7 @@ class DatasetTemplate(torch.utils.data.Dataset):
             rows = np.concatenate(columns[key])
             batch[key] = np.concatenate((np.repeat(numbers, counts)[:, None], rows), axis=1)
         if "gt_boxes" in columns:
-            batch["gt_boxes"] = _zero_padded(columns["gt_boxes"])
+            batch["gt_boxes"] = array_utils.zero_padded(columns["gt_boxes"])
         if "image_shape" in columns:
             batch["image_shape"] = np.stack(columns["image_shape"])
         batch["num_voxels"] = np.array([len(rows) for rows in columns["coordinates"]], np.int32)
@@ -391,11 +392,3 @@ def _checked_class_map(
                 f"got {name!r}"
             )
     return class_map
-
-
-def _zero_padded(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    """(B, M, C) float32 from B arrays (m, C), M the largest m."""
-    padded = np.zeros((len(boxes), max(map(len, boxes)), boxes[0].shape[1]), np.float32)
-    for row, box in zip(padded, boxes):
-        row[: len(box)] = box
-    return padded

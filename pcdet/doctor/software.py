@@ -18,6 +18,10 @@ from pcdet.doctor.libraries import requirements, version_numbers
 
 _REBUILD = "run `pip install --no-build-isolation -e .` in the repository"
 EXTENSIONS = ("batch_norm", "iou3d_nms", "roiaware_pool3d", "sparse_conv", "three_nn")
+_WITH_KERNELS = ("iou3d_nms", "roiaware_pool3d", "three_nn")  # for CUDA, if they were built for it
+_OTHER_TORCH = "install the build that `python tools/scripts/install_torch.py` picks"
+# Oldest driver of each CUDA on Linux, by NVIDIA's table.
+_LEAST_DRIVER = {12: 525, 13: 580}
 _SECONDS = 30  # for a command to answer
 
 
@@ -73,24 +77,37 @@ def examine_torch() -> list[Finding]:
         oldest = ".".join(map(str, least))
         version.advice, version.broken = f"torch {oldest} or later is needed: upgrade it", True
     elif gpus and not cuda:
-        version.advice = "this torch cannot use the GPU: install a CUDA build of it"
+        version.advice = f"this torch cannot use the GPU: {_OTHER_TORCH}"
     findings = [version, _driver(gpus)]
     usable = torch.cuda.is_available()
     for k in range(torch.cuda.device_count() if usable else 0):
         properties = torch.cuda.get_device_properties(k)
         memory = properties.total_memory / 2**30
         capability = f"{properties.major}.{properties.minor}"
-        text = f"{properties.name}, capability {capability}, {memory:.0f} GiB"
-        findings.append(Finding(f"GPU {k}", text))
+        gpu = Finding(f"GPU {k}", f"{properties.name}, capability {capability}, {memory:.0f} GiB")
+        built = [_in_torch_notation(name) for name in torch.cuda.get_arch_list()]
+        if not runs_on((properties.major, properties.minor), built):
+            gpu.advice = (
+                f"this torch has no kernels for capability {capability}, only for "
+                f"{', '.join(built)}: {_OTHER_TORCH}"
+            )
+        findings.append(gpu)
     if not usable:
         gpu = Finding("GPUs", "none that torch can use")
         if cuda and gpus:
             gpu.advice = (
-                f"the driver has a GPU but torch cannot use it: its driver {gpus[0][1]} may be too "
-                f"old for CUDA {cuda}; update it, or install a torch for an earlier CUDA"
+                f"the driver has a GPU but torch cannot use it: {_driver_fault(gpus[0][1], cuda)}: "
+                f"update the driver, or {_OTHER_TORCH}"
             )
         findings.append(gpu)
     return findings
+
+
+def _driver_fault(driver: str, cuda: str) -> str:
+    least = _LEAST_DRIVER.get(version_numbers(cuda)[0])
+    if least is None or version_numbers(driver)[0] >= least:
+        return f"driver {driver} may be too old for CUDA {cuda}, or the GPU is hidden or broken"
+    return f"driver {driver} is too old for CUDA {cuda}, which wants {least} or later"
 
 
 def _driver(gpus: list[tuple[str, str, str]]) -> Finding:
@@ -102,32 +119,20 @@ def _driver(gpus: list[tuple[str, str, str]]) -> Finding:
     return Finding("NVIDIA driver", state)
 
 
-def toolkit_release() -> tuple[str, str] | None:
-    """Folder and release of the CUDA toolkit that a build would use, if there is one."""
-    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
-    nvcc = str(Path(home) / "bin" / "nvcc") if home else shutil.which("nvcc")
-    if nvcc is None and Path("/usr/local/cuda/bin/nvcc").is_file():
-        nvcc = "/usr/local/cuda/bin/nvcc"
-    text = run_quietly(nvcc, "--version") if nvcc else None
-    release = re.search(r"release ([\d.]+)", text or "")
-    return (nvcc, release.group(1)) if release else None
-
-
 def examine_toolkit() -> list[Finding]:
     """The CUDA toolkit, which is needed only to build the operators for CUDA."""
-    found = toolkit_release()
-    if found is None:
-        return [Finding("CUDA toolkit", "none (needed only to build for CUDA)")]
-    nvcc, release = found
-    finding = Finding("CUDA toolkit", f"{release}, {nvcc}")
     torch = import_torch()
-    cuda = torch.version.cuda if torch else None
-    if cuda and release.split(".")[0] != cuda.split(".")[0]:
-        finding.advice = (
-            f"the toolkit is CUDA {release} and torch is built for CUDA {cuda}: to build the "
-            "operators for CUDA install the toolkit of torch's CUDA, or a torch for the toolkit's"
-        )
-    return [finding]
+    if torch is None:
+        return [Finding("CUDA toolkit", "not examined: it needs torch")]
+    if torch.version.cuda is None:
+        return [Finding("CUDA toolkit", "not needed: this torch is built for the CPU")]
+    from pcdet.ops.common import cuda_toolkit  # needs torch
+
+    try:
+        toolkit = cuda_toolkit.find_toolkit()
+    except cuda_toolkit.CudaUnusable as fault:
+        return [Finding("CUDA toolkit", f"none to build the operators for CUDA with: {fault}")]
+    return [Finding("CUDA toolkit", f"{toolkit.release}, {toolkit.nvcc}")]
 
 
 def examine_sparse_conv() -> list[Finding]:
@@ -158,40 +163,57 @@ def installed(prefix: str) -> dict[str, str]:
 
 
 def examine_extensions() -> list[Finding]:
-    """The compiled operators: whether they load, and what they were compiled for."""
+    """The compiled operators: whether they load, and what each was compiled for."""
     if import_torch() is None:
         return [Finding("operators", "not examined: they need torch")]
-    modules = {}
     for name in EXTENSIONS:
         try:
-            modules[name] = importlib.import_module(f"pcdet.ops.{name}.{name}_utils")
+            importlib.import_module(f"pcdet.ops.{name}.{name}_utils")
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             return [Finding("operators", f"{name} does not load", f"{reason}", broken=True)]
-    return [_what_for(modules["iou3d_nms"])]
+    return [_what_for(name) for name in EXTENSIONS]
 
 
-def _what_for(iou3d_nms_utils: Any) -> Finding:
+def architectures_of(name: str) -> list[str]:
+    """GPU architectures that a loaded extension's kernels were compiled for, if there are any."""
+    from pcdet.ops.common import Operators  # needs torch
+
+    return Operators(f"pcdet_{name}").cuda_architectures
+
+
+def _what_for(name: str) -> Finding:
+    """What one extension was compiled for, and whether the GPUs can use it."""
+    if name not in _WITH_KERNELS:
+        return Finding(name, "compiled for the CPU; what runs on CUDA does not need it")
     torch = import_torch()
     gpus = [torch.cuda.get_device_capability(k) for k in range(torch.cuda.device_count())]
-    if not iou3d_nms_utils.built_for_cuda():
-        finding = Finding("operators", "compiled for the CPU alone")
-        if gpus:
-            finding.advice = (
-                f"the operators cannot use the GPU: {_REBUILD}; its output says what is missing, "
-                "should it build for the CPU again"
-            )
-        return finding
-    names = iou3d_nms_utils.cuda_architectures()
-    finding = Finding("operators", f"compiled for the CPU and CUDA: {', '.join(names)}")
-    for capability in gpus:
+    names = architectures_of(name)
+    where = f"the CPU and CUDA: {', '.join(names)}" if names else "the CPU alone"
+    finding = Finding(name, f"compiled for {where}")
+    if gpus and not names:
+        finding.advice = (
+            f"{name} has no CUDA code, so it copies tensors to the CPU and back: {_build_advice()}"
+        )
+    for capability in gpus if names else ():
         if not runs_on(capability, names):
             wanted = ".".join(map(str, capability))
             finding.advice = (
-                f"the operators lack the GPU's architecture {wanted}: with "
+                f"{name} lacks the GPU's architecture {wanted}: with "
                 f'TORCH_CUDA_ARCH_LIST="{wanted}" set, {_REBUILD}'
             )
     return finding
+
+
+def _build_advice() -> str:
+    """How to build for CUDA here: what is missing first, if something is."""
+    from pcdet.ops.common import cuda_toolkit  # needs torch
+
+    try:
+        cuda_toolkit.find_toolkit()
+    except cuda_toolkit.CudaUnusable as fault:
+        return f"{fault}; then {_REBUILD}"
+    return _REBUILD
 
 
 def runs_on(capability: tuple[int, int], architectures: list[str]) -> bool:
@@ -208,6 +230,15 @@ def runs_on(capability: tuple[int, int], architectures: list[str]) -> bool:
         if same_major or (name.endswith("+PTX") and built <= capability):
             return True
     return False
+
+
+def _in_torch_notation(name: str) -> str:
+    """8.6 of sm_86, and 9.0+PTX of compute_90; as it is if it has another form."""
+    number = re.fullmatch(r"(sm|compute)_(\d+)(\d)", name)
+    if number is None:
+        return name
+    kind, major, minor = number.groups()
+    return f"{major}.{minor}{'+PTX' if kind == 'compute' else ''}"
 
 
 def examine_threads() -> list[Finding]:

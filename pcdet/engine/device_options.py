@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
+from pcdet.models.bbox_heads.rpn_head import RPNV2
 from pcdet.utils.device_utils import default_device
 from pcdet.utils.errors import ConfigError
 
@@ -78,7 +79,7 @@ def grad_scaler(dtype: torch.dtype | None, device: torch.device) -> torch.amp.Gr
 
 
 def compile_dense_network(model: nn.Module, device: torch.device) -> None:
-    """Compile the network in bird's-eye view in place; names of weights stay as they are.
+    """Compile the network in bird's-eye view and its loss in place; weights keep their names.
 
     Raises:
         ConfigError: torch cannot compile here.
@@ -94,11 +95,20 @@ def compile_dense_network(model: nn.Module, device: torch.device) -> None:
     for module in model.modules():
         if isinstance(module, BEVNetwork):
             module.compile()
+        if isinstance(module, RPNV2):
+            # The number of positive anchors is another one in each step.
+            module.get_loss = torch.compile(module.get_loss, dynamic=True)
 
 
-def use_deterministic_algorithms() -> None:
-    """Ask torch for algorithms that give the same result each time; it warns where it has none."""
-    # cuBLAS reads this when it is first used.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
+def choose_algorithms(deterministic: bool = False) -> None:
+    """Let cuDNN try which of its convolutions is the fastest, as images keep their size.
+
+    Args:
+        deterministic: ask torch for algorithms that give the same result each time instead; it
+            warns where it has none.
+    """
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        # cuBLAS reads this when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)

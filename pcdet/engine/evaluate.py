@@ -14,8 +14,8 @@ from easydict import EasyDict
 from torch import nn
 from tqdm import tqdm
 
+from pcdet.engine.detect import detect
 from pcdet.evaluation.found import found_table
-from pcdet.models import example_convert_to_torch
 from pcdet.utils.io_utils import atomic_write, save_pickle
 from pcdet.viewer.found_shares import labelled_objects
 from pcdet.viewer.pictures import draw_frames, render, save_picture
@@ -41,6 +41,7 @@ def eval_one_epoch(
     result_dir: Path | None = None,
     tb_log: Any = None,
     num_pictures: int = 0,
+    amp: torch.dtype | None = None,
 ) -> dict[str, Any]:
     """Detect on all frames and score the result.
 
@@ -51,10 +52,11 @@ def eval_one_epoch(
         epoch_id: for the log and the curves.
         logger: the table goes here.
         dist_test: one of several processes; results are merged on rank 0.
-        save_to_file: write KITTI txt files and their zip into result_dir/final_result.
+        save_to_file: write files for other programs into result_dir/final_result.
         result_dir: folder of report.txt, result.pkl and all other files.
         tb_log: has add_scalar and add_image, as a TensorBoard writer; or None.
         num_pictures: frames of which pictures are drawn into result_dir/pictures.
+        amp: type of the products where torch's autocast has it; None for that of the weights.
 
     Returns:
         Recall and AP by name; empty on ranks other than 0.
@@ -63,21 +65,18 @@ def eval_one_epoch(
     result_dir = Path(result_dir or ".")
     logger.info("*************** EPOCH %s EVALUATION *****************", epoch_id)
     begun = time.perf_counter()
-    annos, counts = _detect(model, dataloader)
+    annos, counts = _detect(model, dataloader, amp)
     seconds = time.perf_counter() - begun
     if dist_test:
         annos, counts = _merge_ranks(annos, counts, dataset.sample_ids)
         if dist.get_rank() != 0:
             return {}
-    num_objects = sum(len(anno["name"]) for anno in annos)
-    dropped = getattr(getattr(model, "post_processor", None), "num_non_finite", 0)
-    if dropped:
-        logger.warning("%d boxes held NaN or infinity and were dropped (of this process)", dropped)
-    speed = seconds / max(len(annos), 1)
-    logger.info("%d frames, %d objects, %.4f seconds a frame", len(annos), num_objects, speed)
+    _tell(logger, annos, model, seconds)
     save_pickle(annos, result_dir / "result.pkl")
     if save_to_file:
-        logger.info("for upload: %s", dataset.save_results(annos, result_dir / "final_result"))
+        logger.info(
+            "results as files: %s", dataset.save_results(annos, result_dir / "final_result")
+        )
 
     recall = _recall(counts, cfg.MODEL.TEST.get("RECALL_THRESH_LIST", ()))
     for name, value in recall.items():
@@ -94,12 +93,22 @@ def eval_one_epoch(
     return results
 
 
+def _tell(logger: logging.Logger, annos: list[dict], model: nn.Module, seconds: float) -> None:
+    """Log how much was detected, how quickly, and what had to be dropped."""
+    dropped = getattr(getattr(model, "post_processor", None), "num_non_finite", 0)
+    if dropped:
+        logger.warning("%d boxes held NaN or infinity and were dropped (of this process)", dropped)
+    num_objects = sum(len(anno["name"]) for anno in annos)
+    speed = seconds / max(len(annos), 1)
+    logger.info("%d frames, %d objects, %.4f seconds a frame", len(annos), num_objects, speed)
+
+
 def _score(dataset: Any, annos: list[dict]) -> tuple[str, dict[str, Any], dict[str, Figure]]:
     """Give the report as text, AP by name, and the precision-recall curves."""
     report, ap_dict, figures = dataset.evaluation_report(annos, dataset.class_names)
     if all("annos" in info for info in dataset.infos):
         report += "\n" + found_table(
-            dataset.infos, annos, dataset.class_names, getattr(dataset, "overlaps", None)
+            dataset.infos, annos, dataset.class_names, dataset.overlap_sets
         )
     return report, ap_dict, figures
 
@@ -111,7 +120,9 @@ def _found(dataset: Any, annos: list[dict]) -> dict[str, float]:
     return {
         f"{name}_found/{distance}": share
         for name in dataset.class_names
-        for distance, share in labelled_objects(dataset.infos, annos, name).by_distance().items()
+        for distance, share in labelled_objects(dataset.infos, annos, name, dataset.overlap_sets[0])
+        .by_distance()
+        .items()
     }
 
 
@@ -155,18 +166,17 @@ def _draw(
             tb_log.add_image(tag, pixels, step, dataformats="HWC")
 
 
-@torch.inference_mode()
 def _detect(
-    model: nn.Module, dataloader: torch.utils.data.DataLoader
+    model: nn.Module, dataloader: torch.utils.data.DataLoader, amp: torch.dtype | None
 ) -> tuple[list[dict], Counter]:
     """Detect on this rank's frames; return annotations and recall counts."""
     model.eval()
-    dataset, device = dataloader.dataset, next(model.parameters()).device
+    dataset = dataloader.dataset
     annos: list[dict] = []
     counts: Counter = Counter()
     disable = dist.is_initialized() and dist.get_rank() != 0
     for batch in tqdm(dataloader, desc="eval", leave=False, dynamic_ncols=True, disable=disable):
-        detections, recall = model(example_convert_to_torch(batch, device, names=model.inputs))
+        detections, recall = detect(model, batch, amp)
         counts.update(recall)
         annos += dataset.generate_annotations(batch, detections, dataset.class_names)
     return annos, counts

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from pcdet.engine.batch_norm import freeze_bn, precise_bn
 from pcdet.engine.safe_update import SafeUpdate
 from pcdet.engine.seeds import step_seed
+from pcdet.engine.weight_average import WeightAverage
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Training:
         precise_bn: measure the statistics of batch normalisation anew on so many batches, when all
             epochs but those of `freeze_bn` are finished.
         freeze_bn: keep these statistics in so many last epochs.
+        average: of the weights over the steps; None for none.
     """
 
     model: nn.Module
@@ -58,6 +60,7 @@ class Training:
     scaler: torch.amp.GradScaler | None = None
     precise_bn: int = 0
     freeze_bn: int = 0
+    average: WeightAverage | None = None
 
     def __post_init__(self) -> None:
         self.update = SafeUpdate(self.optimizer, self.scaler)
@@ -138,15 +141,17 @@ def train_epochs(training: Training, at: Position, observer: Observer | None = N
         train_one_epoch(training, at, observer)
         at.epoch, at.batches_done = at.epoch + 1, 0
         if training.precise_bn and at.epoch == training.total_epochs - training.freeze_bn:
-            precise_bn(
-                training.model,
-                training.train_loader,
-                training.precise_bn,
-                at.it,
-                training.seed,
-                training.rank,
-            )
+            measure_statistics(training, at)
         observer.after_epoch(at)
+
+
+def measure_statistics(training: Training, at: Position) -> None:
+    """Measure the statistics of batch normalisation anew: of the weights, and of their average."""
+    model, loader, count = training.model, training.train_loader, training.precise_bn
+    precise_bn(model, loader, count, at.it, training.seed, training.rank)
+    if training.average is not None:
+        with training.average.in_place_of(model):
+            precise_bn(model, loader, count, at.it, training.seed, training.rank)
 
 
 def train_one_epoch(training: Training, at: Position, observer: Observer) -> None:
@@ -165,6 +170,8 @@ def train_one_epoch(training: Training, at: Position, observer: Observer) -> Non
         loss, tb_dict, disp_dict = training.model_func(model, batch)
         max_norm = training.optim_cfg.GRAD_NORM_CLIP
         grad_norm = training.update(loss, model.parameters(), max_norm)
+        if training.average is not None:
+            training.average.update(model)
         values = {"loss": loss.detach(), **tb_dict, "grad_norm": grad_norm}
         observer.after_step(at, Step(batch, values, disp_dict, training.update.halted, data_wait))
 

@@ -1,15 +1,14 @@
-"""Which objects count for a class and difficulty, and the curves that their matching gives."""
+"""Which objects count for a class and level, and the curves that their matching gives."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from pcdet.evaluation import rules
 from pcdet.evaluation.label_arrays import Labels
 from pcdet.evaluation.matching import (
     ABSENT,
+    IGNORED,
     NORMAL,
-    SMALL,
     Candidates,
     Judged,
     count_hits,
@@ -17,12 +16,19 @@ from pcdet.evaluation.matching import (
 )
 from pcdet.evaluation.overlaps import Overlaps
 from pcdet.evaluation.precision_recall import Curve, sample_curve, score_thresholds
+from pcdet.evaluation.protocol import Level, Protocol
 
 
 def class_curves(
-    gt: Labels, det: Labels, pairs: Overlaps, name: str, metric: str, min_overlap: float
+    gt: Labels,
+    det: Labels,
+    pairs: Overlaps,
+    name: str,
+    metric: str,
+    min_overlap: float,
+    protocol: Protocol,
 ) -> tuple[Curve, ...]:
-    """Return the curves of a class for easy, moderate and hard.
+    """Return the curves of a class, one for each level.
 
     Args:
         gt: G ground truth objects.
@@ -31,16 +37,17 @@ def class_curves(
         name: the class.
         metric: bbox, aos, bev or 3d; aos follows the matches of bbox.
         min_overlap: what the overlap of a match must exceed.
+        protocol: its levels and neighbours.
     """
     key = name.lower()
-    in_turn = np.flatnonzero((gt.name == key) | (gt.name == rules.NEIGHBOURS.get(key)))
+    in_turn = np.flatnonzero((gt.name == key) | (gt.name == protocol.neighbours.get(key)))
     candidates = _candidates(gt, det, pairs, in_turn, metric, min_overlap)
     # DontCare boxes have no 3D box that could excuse a detection in BEV or 3D.
     excused = (pairs.dont_care > min_overlap) & (metric in ("bbox", "aos"))
     curves = []
-    for difficulty in rules.DIFFICULTIES:
-        valid = valid_gt(gt, name, difficulty)
-        state = _det_state(det, name, difficulty)
+    for level in protocol.levels:
+        valid = valid_gt(gt, name, level)
+        state = _det_state(det, name, level)
         judged = Judged(valid[in_turn], state, (state == NORMAL) & ~excused, det.score)
         scores = hit_scores(candidates, judged)
         num_valid = int(valid.sum())
@@ -51,20 +58,15 @@ def class_curves(
     return tuple(curves)
 
 
-def valid_gt(gt: Labels, name: str, difficulty: rules.Difficulty) -> np.ndarray:
-    """Tell which ground truth (G,) is of the class, and easy enough for the difficulty."""
-    return (
-        (gt.name == name.lower())
-        & (gt.bbox[:, 3] - gt.bbox[:, 1] > difficulty.min_height)
-        & (gt.occluded <= difficulty.max_occlusion)
-        & (gt.truncated <= difficulty.max_truncation)
-    )
+def valid_gt(gt: Labels, name: str, level: Level) -> np.ndarray:
+    """Tell which ground truth (G,) is of the class, and counts at the level."""
+    return (gt.name == name.lower()) & level.counts(gt)
 
 
-def _det_state(det: Labels, name: str, difficulty: rules.Difficulty) -> np.ndarray:
-    """(D,) int8: SMALL whatever the class is, else NORMAL for the class and ABSENT for others."""
+def _det_state(det: Labels, name: str, level: Level) -> np.ndarray:
+    """(D,) int8: IGNORED whatever the class is, else NORMAL for the class and ABSENT for others."""
     state = np.where(det.name == name.lower(), NORMAL, ABSENT).astype(np.int8)
-    state[np.floor(det.heights()) < difficulty.min_height] = SMALL
+    state[level.ignores(det)] = IGNORED
     return state
 
 

@@ -21,16 +21,13 @@ MIN_POINTS = (1, 10, 20)
 def best_overlaps(info: Mapping[str, Any], anno: Mapping[str, Any], name: str) -> np.ndarray:
     """Count the points in, and find the best 3D IoU with, each object of a class: (M, 2).
 
-    Objects count as having enough points if the info does not say how many.
-
     Args:
         info: of the frame, with `annos`.
         anno: its detections.
         name: the class.
     """
     labelled = info["annos"]["name"] == name
-    points = info["annos"].get("num_points_in_gt")
-    points = np.full(labelled.sum(), MIN_POINTS[-1]) if points is None else points[labelled]
+    points = info["annos"]["num_points_in_gt"][labelled]
     # DontCare rows come last and have no box.
     boxes = info["annos"]["gt_boxes_lidar"]
     gt = torch.from_numpy(boxes[labelled[: len(boxes)]].astype(np.float64))
@@ -45,24 +42,26 @@ def found_table(
     infos: Sequence[Mapping[str, Any]],
     annos: Sequence[Mapping[str, Any]],
     class_names: Sequence[str],
-    overlaps: Mapping[str, float] | None = None,
+    overlap_sets: Sequence[Mapping[str, float]] = (rules.OVERLAPS, rules.LOOSE_OVERLAPS),
 ) -> str:
     """Return a text: for each class and overlap, how many of its objects were found.
 
     Args:
         infos: of all frames, with `annos`.
         annos: their detections.
-        class_names: the classes.
-        overlaps: of those that KITTI does not know, see `rules.overlap_sets`.
+        class_names: the classes; those without an overlap are skipped.
+        overlap_sets: what a detection must exceed, by class in lower case; all are reported.
     """
     columns = [f">= {count} point{'s' * (count > 1)}" for count in MIN_POINTS]
     lines = [f"{'objects found, 3D IoU over':<28}" + "".join(f"{c:>16}" for c in columns)]
     for name in class_names:
         rows = [best_overlaps(info, anno, name) for info, anno in zip(infos, annos)]
         points, best = np.concatenate([np.zeros((0, 2)), *rows]).T
-        for least, _ in rules.overlap_sets(overlaps or {}, class_names):
-            found = best > least[name.lower()]
-            line = f"{name:<20}{least[name.lower()]:>8.2f}"
+        for overlaps in overlap_sets:
+            if name.lower() not in overlaps:
+                continue
+            found = best > overlaps[name.lower()]
+            line = f"{name:<20}{overlaps[name.lower()]:>8.2f}"
             for count in MIN_POINTS:
                 there = points >= count
                 line += f"{f'{(found & there).sum()} of {there.sum()}':>16}"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-# What a detection is for one class and difficulty.
-ABSENT, NORMAL, SMALL = -1, 0, 1
+# What a detection is for one class and level: one that is ignored may be taken, and is then no hit.
+ABSENT, NORMAL, IGNORED = -1, 0, 1
 # The official program looks for a score above this one; a lower one never sets a threshold.
 _LOWEST_SCORE = -1.0e7
 
@@ -37,11 +37,11 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Judged:
-    """What ground truth and detections are for one class and difficulty.
+    """What ground truth and detections are for one class and level.
 
     Attributes:
         gt_valid: (G,) bool, a valid ground truth; the others are ignored.
-        det_state: (D,) int8, ABSENT, NORMAL or SMALL.
+        det_state: (D,) int8, ABSENT, NORMAL or IGNORED.
         punished: (D,) bool, a false positive unless it is taken: normal and not in a DontCare box.
         score: (D,) float64.
     """

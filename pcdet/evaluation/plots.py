@@ -16,12 +16,12 @@ from pcdet.evaluation.result import EvalResult
 from pcdet.utils import palette
 from pcdet.utils.io_utils import atomic_write
 
-_COLOURS = {"easy": palette.GREEN, "moderate": palette.BLUE, "hard": palette.VERMILION}
+_COLOURS = (palette.GREEN, palette.BLUE, palette.VERMILION, palette.GREY)
 _VALUE_NAMES = {"aos": "orientation similarity"}
 
 
 def plot_class(result: EvalResult, class_name: str) -> Figure:
-    """Draw precision over recall of one class: a panel a metric, a line a difficulty.
+    """Draw precision over recall of one class: a panel a metric, a line a level.
 
     Args:
         result: an evaluation.
@@ -48,16 +48,17 @@ def _draw_panel(panel: Axes, result: EvalResult, class_name: str, metric: str) -
         panel.text(0.5, 0.5, "not evaluated", ha="center", va="center")
     else:
         curves = result.curves[metric, class_name]
-        for difficulty, curve, value in zip(rules.DIFFICULTIES, curves, values):
-            label = f"{difficulty.name}: {value:.2f}"
-            panel.plot(recall, curve.samples, color=_COLOURS[difficulty.name], label=label)
+        for name, curve, value, colour in zip(
+            result.protocol.level_names, curves, values, _COLOURS
+        ):
+            panel.plot(recall, curve.samples, color=colour, label=f"{name}: {value:.2f}")
         panel.legend(
             title="AP_R40 in percent",
             fontsize="small",
             title_fontsize="small",
             loc="upper center",
             bbox_to_anchor=(0.5, -0.18),  # below the axes, where no curve runs
-            ncols=len(curves),
+            ncols=min(len(curves), 3),
             handlelength=1,
             columnspacing=1,
         )

@@ -9,6 +9,7 @@ import numpy as np
 from pcdet.evaluation import rules
 from pcdet.evaluation.label_arrays import Labels
 from pcdet.evaluation.precision_recall import RECALL_SETS, Curve
+from pcdet.evaluation.protocol import Level
 
 NO_LABELS = "labels missing for the split: no AP can be computed"
 
@@ -46,6 +47,7 @@ def explain(
     min_overlap: float,
     missing: Mapping[str, str | None],
     curves: Mapping[str, Sequence[Curve]],
+    levels: Sequence[Level],
 ) -> list[str]:
     """Return the lines to print under the table for one class.
 
@@ -54,19 +56,20 @@ def explain(
         name: the class.
         min_overlap: its overlap.
         missing: for each metric the answer of `why_not_evaluated`.
-        curves: for each metric its curves by difficulty; none if it is not evaluated.
+        curves: for each metric its curves by level; none if it is not evaluated.
+        levels: of the protocol.
     """
     found: dict[str, list[str]] = {}
     for metric, curve_of in curves.items():
         title = rules.METRIC_TITLES[metric]
         if missing[metric] is not None:
             found.setdefault(f"not evaluated: {missing[metric]}", []).append(title)
-        for difficulty, curve in zip(rules.DIFFICULTIES, curve_of):
+        for level, curve in zip(levels, curve_of):
             reason = _why_undefined(curve) or _why_zero(curve, metric)
             if curve.num_valid and not curve.num_found:
-                reason = _why_no_hit(det, name, min_overlap, difficulty)
+                reason = _why_no_hit(det, name, min_overlap, level)
             if reason is not None:
-                found.setdefault(reason, []).append(f"{title} {difficulty.name}")
+                found.setdefault(reason, []).append(f"{title} {level.name}")
     return [f"{name}, {', '.join(where)}: {reason}" for reason, where in found.items()]
 
 
@@ -93,13 +96,7 @@ def _why_zero(curve: Curve, metric: str) -> str | None:
     return f"AP 0: none of the {curve.num_found} matches holds at a sampled score"
 
 
-def _why_no_hit(det: Labels, name: str, min_overlap: float, difficulty: rules.Difficulty) -> str:
-    own = det.name == name.lower()
-    if np.all(det.heights()[own] == 0):
-        return f"AP 0: the {own.sum()} detections have no 2D box, so all count as too low"
-    if np.all(np.floor(det.heights()[own]) < difficulty.min_height):
-        return (
-            f"AP 0: all {own.sum()} detections are below the minimum height of "
-            f"{difficulty.min_height} pixels"
-        )
-    return f"AP 0: no detection overlaps a valid ground truth by more than {min_overlap:g}"
+def _why_no_hit(det: Labels, name: str, min_overlap: float, level: Level) -> str:
+    reason = level.why_none_counts(det, det.name == name.lower())
+    reason = reason or f"no detection overlaps a valid ground truth by more than {min_overlap:g}"
+    return f"AP 0: {reason}"

@@ -12,6 +12,7 @@ from pcdet.evaluation.class_curves import class_curves, valid_gt
 from pcdet.evaluation.label_arrays import Labels, labels_from_annos
 from pcdet.evaluation.overlaps import Overlaps, compute_overlaps
 from pcdet.evaluation.precision_recall import Curve
+from pcdet.evaluation.protocol import KITTI, Protocol
 from pcdet.evaluation.reading import (
     DET_FIELDS,
     GT_FIELDS,
@@ -90,6 +91,7 @@ def evaluate_overlap_sets(
     det_annos: Sequence[Mapping] | Labels,
     class_names: Sequence[str],
     sets: Sequence[tuple[Mapping[str, float] | Sequence[float] | None, Sequence[str]]],
+    protocol: Protocol = KITTI,
 ) -> list[EvalResult]:
     """Evaluate once for each pair of overlaps and metrics; the boxes are compared only once.
 
@@ -98,6 +100,7 @@ def evaluate_overlap_sets(
         det_annos: see `evaluate`.
         class_names: see `evaluate`.
         sets: (overlaps, metrics) of each evaluation, see `evaluate`.
+        protocol: which objects count.
 
     Returns:
         One result for each of `sets`.
@@ -114,7 +117,7 @@ def evaluate_overlap_sets(
     if gt_annos is None or _are_all_none(gt_annos):
         why = {name: [reasons.NO_LABELS] for name in class_names}
         return [
-            EvalResult(class_names, overlaps, metrics, det.num_frames, {}, {}, why)
+            EvalResult(class_names, overlaps, metrics, det.num_frames, {}, {}, why, protocol)
             for overlaps, metrics in chosen
         ]
     gt = gt_annos if isinstance(gt_annos, Labels) else labels_from_annos(gt_annos, "ground truth")
@@ -123,10 +126,9 @@ def evaluate_overlap_sets(
             f"expected detections for the {gt.num_frames} frames with ground truth, "
             f"got {det.num_frames}: frames are paired by position"
         )
-    pairs = _find_pairs(gt, det, class_names)
+    pairs = _find_pairs(gt, det, class_names, protocol.neighbours)
     return [
-        _evaluate_set(gt, det, pairs, class_names, overlaps, metrics)
-        for overlaps, metrics in chosen
+        _evaluate_set(gt, det, pairs, overlaps, metrics, protocol) for overlaps, metrics in chosen
     ]
 
 
@@ -146,9 +148,11 @@ def _are_all_none(annos: Sequence[Mapping] | Labels) -> bool:
     return bool(missing)
 
 
-def _find_pairs(gt: Labels, det: Labels, class_names: Sequence[str]) -> Overlaps:
+def _find_pairs(
+    gt: Labels, det: Labels, class_names: Sequence[str], neighbours: Mapping[str, str]
+) -> Overlaps:
     wanted = {name.lower() for name in class_names}
-    wanted |= {rules.NEIGHBOURS[name] for name in wanted if name in rules.NEIGHBOURS}
+    wanted |= {neighbours[name] for name in wanted if name in neighbours}
     relevant = np.flatnonzero(np.isin(gt.name, sorted(wanted)))
     return compute_overlaps(gt, det, relevant, np.flatnonzero(gt.name == rules.DONT_CARE))
 
@@ -157,20 +161,23 @@ def _evaluate_set(
     gt: Labels,
     det: Labels,
     pairs: Overlaps,
-    class_names: tuple[str, ...],
     overlaps: dict[str, float],
     metrics: tuple[str, ...],
+    protocol: Protocol,
 ) -> EvalResult:
+    class_names = tuple(overlaps)
     curves: dict[tuple[str, str], tuple[Curve, ...]] = {}
     num_valid, why = {}, {}
     for name in class_names:
-        num_valid[name] = tuple(
-            int(valid_gt(gt, name, difficulty).sum()) for difficulty in rules.DIFFICULTIES
-        )
+        num_valid[name] = tuple(int(valid_gt(gt, name, level).sum()) for level in protocol.levels)
         missing = {metric: reasons.why_not_evaluated(det, name, metric) for metric in metrics}
         for metric in metrics:
             if missing[metric] is None:
-                curves[metric, name] = class_curves(gt, det, pairs, name, metric, overlaps[name])
+                curves[metric, name] = class_curves(
+                    gt, det, pairs, name, metric, overlaps[name], protocol
+                )
         of_class = {metric: curves.get((metric, name), ()) for metric in metrics}
-        why[name] = reasons.explain(det, name, overlaps[name], missing, of_class)
-    return EvalResult(class_names, overlaps, metrics, gt.num_frames, curves, num_valid, why)
+        why[name] = reasons.explain(det, name, overlaps[name], missing, of_class, protocol.levels)
+    return EvalResult(
+        class_names, overlaps, metrics, gt.num_frames, curves, num_valid, why, protocol
+    )

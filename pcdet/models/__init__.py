@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
@@ -61,7 +61,7 @@ def example_convert_to_torch(
             # Before it is pinned: a copy that also changes the type is made through memory that is
             # not, and the host waits for it.
             tensor = tensor.to(dtype)
-        if device.type == "cuda" and not tensor.is_pinned():
+        if (tensor.device.type, device.type) == ("cpu", "cuda") and not tensor.is_pinned():
             tensor = tensor.pin_memory()
         converted[name] = tensor.to(device, non_blocking=True)
     return converted

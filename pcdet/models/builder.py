@@ -38,6 +38,7 @@ from pcdet.models.vfe import VFES
 from pcdet.ops.sparse_conv.backends import request_backend
 from pcdet.utils.box_coder_utils import BOX_CODERS
 from pcdet.utils.errors import ConfigError, lookup
+from pcdet.utils.network_settings import network_settings
 
 
 def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
@@ -72,6 +73,7 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
         **second_stage(model, rpn_net) if isinstance(model, TwoStageDetector) else {},
         **extra_head(model, rpn_head, dataset) if isinstance(model, RescoringDetector) else {},
     )
+    detector.settings = network_settings(config)
     _fix_parts(detector, model)
     return detector
 

@@ -40,32 +40,54 @@ def newest_checkpoint(
 ) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
     """Read the newest readable checkpoint of a run: path and content, or None and None.
 
-    Files that cannot be read are named in the log, and the one before is taken.
+    Of files that cannot be read the one before is taken; they get another name, so that nothing is
+    written over them.
 
     Args:
         folder: where they are.
         logger: takes the names of files that cannot be read.
         ckpt: what --ckpt names: only what this option has led to counts; None for any.
+
+    Raises:
+        CheckpointError: there are checkpoints, and none can be read.
     """
-    latest = _readable(folder / LATEST, logger, ckpt) if (folder / LATEST).exists() else None
-    for epoch, path in reversed(list_checkpoints(folder)):
+    candidates = [(epoch, path) for epoch, path in reversed(list_checkpoints(folder))]
+    if (folder / LATEST).exists():
+        candidates.insert(0, (None, folder / LATEST))
+    found: tuple[Path, dict[str, Any]] | tuple[None, None] = (None, None)
+    broken: dict[Path, CheckpointError] = {}
+    for epoch, path in candidates:
         # Of the same epoch LATEST is the newer one, as it is removed when an epoch is saved.
-        if latest is not None and finished_count(latest, "epoch", folder / LATEST) >= epoch:
+        if found[1] is not None and finished_count(found[1], "epoch", found[0]) >= epoch:
             break
-        if (checkpoint := _readable(path, logger, ckpt)) is not None:
-            return path, checkpoint
-    return (None, None) if latest is None else (folder / LATEST, latest)
+        try:
+            checkpoint = load_checkpoint(path)
+            finished_count(checkpoint, "epoch", path)
+        except CheckpointError as error:
+            broken[path] = error
+            continue
+        if ckpt is None or checkpoint.get("ckpt") == ckpt:
+            found = path, checkpoint
+            if epoch is not None:
+                break
+    _set_aside(broken, found[0] is None and ckpt is None, logger)
+    return found
 
 
-def _readable(path: Path, logger: logging.Logger, ckpt: str | None) -> dict[str, Any] | None:
-    """Read a checkpoint; None if it cannot be read or another --ckpt has led to it."""
-    try:
-        checkpoint = load_checkpoint(path)
-        finished_count(checkpoint, "epoch", path)
-    except CheckpointError as error:
-        logger.warning("%s; trying the one before", error)
-        return None
-    return checkpoint if ckpt is None or checkpoint.get("ckpt") == ckpt else None
+def _set_aside(
+    broken: dict[Path, CheckpointError], nothing_else: bool, logger: logging.Logger
+) -> None:
+    """Rename checkpoints that cannot be read; if there are no others, raise an error instead."""
+    if broken and nothing_else:
+        path, error = next(iter(broken.items()))
+        raise CheckpointError(
+            f"{error}; {path.parent} holds no checkpoint that can be read, and a training does not "
+            "start anew over those that cannot: move them away, or give another --extra_tag"
+        )
+    for path, error in broken.items():
+        aside = path.with_name(f"{path.name}.unreadable")
+        path.replace(aside)
+        logger.warning("%s; trying the one before; it is now %s", error, aside.name)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -16,7 +16,7 @@ from pcdet.run.checkpoint_folder import CheckpointFolder
 from pcdet.run.progress_bars import ProgressBars
 from pcdet.run.step_values import StepValues
 from pcdet.run.stop_request import StopRequest
-from pcdet.utils.checkpoint_utils import checkpoint_state
+from pcdet.utils.checkpoint_utils import AVERAGED, checkpoint_state
 from pcdet.utils.errors import CheckpointError
 
 _LOGGER = logging.getLogger("pcdet")
@@ -155,6 +155,8 @@ class RunObserver(Observer):
         training, extra = self._training, {"epoch_it": at.batches_done, **self._stored}
         if training.scaler is not None:
             extra["scaler_state"] = training.scaler.state_dict()
+        if training.average is not None:
+            extra[AVERAGED] = training.average.state
         return checkpoint_state(training.model, training.optimizer, at.epoch, at.it, extra)
 
     def _dump(self, it: int, batch: dict[str, Any], values: dict[str, float]) -> str:

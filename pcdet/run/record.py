@@ -20,7 +20,6 @@ import json
 import logging
 import os
 import platform
-import re
 import shlex
 import socket
 import subprocess
@@ -33,13 +32,13 @@ from typing import Any
 
 import torch
 
+from pcdet.utils import main_metric
 from pcdet.utils.io_utils import atomic_write
 
 RECORD = "run.json"
 RUNNING, FINISHED, STOPPED, KILLED = "running", "finished", "stopped", "killed"
-# The number that "best" means: KITTI's main one, averaged over the classes.
-_BEST_TAG = re.compile(r"\w+_3d/moderate_R40")
-BEST_METRIC = "mean over classes of 3d/moderate_R40, 0 for a class without an AP"
+# The number that "best" means.
+BEST_METRIC = f"mean over classes of {main_metric.IN_WORDS}; 0 for a class without an AP"
 
 
 class RunRecord:
@@ -103,7 +102,7 @@ class RunRecord:
             "pid": os.getpid(),
             "processes": processes,
             "machine": _machine(),
-            "git": _git(Path(__file__).resolve().parent),
+            "git": source_revision(),
             "packages": {d.metadata["Name"]: d.version for d in metadata.distributions()},
             "config": config,
         }
@@ -148,7 +147,7 @@ class RunRecord:
             checkpoint: file and sha256 of what was tested.
             results: numbers by tag, see `eval_one_epoch`; without a 3D AP they do not count.
         """
-        aps = [value for name, value in results.items() if _BEST_TAG.fullmatch(name)]
+        aps = [value for name, value in results.items() if main_metric.is_main_metric(name)]
         if all(value is None for value in aps):
             return
         entry = {
@@ -215,8 +214,9 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _git(folder: Path) -> dict[str, Any] | None:
+def source_revision() -> dict[str, Any] | None:
     """Revision of the source, and whether tracked files differ from it; None outside of git."""
+    folder = Path(__file__).resolve().parent
 
     def ask(*words: str) -> str:
         command = ["git", "-C", str(folder), *words]

@@ -12,15 +12,18 @@ from torch import nn
 
 import pcdet
 from pcdet.engine.train_loop import Position
+from pcdet.engine.weight_average import WeightAverage
 from pcdet.run.checkpoint_folder import newest_checkpoint, remove_leftovers
 from pcdet.run.session import Run
-from pcdet.utils.checkpoint_utils import finished_count, load_checkpoint, restore_training
-from pcdet.utils.errors import ConfigError
+from pcdet.utils.checkpoint_utils import AVERAGED, finished_count, load_checkpoint, restore_training
+from pcdet.utils.errors import CheckpointError, ConfigError
 
 # What differs from process to process or machine to machine, and decides nothing.
 _NOT_SETTINGS = ("ROOT_DIR", "LOCAL_RANK")
 _POSITION = ("epoch", "it", "epoch_it")
 _RECIPE = ("EPOCHS", "BATCH_SIZE", "AMP", "PRECISE_BN", "FREEZE_BN")
+# What a run began with, which is compared in its own way.
+_ORIGINS = {"ckpt", "pretrained_model"}
 _NOT_THERE = object()
 
 
@@ -59,6 +62,33 @@ def find_start(run: Run) -> tuple[str | None, dict[str, Any] | None]:
     return path, checkpoint
 
 
+def pretrained_of(
+    given: str | None, path: str | None, checkpoint: Mapping[str, Any] | None
+) -> str | None:
+    """The pretrained weights that a run began with, or begins with now; None for none.
+
+    Args:
+        given: what --pretrained_model names.
+        path: the checkpoint that the run goes on from, for messages; None if it begins.
+        checkpoint: its content.
+
+    Raises:
+        CheckpointError: the file is not there.
+        ConfigError: the run goes on, and did not begin with these weights.
+    """
+    if given is not None and not Path(given).is_file():
+        raise CheckpointError(f"--pretrained_model {given}: there is no such checkpoint")
+    if checkpoint is None:
+        return given
+    began_with = checkpoint.get("pretrained_model")
+    if given not in (None, began_with):
+        raise ConfigError(
+            f"--pretrained_model {given}: this run goes on from {path}, which did not begin with "
+            "it; give another --extra_tag to begin with it, or leave it out to go on"
+        )
+    return began_with
+
+
 def resume(
     checkpoint: dict[str, Any],
     source: str,
@@ -90,8 +120,34 @@ def resume(
     return at
 
 
+def resume_average(
+    checkpoint: Mapping[str, Any],
+    source: str,
+    model: nn.Module,
+    decay: float,
+    logger: logging.Logger,
+) -> WeightAverage:
+    """The average of the weights that a checkpoint holds, or one that begins at its weights.
+
+    Raises:
+        CheckpointError: the average is not of this model.
+    """
+    average, stored = WeightAverage(model, decay), checkpoint.get(AVERAGED)
+    if stored is None:
+        logger.warning("%s: it holds no averaged weights; the average begins here", source)
+        return average
+    shapes = {name: value.shape for name, value in average.state.items()}
+    if not isinstance(stored, Mapping) or shapes != {n: v.shape for n, v in stored.items()}:
+        raise CheckpointError(f"{source}: its averaged weights ({AVERAGED}) are not of this model")
+    average.load(stored)
+    return average
+
+
 def stored_entries(
-    seed: int, config: Mapping[str, Any], settings: dict[str, Any], ckpt: str | None = None
+    seed: int,
+    config: Mapping[str, Any],
+    settings: dict[str, Any],
+    ckpt: str | None = None,
 ) -> dict[str, Any]:
     """Gather what checkpoints hold besides the state.
 
@@ -154,7 +210,7 @@ def _changes(checkpoint: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str,
     older version did not store, is not known to differ; a key of the yaml that came or went is.
     """
     old, new = (
-        _flat({key: tree[key] for key in now.keys() & checkpoint.keys() if key != "ckpt"})
+        _flat({key: tree[key] for key in now.keys() & checkpoint.keys() - _ORIGINS})
         for tree in (checkpoint, now)
     )
     pairs = {

@@ -14,6 +14,7 @@ from easydict import EasyDict
 from torch import nn
 
 from pcdet.engine.train_loop import Position, Training, train_epochs
+from pcdet.engine.weight_average import WeightAverage
 from pcdet.run.checkpoint_folder import CheckpointFolder
 from pcdet.run.observer import RunObserver
 from pcdet.run.stop_request import StopRequest
@@ -31,6 +32,7 @@ class TrainOptions:
         log_interval: steps from one look at the losses to the next.
         ckpt_save_time_interval: seconds between checkpoints within an epoch, or None.
         stop: asked after each step whether to save and leave; or None.
+        average: of the weights over the steps; or None.
         stored: further entries of the checkpoints: plain data.
     """
 
@@ -42,6 +44,7 @@ class TrainOptions:
     log_interval: int = 1
     ckpt_save_time_interval: float | None = None
     stop: StopRequest | None = None
+    average: WeightAverage | None = None
     stored: dict[str, Any] = field(default_factory=dict)
 
 
@@ -107,6 +110,7 @@ def train_model(
         options.scaler,
         options.precise_bn,
         options.freeze_bn,
+        options.average,
     )
     checkpoints = CheckpointFolder(
         Path(ckpt_save_dir), max_ckpt_save_num, options.ckpt_save_time_interval, _LOGGER

@@ -12,7 +12,7 @@ from pathlib import Path
 from pcdet.run.checkpoint_folder import list_checkpoints
 from pcdet.run.lock import is_locked
 from pcdet.run.record import FINISHED, RunRecord, file_identity
-from pcdet.utils.errors import CheckpointError
+from pcdet.utils.errors import CheckpointError, CheckpointMismatch
 from pcdet.utils.io_utils import atomic_write
 
 # Longest sleep of one call: with several processes the others wait for its end.
@@ -99,6 +99,9 @@ class CheckpointWatch:
         """Load the next checkpoint to test, or wait for some seconds, or say that there is none.
 
         A file that cannot be read is named and skipped until it is replaced.
+
+        Raises:
+            CheckpointMismatch: one is of another network, as all others will be.
         """
         # The state first: the last checkpoint is written before the training is over.
         running, over = self._training_state()
@@ -152,6 +155,8 @@ class CheckpointWatch:
                 self._logger.info("%s was tested already", path)
                 return None
             return NewCheckpoint(epoch, self._load(path))
+        except CheckpointMismatch:
+            raise
         except (CheckpointError, FileNotFoundError) as error:
             self._logger.warning("%s; it is skipped", error)
             return None

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pcdet.simulator.own_sensor import write_own_data
 from pcdet.simulator.writer import write_dataset
 from pcdet.utils.device_utils import keep_freed_memory
 from pcdet.utils.errors import ConfigError, PcdetError
@@ -18,7 +19,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog=program_name(),
-        description="Write simulated street scenes as a data set in KITTI's layout.",
+        description="Write simulated street scenes as a data set in KITTI's layout, or with "
+        "--own_data as points and labels of a sensor of one's own.",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--train", type=int, default=400, help="frames of the train split")
@@ -31,6 +33,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=available_cores(),
         help="processes; all cores, here %(default)s, if not given",
     )
+    own = parser.add_argument_group("a sensor of one's own, which sees all around")
+    own.add_argument(
+        "--own_data",
+        action="store_true",
+        help="write points/ and labels/ of the classes Car and Forklift",
+    )
+    own.add_argument("--beams", type=int, default=32, choices=(8, 16, 32, 64), help="of the sensor")
+    own.add_argument(
+        "--height", type=float, default=2.4, help="of the sensor above the road, metres"
+    )
     return parser.parse_args(argv)
 
 
@@ -39,6 +51,8 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("train", "val", "test", "seed"):
         if getattr(args, name) < 0:
             raise ConfigError(f"--{name}: expected 0 or more, got {getattr(args, name)}")
+    if not 1 <= args.height <= 5:
+        raise ConfigError(f"--height: expected 1 to 5 metres, got {args.height:g}")
     if args.workers < 1:
         raise ConfigError(f"--workers: expected 1 or more, got {args.workers}")
     if args.train + args.val + args.test == 0:
@@ -53,7 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _check(args)
         keep_freed_memory()
-        write_dataset(args.out, args.train, args.val, args.test, args.seed, args.workers)
+        splits = {"train": args.train, "val": args.val, "test": args.test}
+        if args.own_data:
+            write_own_data(args.out, splits, args.seed, args.beams, args.height, args.workers)
+        else:
+            write_dataset(args.out, *splits.values(), args.seed, args.workers)
     except (PcdetError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -15,18 +17,25 @@ from pcdet.simulator.scene import Scene, assemble
 from pcdet.simulator.traffic import populate
 
 _BEHIND, _AHEAD = -65.0, 78.0  # stations between which a street is furnished, metres
+SENSOR_HEIGHT = 1.725  # above the road, metres, on KITTI's car
 
 
-def draw_scene(rng: np.random.Generator) -> Scene:
+def draw_scene(
+    rng: np.random.Generator,
+    sensor_height: float = SENSOR_HEIGHT,
+    stand_ins: Mapping[str, str] = MappingProxyType({}),
+) -> Scene:
     """Draw a random scene.
 
     Args:
         rng: all its randomness; the same state gives the same scene.
+        sensor_height: of the LiDAR above the road, metres.
+        stand_ins: class to the one that stands in its place, see `placement.SHAPES`.
     """
     place = PLACES[int(rng.choice(len(PLACES), p=[place.share for place in PLACES]))]
-    ground = _draw_ground(place, rng)
+    ground = _draw_ground(place, rng, sensor_height)
     ground.build(rng)
-    builder = Builder(ground, rng)
+    builder = Builder(ground, rng, stand_ins)
     # People and vehicles come first: they have the tightest wishes about where to be.
     populate(builder, place)
     for side in (1, -1):
@@ -48,7 +57,7 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     )
 
 
-def _draw_ground(place: Place, rng: np.random.Generator) -> Ground:
+def _draw_ground(place: Place, rng: np.random.Generator, sensor_height: float) -> Ground:
     """Roads and terrain about the recording car, which drives in a lane of the first road."""
     roads = _draw_roads(place, rng)
     left, right = _draw_verge(place, rng), _draw_verge(place, rng)
@@ -66,7 +75,7 @@ def _draw_ground(place: Place, rng: np.random.Generator) -> Ground:
         left,
         right,
         kerb=float(rng.uniform(0.03, 0.16)) if place.name != "country" else 0.0,
-        height=float(rng.normal(-1.725, 0.02)),
+        height=float(rng.normal(-sensor_height, 0.02)),
         slope=(float(rng.normal(0.009, 0.007)), float(rng.normal(0.0, 0.012))),
         arch=float(rng.normal(-0.5e-4, 1.2e-4)),
         waves=waves,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
 from pcdet.simulator import people, vehicles
 from pcdet.simulator.foliage import Volume
+from pcdet.simulator.forklift import forklift
 from pcdet.simulator.ground import Ground
 from pcdet.simulator.mesh import Mesh
 from pcdet.simulator.scene import SceneObject
@@ -20,6 +22,7 @@ SHAPES: dict[str, Shape] = {
     "Truck": vehicles.truck,
     "Tram": vehicles.tram,
     "Misc": vehicles.trailer,
+    "Forklift": forklift,
     "Pedestrian": people.pedestrian,
     "Person_sitting": people.sitting_person,
     "Cyclist": people.cyclist,
@@ -38,9 +41,15 @@ class Builder:
         volumes: foliage.
     """
 
-    def __init__(self, ground: Ground, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        rng: np.random.Generator,
+        stand_ins: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.ground = ground
         self.rng = rng
+        self._stand_ins = stand_ins
         self.objects: list[SceneObject] = []
         self.statics: list[Mesh] = []
         self.volumes: list[Volume] = []
@@ -60,7 +69,7 @@ class Builder:
         """Place a thing of class `name`; returns whether there was room.
 
         Args:
-            name: key of `SHAPES`.
+            name: key of `SHAPES`; of a class that another one stands in for, that one is placed.
             x: its centre, metres.
             y: its centre, metres.
             heading: direction of its front, rad.
@@ -68,6 +77,7 @@ class Builder:
         """
         if np.hypot(x, y) > REACH:
             return False
+        name = self._stand_ins.get(name, name)
         mesh, size = SHAPES[name](self.rng)
         if not self.is_free(x, y, size[0] + gap, size[1] + gap, heading):
             return False

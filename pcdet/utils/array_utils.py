@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
 
 
 class FinitePoints:
@@ -39,6 +41,13 @@ class FinitePoints:
         return points.compress(rows, axis=0)
 
 
+def as_numpy(values: Any) -> np.ndarray:
+    """Return a tensor on any device, or what NumPy takes, as an array."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values)
+
+
 def keep_arrays_by_name(names: np.ndarray, used_names: Sequence[str]) -> np.ndarray:
     """Return the indices (K,) int64 of the names (N,) that are in `used_names`."""
     return np.flatnonzero(np.isin(names, used_names)) if len(names) else np.zeros(0, np.int64)
@@ -58,3 +67,11 @@ def mask_points_by_range(points: np.ndarray, limit_range: Sequence[float]) -> np
     for axis in range(3):  # one column at a time is several times as fast as all at once
         inside &= (points[:, axis] >= limit[axis]) & (points[:, axis] <= limit[axis + 3])
     return points.compress(inside, axis=0)
+
+
+def zero_padded(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack B arrays (m, C) as (B, M, C) float32, M the largest m; zeros fill the shorter ones."""
+    padded = np.zeros((len(boxes), max(map(len, boxes)), boxes[0].shape[1]), np.float32)
+    for row, box in zip(padded, boxes):
+        row[: len(box)] = box
+    return padded

@@ -8,8 +8,8 @@ camera box is `[x, y, z, l, h, w, ry]`, y at the bottom face. docs/coordinates.m
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -124,6 +124,23 @@ def boxes3d_to_corners3d_camera(boxes3d: Array, bottom_center: bool = True) -> A
     cos, sin = torch.cos(boxes3d[:, None, CAM_RY]), torch.sin(boxes3d[:, None, CAM_RY])
     turned = torch.stack((x * cos + z * sin, y, z * cos - x * sin), dim=-1)
     return turned + boxes3d[:, None, CENTER]
+
+
+@_numpy_or_torch
+def boxes3d_lidar_to_openpcdet(boxes3d: Array) -> Array:
+    """Turn LiDAR boxes into OpenPCDet's, `[x, y, z, dx, dy, dz, heading]`.
+
+    z is that of the middle, dx the length along the heading, which is counter-clockwise from +x.
+
+    Args:
+        boxes3d: (N, 7) LiDAR boxes.
+
+    Returns:
+        (N, 7), headings within half a turn of zero.
+    """
+    x, y, z, width, length, height, angle = boxes3d.unbind(dim=-1)
+    heading = limit_period(-(angle + np.pi / 2), 0.5, 2 * np.pi)
+    return torch.stack((x, y, z + height / 2, length, width, height, heading), dim=-1)
 
 
 def boxes3d_lidar_to_camera(boxes3d_lidar: np.ndarray, calib: Calibration) -> np.ndarray:

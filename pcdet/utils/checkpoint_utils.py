@@ -4,19 +4,40 @@ from __future__ import annotations
 
 import logging
 import os
-import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from pcdet.utils.errors import CheckpointError
+from pcdet.utils import checkpoint_formats
+from pcdet.utils.checkpoint_reading import load_checkpoint
+from pcdet.utils.errors import CheckpointError, CheckpointMismatch
 from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.network_settings import CLASSES, differences, network_settings
 
+__all__ = [
+    "AVERAGED",
+    "checkpoint_state",
+    "finished_count",
+    "load_checkpoint",
+    "load_matching_state",
+    "load_optimizer_state",
+    "load_weights",
+    "restore_training",
+    "save_checkpoint",
+]
+
+# The entry of a checkpoint with the weights averaged over the steps of the training.
+AVERAGED = "ema_state"
 # Options of an optimiser that learning-rate schedules move.
 _SCHEDULED = ("lr", "betas")
+# Entries that no detection depends on; PCDet's files and those of old versions of torch lack some.
+_COUNTERS = ("num_batches_tracked", "global_step")
+# First x and y, last x and y of the anchors of PCDet v0.1's PointPillar.
+_PCDET_ANCHORS = [0, -40, 70.4, 40]
+# Of what does not fit, in a message, and characters of each: names in a file may be anything.
+_MOST_LISTED, _LONGEST = 10, 160
 
 
 def checkpoint_state(
@@ -46,15 +67,22 @@ def checkpoint_state(
     }
 
 
-def save_checkpoint(state: dict[str, Any], filename: str | os.PathLike) -> None:
+def save_checkpoint(
+    state: dict[str, Any], filename: str | os.PathLike, old_format: bool = False
+) -> None:
     """Write a checkpoint to `filename` atomically and wait until it is on the disk.
+
+    Args:
+        state: its content.
+        filename: the file to write or replace.
+        old_format: as torch wrote before version 1.6, which PCDet's users may have.
 
     Raises:
         OSError: it could not be written; a file that was there before is as it was.
     """
     try:
         with atomic_write(filename, durable=True) as file:
-            torch.save(state, file)
+            torch.save(state, file, _use_new_zipfile_serialization=not old_format)
     except RuntimeError as error:
         # torch's writer reports a failing disk in its own way.
         if isinstance(error.__context__, OSError):
@@ -62,84 +90,138 @@ def save_checkpoint(state: dict[str, Any], filename: str | os.PathLike) -> None:
         raise
 
 
-def load_checkpoint(filename: str | os.PathLike, to_cpu: bool = True) -> dict[str, Any]:
-    """Read a checkpoint of this project or of PCDet; nothing in the file can run code.
+def load_weights(
+    model: nn.Module,
+    checkpoint: Mapping[str, Any],
+    source: str,
+    logger: logging.Logger,
+    strict: bool = True,
+) -> None:
+    """Copy a checkpoint's weights into a model: the one place that decides whether it fits.
+
+    Args:
+        model: a detector of `build_network`, or any module.
+        checkpoint: what `load_checkpoint` returned; if it holds averaged weights, they are taken.
+        source: its file, for messages.
+        logger: takes a line for each thing that was left out.
+        strict: every entry must fit, and what the stored configuration says of the network must be
+            so; else what fits is taken, as for fine-tuning, and the rest is told.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or holds no `model_state`.
+        CheckpointMismatch: it belongs to another network.
     """
-    path = Path(filename)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such checkpoint")
+    state = checkpoint["model_state"]
+    if isinstance(checkpoint.get(AVERAGED), Mapping):
+        logger.info("%s: the weights averaged over the training (MODEL.TRAIN.EMA)", source)
+        state = checkpoint[AVERAGED]
+    state = checkpoint_formats.translate(state, model, source, strict)
+    other_classes = _compare_settings(model, checkpoint, source, logger, strict)
+    if other_classes:
+        # Their shapes may fit, but not what their rows mean.
+        of_classes = tuple(getattr(model, "class_layers", ()))
+        dropped = [name for name in state if of_classes and str(name).startswith(of_classes)]
+        logger.warning("%s: left out, as they are of other classes: %s", source, dropped)
+        state = {name: value for name, value in state.items() if name not in dropped}
+    load_matching_state(model, state, source, logger, strict)
+
+
+def _compare_settings(
+    model: nn.Module,
+    checkpoint: Mapping[str, Any],
+    source: str,
+    logger: logging.Logger,
+    strict: bool,
+) -> bool:
+    """Compare the stored configuration with the model's; return whether the classes are others."""
+    own, config = getattr(model, "settings", None), checkpoint.get("config")
+    if own is None:
+        return False
+    if not isinstance(config, Mapping):
+        if checkpoint_formats.format_of(checkpoint["model_state"]) is None:
+            anchors = _anchors_of_pcdet(own)
+            logger.log(
+                logging.WARNING if anchors else logging.INFO,
+                "%s: it stores no configuration: that classes, range and anchors of the yaml are "
+                "those it was trained with is not known%s",
+                *(source, anchors),
+            )
+        return False
     try:
-        check_archive(path)
-        checkpoint = torch.load(path, map_location="cpu" if to_cpu else None, weights_only=True)
-    except Exception as error:  # a damaged archive may raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: not a readable checkpoint: {reason}") from error
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model_state"), dict):
-        raise CheckpointError(f"{path}: expected a checkpoint with the entry 'model_state'")
-    return checkpoint
+        changed = differences(network_settings(config), own)
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{source}: its entry 'config' is no configuration") from error
+    if CLASSES in changed and strict:
+        stored, wanted = (str(names)[:_LONGEST] for names in changed[CLASSES])
+        raise CheckpointMismatch(
+            f"{source}: its classes are {stored}, in this order; CLASS_NAMES is {wanted}; test "
+            "with its own, or train from it with --pretrained_model"
+        )
+    told = [f"{key} was {old!r}, is {new!r}" for key, (old, new) in sorted(changed.items())]
+    if told and strict:
+        raise CheckpointMismatch(
+            f"{source}: it was trained with other settings of the network: {_listed(told)}; use "
+            "its own, or train from it with --pretrained_model"
+        )
+    for line in told:
+        logger.warning("%s: %s", source, line)
+    return CLASSES in changed
 
 
-def check_archive(path: Path) -> None:
-    """Raise a ValueError if a zip archive holds anything but intact files as torch stores them.
-
-    torch trusts an archive: it does not compare checksums, and unpacks compressed entries to
-    whatever size they claim. Files that are no zip archives, as of old versions of torch, pass.
-    """
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise ValueError("its entries are compressed, which torch does not do")
-        if sum(entry.file_size for entry in entries) > path.stat().st_size:
-            raise ValueError("its entries claim to be larger than the file")
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"the checksum of its entry {damaged} is wrong")
+def _anchors_of_pcdet(own: Mapping[str, Any]) -> str:
+    """A word on PointPillar's anchors, where a checkpoint of PCDet v0.1 would get wrong boxes."""
+    first = "MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR.0.anchor_range"
+    spread = own.get(first) or [0] * 6
+    if own.get("MODEL.NAME") != "PointPillar" or [*spread[:2], *spread[3:5]] == _PCDET_ANCHORS:
+        return ""
+    return (
+        "; PCDet v0.1's PointPillar has anchors over x 0 to 70.4 and y -40 to 40 m: with this "
+        "yaml's its boxes are shifted, use pointpillar.yaml"
+    )
 
 
 def load_matching_state(
     model: nn.Module,
-    state: dict[str, torch.Tensor],
+    state: Mapping[str, Any],
     source: str,
     logger: logging.Logger,
+    strict: bool = False,
 ) -> None:
     """Copy the entries of `state` that fit into `model` and report each one that does not.
 
+    Args:
+        model: takes them.
+        state: names and tensors; sparse weights may lie as in any version of spconv.
+        source: their file, for messages.
+        logger: takes a warning for each entry that does not fit.
+        strict: each must fit but for counters, which decide nothing.
+
     Raises:
-        CheckpointError: less than half of the model's entries are there with the right shape.
+        CheckpointMismatch: less than half of the model's entries are there with the right shape,
+            or, if it is to be strict, not all.
     """
     own = model.state_dict()
+    fitting, problems = {}, []
     # Those that are no part of the state in evaluation mode are of no interest then.
     of_training = {name for name, _ in model.named_parameters()} - own.keys()
-    fitting, problems = {}, []
-    for name, value in state.items():
-        if name not in own:
-            if name not in of_training:
-                problems.append(f"{name}: not in the model")
+    for name, value in checkpoint_formats.to_our_sparse_layout(state, own).items():
+        if name in of_training:
             continue
-        expected = own[name].shape
-        if not isinstance(value, torch.Tensor):
-            problems.append(f"{name}: expected a tensor, got {type(value).__name__}")
-        elif value.layout != torch.strided or value.is_complex() or value.is_meta:
-            problems.append(f"{name}: expected a dense tensor of real numbers")
-        elif value.shape == expected:
+        problem = _problem(name, value, own)
+        if problem is None:
             fitting[name] = value
-        elif (adapted := adapt_sparse_weight(value, expected)) is not None:
-            fitting[name] = adapted
         else:
-            problems.append(
-                f"{name}: shape {tuple(value.shape)} in the file, {tuple(expected)} in the model"
-            )
-    problems += [f"{name}: not in the file" for name in own if name not in state]
+            problems.append(problem)
+    missing = [name for name in own if name not in state]
+    problems += [f"{name}: not in the file" for name in missing if not name.endswith(_COUNTERS)]
     if 2 * len(fitting) < len(own):
-        shown = "\n  ".join(problems[:10]) + ("\n  ..." if len(problems) > 10 else "")
-        raise CheckpointError(
-            f"{source}: only {len(fitting)} of the model's {len(own)} entries fit; "
-            f"is this a checkpoint of another model?\n  {shown}"
+        raise CheckpointMismatch(
+            f"{source}: only {len(fitting)} of the model's {len(own)} entries fit; is this a "
+            f"checkpoint of another model? {_listed(problems)}"
+        )
+    if problems and strict:
+        raise CheckpointMismatch(
+            f"{source}: it does not fit this network: {_listed(problems)}; give the yaml and --set "
+            "that it was trained with, or train from it with --pretrained_model"
         )
     for problem in problems:
         logger.warning("%s: %s", source, problem)
@@ -147,15 +229,23 @@ def load_matching_state(
     logger.info("%s: loaded %d of %d entries", source, len(fitting), len(own))
 
 
-def adapt_sparse_weight(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor | None:
-    """Convert a stored sparse weight to our layout, or return None if it does not fit.
-
-    spconv 1.x, and so PCDet's published checkpoints, store (kd, kh, kw, in, out); spconv 2.2 and
-    later, and our own layers, hold (out, kd, kh, kw, in).
-    """
-    if weight.dim() == 5 and weight.permute(4, 0, 1, 2, 3).shape == shape:
-        return weight.permute(4, 0, 1, 2, 3).contiguous()
+def _problem(name: str, value: Any, own: Mapping[str, torch.Tensor]) -> str | None:
+    """Why an entry does not fit into the model, or None if it does."""
+    if name not in own:
+        return f"{name}: not in the model"
+    if not isinstance(value, torch.Tensor):
+        return f"{name}: expected a tensor, got {type(value).__name__}"
+    if value.layout != torch.strided or value.is_complex() or value.is_meta:
+        return f"{name}: expected a dense tensor of real numbers"
+    if value.shape != own[name].shape:
+        shapes = f"{tuple(value.shape)} in the file, {tuple(own[name].shape)} in the model"
+        return f"{name}: shape {shapes}"
     return None
+
+
+def _listed(problems: list[str]) -> str:
+    more = f"; and {len(problems) - _MOST_LISTED} more" if len(problems) > _MOST_LISTED else ""
+    return "; ".join(problem[:_LONGEST] for problem in problems[:_MOST_LISTED]) + more
 
 
 def load_optimizer_state(
@@ -184,7 +274,10 @@ def load_optimizer_state(
                     shapes = f"{tuple(value.shape)} for {tuple(parameter.shape)}"
                     raise ValueError(f"{name} of shape {shapes}")
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(f"{source}: its optimiser state does not fit: {error}") from error
+        raise CheckpointError(
+            f"{source}: its optimiser state does not fit: {error}; to train from its weights "
+            "alone, give it to --pretrained_model, with another --extra_tag"
+        ) from error
 
 
 def _with_options_of(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
@@ -212,9 +305,15 @@ def restore_training(
     """Copy weights and optimiser from a checkpoint; return its iterations and epochs.
 
     Raises:
-        CheckpointError: it belongs to another model or optimiser.
+        CheckpointError: it belongs to another model, optimiser or code base.
     """
-    load_matching_state(model, checkpoint["model_state"], source, logger)
+    known = checkpoint_formats.format_of(checkpoint["model_state"])
+    if known is not None:
+        raise CheckpointError(
+            f"{source}: a checkpoint of {known.title}, of which only the weights can be taken "
+            "over; train from it with --pretrained_model"
+        )
+    load_weights(model, {**checkpoint, AVERAGED: None}, source, logger)
     if optimizer is not None:
         load_optimizer_state(optimizer, checkpoint, source, logger)
     return finished_count(checkpoint, "it", source), finished_count(checkpoint, "epoch", source)

@@ -9,8 +9,6 @@ from contextlib import suppress
 import numpy as np
 import torch
 
-from pcdet.ops.iou3d_nms import iou3d_nms_utils
-
 
 def set_random_seed(seed: int) -> None:
     """Seed Python, NumPy and torch on all devices."""
@@ -20,8 +18,8 @@ def set_random_seed(seed: int) -> None:
 
 
 def default_device() -> torch.device:
-    """Return the CUDA device of this process if our operators can use it, else the CPU."""
-    if torch.cuda.is_available() and iou3d_nms_utils.built_for_cuda():
+    """Return the CUDA device of this process if torch has one, else the CPU."""
+    if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
 

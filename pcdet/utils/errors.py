@@ -19,7 +19,11 @@ class ConfigError(PcdetError, ValueError):
 
 
 class CheckpointError(PcdetError, RuntimeError):
-    """A checkpoint cannot be read, or belongs to another model."""
+    """A checkpoint cannot be read or used."""
+
+
+class CheckpointMismatch(CheckpointError):
+    """A checkpoint can be read, but belongs to another network."""
 
 
 class NonFiniteLossError(PcdetError, FloatingPointError):

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pcdet.utils import palette
+from pcdet.utils import main_metric, palette
 from pcdet.viewer.found_shares import (
     DISTANCES,
     POINTS,
@@ -69,7 +69,7 @@ def draw_training(curves: Mapping[str, Sequence[tuple[int, float]]], split: str)
         ("loss", [name for name in ("train/loss",) if name in curves]),
         ("terms of the loss", [n for n in sorted(curves) if n.startswith("train/rpn_loss_")]),
         ("learning rate", [name for name in ("train/learning_rate",) if name in curves]),
-        ("3D AP, moderate, R40, by epoch", _ap_tags(curves, split)),
+        (f"{main_metric.IN_WORDS}, by epoch", _ap_tags(curves, split)),
     ]
     tags = [(title, names) for title, names in tags if names]
     if not tags:
@@ -94,11 +94,10 @@ def draw_training(curves: Mapping[str, Sequence[tuple[int, float]]], split: str)
 
 def _ap_tags(curves: Mapping[str, Sequence[tuple[int, float]]], split: str) -> list[str]:
     """AP of each class, where more than one checkpoint was tested."""
-    ending = "_3d/moderate_R40"
     return [
         name
         for name, points in curves.items()
-        if name.startswith(f"{split}/") and name.endswith(ending) and len(points) > 1
+        if name.startswith(f"{split}/") and main_metric.is_main_metric(name) and len(points) > 1
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,14 +41,18 @@ class LabelledObjects:
 
 
 def labelled_objects(
-    infos: Sequence[Mapping[str, Any]], annos: Sequence[Mapping[str, Any]], name: str
+    infos: Sequence[Mapping[str, Any]],
+    annos: Sequence[Mapping[str, Any]],
+    name: str,
+    least_overlaps: Mapping[str, float] = rules.OVERLAPS,
 ) -> LabelledObjects:
     """Gather the objects of a class in all frames, and whether they were found.
 
     Args:
         infos: of all frames, with `annos`.
         annos: their detections.
-        name: the class; the overlap to exceed is KITTI's, 0.5 for a class it does not know.
+        name: the class.
+        least_overlaps: to exceed, by class in lower case; 0.5 for a class that is not in it.
     """
     overlaps, distances = [np.zeros((0, 2))], [np.zeros(0)]
     for info, anno in zip(infos, annos):
@@ -56,7 +61,7 @@ def labelled_objects(
         boxes = boxes[info["annos"]["name"][: len(boxes)] == name]
         distances.append(np.hypot(boxes[:, X], boxes[:, Y]))
     points, best = np.concatenate(overlaps).T
-    least = rules.OVERLAPS.get(name.lower(), _USUAL_OVERLAP)
+    least = least_overlaps.get(name.lower(), _USUAL_OVERLAP)
     return LabelledObjects(np.concatenate(distances), points, best > least)
 
 
@@ -81,5 +86,5 @@ def count_by(
 
 def bin_names(starts: Sequence[float], unit: str = "") -> list[str]:
     """Such as "0-10 m" and "50+ m"."""
-    ends = [f"{low}-{high}" for low, high in zip(starts, starts[1:])]
+    ends = [f"{low}-{high}" for low, high in itertools.pairwise(starts)]
     return [f"{name}{unit}" for name in (*ends, f"{starts[-1]}+")]

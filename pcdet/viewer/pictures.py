@@ -10,10 +10,8 @@ import numpy as np
 from PIL import Image
 
 from pcdet.utils.io_utils import atomic_write
-from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.visualize_utils import draw_bev, draw_on_image
 from pcdet.viewer.scene import detections_of, objects_of, select_boxes
-from pcdet.viewer.sources import image_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +28,7 @@ def draw_frames(
     """Draw ground truth and detections of some frames.
 
     Args:
-        dataset: a `KittiDataset`.
+        dataset: of the frames.
         annos: detections of all its frames.
         indices: which frames.
         limit_range: what the pictures from above show.
@@ -50,10 +48,9 @@ def draw_frames(
             select_boxes(found, found.scores >= score_thresh),
         ]
         yield f"{name}_bev", draw_bev(dataset.get_lidar(name), drawn, names, limit_range, name)
-        image = image_of(dataset, name)
-        if image is not None:
-            calib = Calibration.from_info(info["calib"])
-            yield f"{name}_image", draw_on_image(image, calib, drawn, names, name)
+        seen = dataset.camera_view(info)
+        if seen is not None:
+            yield f"{name}_image", draw_on_image(*seen, drawn, names, name)
 
 
 def render(figure: Figure) -> np.ndarray:

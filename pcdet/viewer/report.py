@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pcdet.evaluation import official_results, rules
+from pcdet.evaluation import rules
 from pcdet.evaluation.plots import plot_class
 from pcdet.evaluation.result import EvalResult
 from pcdet.utils.io_utils import atomic_write
@@ -34,7 +34,7 @@ class Tested:
 
     Attributes:
         title: such as "second/default, epoch 80".
-        dataset: a `KittiDataset` of the split.
+        dataset: of the split.
         annos: detections of all its frames.
         scores_are_logits: the annotations hold logits (USE_RAW_SCORE).
         limit_range: what the pictures from above show.
@@ -130,44 +130,50 @@ def _head(tested: Tested, with_scenes: bool) -> list[str]:
 
 def _results(tested: Tested) -> list[str]:
     dataset = tested.dataset
-    truth = [info["annos"] for info in dataset.infos]
-    strict, loose = official_results(truth, tested.annos, dataset.class_names)
+    strict, loose = dataset.results(tested.annos, dataset.class_names)
     objects = {
-        name: labelled_objects(dataset.infos, tested.annos, name) for name in dataset.class_names
+        name: labelled_objects(dataset.infos, tested.annos, name, dataset.overlap_sets[0])
+        for name in dataset.class_names
     }
     curves = [_image(figure_url(plot_class(strict, name))) for name in strict.class_names]
     notes = [note for of_class in strict.reasons.values() for note in of_class]
     return [
         _cards(strict),
         "<h2>Average precision</h2>",
-        '<p class="soft">R40 in percent, by the rules of KITTI\'s official program</p>',
+        f'<p class="soft">R40 in percent. {html.escape(strict.protocol.title)}</p>',
         _ap_table([strict, loose], "R40"),
-        "<details><summary>R11, the benchmark's before 2019</summary>",
-        _ap_table([strict, loose], "R11"),
-        "</details>",
+        *(_older_ap(strict, loose) if "R11" in strict.protocol.recall_sets else ()),
         *(f'<p class="soft">{html.escape(note)}</p>' for note in notes),
         "<h2>Precision over recall</h2>",
         *curves,
         "<h2>What was found</h2>",
         '<p class="soft">Share of all labelled objects that a detection of their class overlaps '
-        "by more than KITTI's 3D IoU; over each bar the number of objects.</p>",
+        "by more than the 3D IoU that AP asks for; over each bar the number of objects.</p>",
         _image(figure_url(draw_found(objects))),
     ]
 
 
+def _older_ap(strict: EvalResult, loose: EvalResult) -> list[str]:
+    return [
+        "<details><summary>R11, the benchmark's before 2019</summary>",
+        _ap_table([strict, loose], "R11"),
+        "</details>",
+    ]
+
+
 def _cards(result: EvalResult) -> str:
-    """3D AP at moderate difficulty, of each class and their mean."""
-    values = {}
+    """3D AP at the main level, of each class and their mean."""
+    values, level = {}, result.protocol.level_names.index(result.protocol.main)
     for name in result.class_names:
         of_class = result.ap("R40", "3d", name)
-        values[name] = 0.0 if of_class is None or np.isnan(of_class[1]) else of_class[1]
+        values[name] = 0.0 if of_class is None or np.isnan(of_class[level]) else of_class[level]
     cards = [("mean of the classes", sum(values.values()) / max(len(values), 1), " main")]
     cards += [(name, value, "") for name, value in values.items()]
     return (
         '<div class="cards">'
         + "".join(
             f'<div class="card{kind}"><b>{value:.2f}</b>{html.escape(name)}'
-            '<br><span class="soft">3D AP, moderate, R40</span></div>'
+            f'<br><span class="soft">3D AP, {result.protocol.main}, R40</span></div>'
             for name, value, kind in cards
         )
         + "</div>"
@@ -175,14 +181,16 @@ def _cards(result: EvalResult) -> str:
 
 
 def _ap_table(results: Sequence[EvalResult], recall_set: str) -> str:
-    """A row a class, metric and overlap; columns for the difficulties."""
-    difficulties = [difficulty.name for difficulty in rules.DIFFICULTIES]
-    rows = [["class", "metric", "overlap", *difficulties]]
+    """A row a class, metric and overlap; columns for the levels."""
+    levels = results[0].protocol.level_names
+    rows = [["class", "metric", "overlap", *levels]]
     for name in results[0].class_names:
         for result in results:
             for metric in result.metrics:
                 values = result.ap(recall_set, metric, name)
-                cells = ["-"] * 3 if values is None else [f"{value:.2f}" for value in values]
+                cells = (
+                    ["-"] * len(levels) if values is None else [f"{value:.2f}" for value in values]
+                )
                 first = name if result is results[0] and metric == result.metrics[0] else ""
                 overlap = f"> {result.overlaps[name]:.2f}"
                 rows.append([first, rules.METRIC_TITLES[metric], overlap, *cells])

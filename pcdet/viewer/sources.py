@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 
 from pcdet.utils.errors import DataError
-from pcdet.utils.kitti_format.calib import Calibration
-from pcdet.utils.kitti_format.folders import image_path
 from pcdet.utils.visualize_utils import DrawnBoxes
 from pcdet.viewer.scene import Pane, Scene, detections_of, objects_of
 
@@ -31,7 +29,7 @@ def scenes_of_split(
     """Frames of a split with their labels, and with detections if there are any.
 
     Args:
-        dataset: a `KittiDataset` for testing.
+        dataset: a data set for testing.
         indices: of the frames.
         results: by title the annotations of all frames; one title a pane, at most two. Empty for
             labels alone.
@@ -49,16 +47,15 @@ def scenes_of_split(
             Pane(title, points, truth, detections_of(annos[k], scores_are_logits))
             for title, annos in results.items()
         ]
-        calib = Calibration.from_info(info["calib"])
-        panes = panes or [Pane("labels", points, truth)]
-        yield Scene(name, panes, image_of(dataset, name), calib)
+        image, calib = dataset.camera_view(info) or (None, None)
+        yield Scene(name, panes or [Pane("labels", points, truth)], image, calib)
 
 
 def training_scenes(dataset: Any, recorded: Any, indices: Sequence[int]) -> Iterator[Scene]:
     """Training samples beside the frames that they were made from.
 
     Args:
-        dataset: a `KittiDataset` for training; its seed and epoch decide the samples.
+        dataset: a data set for training; its seed and epoch decide the samples.
         recorded: the same frames without augmentation.
         indices: of the samples.
     """
@@ -75,12 +72,6 @@ def boxes_of_sample(sample: Mapping[str, Any], class_names: Sequence[str]) -> Dr
     """The labelled boxes of a sample of `DatasetTemplate.prepare_data`."""
     labelled = np.asarray(sample["gt_boxes"])
     return DrawnBoxes(labelled[:, :7], [class_names[int(label) - 1] for label in labelled[:, 7]])
-
-
-def image_of(dataset: Any, name: str) -> np.ndarray | None:
-    """The camera image of a frame, or None where the file is missing."""
-    path = image_path(dataset.root_split_path, name)
-    return dataset.get_image(name) if path.exists() else None
 
 
 def check_frames(annos: Sequence[Mapping[str, Any]], dataset: Any, path: str | Path) -> None:

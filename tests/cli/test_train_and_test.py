@@ -222,6 +222,16 @@ def test_raw_scans_are_drawn(workplace, trained, tmp_path):
         assert found["name"] in ("Car", "Pedestrian", "Cyclist") and 0 <= found["score"] <= 1
         assert len(found["box3d_lidar"]) == 7
 
+    both = tmp_path / "both"
+    where = ("--data", str(scans), "--out", str(both), "--batch_size", "2")
+    demo.main([*options, *where, "--score_thresh", "0.001"])
+    for name in ("000000.json", "000001.json"):
+        alone, together = (json.loads((f / name).read_text()) for f in (tmp_path, both))
+        assert len(alone) == len(together)
+        for one, other in zip(alone, together):
+            assert one["name"] == other["name"]
+            assert one["box3d_lidar"] == pytest.approx(other["box3d_lidar"], abs=1e-4)
+
 
 def test_a_broken_scan_is_named(workplace, trained, tmp_path):
     ckpt = trained / "ckpt" / "checkpoint_epoch_2.pth"
@@ -229,7 +239,7 @@ def test_a_broken_scan_is_named(workplace, trained, tmp_path):
     (tmp_path / "cut.bin").write_bytes(b"x" * 50)
     with pytest.raises(DataError, match=r"cut\.bin: expected a multiple of 16 bytes .*, got 50"):
         demo.main([*options, "--data", str(tmp_path / "cut.bin")])
-    with pytest.raises(DataError, match=r"expected a \.bin file or a folder"):
+    with pytest.raises(DataError, match=r"none: scan cannot be read: No such file"):
         demo.main([*options, "--data", str(tmp_path / "none")])
 
 

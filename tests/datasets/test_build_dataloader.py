@@ -129,7 +129,10 @@ def test_data_dir_below_the_repository(root, cfg):
 def test_errors(root, cfg, tmp_path):
     other = copy.deepcopy(cfg)
     other.DATA_CONFIG.DATASET = "KitiDataset"
-    with pytest.raises(ConfigError, match=r"DATASET: expected 'KittiDataset'.*'KitiDataset'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"DATASET: expected one of .* got 'KitiDataset'; did you mean 'KittiDataset'",
+    ):
         build_dataloader(root, 1, dist=False, cfg=other)
     with pytest.raises(DataError, match=r"kitti_dbinfos_train\.pkl: .*create_kitti_infos"):
         build_dataloader(tmp_path, 1, dist=False, cfg=cfg)

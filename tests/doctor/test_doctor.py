@@ -16,7 +16,7 @@ from pcdet.doctor import libraries, software
 from pcdet.doctor.__main__ import examine, main, report
 from pcdet.doctor.data_folder import examine_data
 from pcdet.doctor.findings import Finding
-from pcdet.ops.iou3d_nms import iou3d_nms_utils
+from pcdet.ops.common import cuda_toolkit
 from pcdet.ops.sparse_conv import backends
 from pcdet.utils import info_record
 from pcdet.utils.io_utils import save_pickle
@@ -130,45 +130,83 @@ def gpu(monkeypatch):
         "device_count": 1,
         "get_device_properties": properties,
         "get_device_capability": (8, 6),
+        "get_arch_list": ["sm_75", "sm_80", "sm_90a", "sm_120", "compute_120"],
     }.items():
         monkeypatch.setattr(torch.cuda, name, lambda *args, value=value: value)
 
 
 def test_a_gpu_that_all_can_use(gpu, monkeypatch):
-    monkeypatch.setattr(iou3d_nms_utils, "built_for_cuda", lambda: True)
-    monkeypatch.setattr(iou3d_nms_utils, "cuda_architectures", lambda: ["8.0", "12.0+PTX"])
+    monkeypatch.setattr(software, "architectures_of", lambda name: ["8.0", "12.0+PTX"])
     findings = [*software.examine_torch(), *software.examine_extensions()]
     assert advice(findings) == {}
     found = states(findings)
     assert found["torch"].endswith("CUDA 12.8")
     assert found["NVIDIA driver"] == "550.54: NVIDIA RTX A5000 (8.6)"
     assert found["GPU 0"] == "RTX A5000, capability 8.6, 24 GiB"
-    assert found["operators"] == "compiled for the CPU and CUDA: 8.0, 12.0+PTX"
+    for name in ("iou3d_nms", "roiaware_pool3d", "three_nn"):
+        assert found[name] == "compiled for the CPU and CUDA: 8.0, 12.0+PTX"
+    for name in ("batch_norm", "sparse_conv"):
+        assert found[name] == "compiled for the CPU; what runs on CUDA does not need it"
 
 
 def test_operators_that_cannot_use_the_gpu(gpu, monkeypatch):
-    monkeypatch.setattr(iou3d_nms_utils, "built_for_cuda", lambda: False)
-    assert "cannot use the GPU" in advice(software.examine_extensions())["operators"]
-    monkeypatch.setattr(iou3d_nms_utils, "built_for_cuda", lambda: True)
-    monkeypatch.setattr(iou3d_nms_utils, "cuda_architectures", lambda: ["7.5", "9.0+PTX"])
-    assert 'TORCH_CUDA_ARCH_LIST="8.6"' in advice(software.examine_extensions())["operators"]
+    """Each is told of on its own: one may have been built before the toolkit was there."""
+    built = {"iou3d_nms": ["7.5", "9.0+PTX"], "roiaware_pool3d": [], "three_nn": []}
+    monkeypatch.setattr(software, "architectures_of", built.get)
+    monkeypatch.setattr(cuda_toolkit, "_folders", list)
+    told = advice(software.examine_extensions())
+    assert 'TORCH_CUDA_ARCH_LIST="8.6"' in told["iou3d_nms"]
+    assert told["roiaware_pool3d"] == (
+        "roiaware_pool3d has no CUDA code, so it copies tensors to the CPU and back: no CUDA "
+        "toolkit was found: install the toolkit of CUDA 12.8 and set CUDA_HOME to its folder; then "
+        "run `pip install --no-build-isolation -e .` in the repository"
+    )
+    monkeypatch.setattr(cuda_toolkit, "find_toolkit", lambda: None)
+    told = advice(software.examine_extensions())
+    assert told["roiaware_pool3d"].endswith("and back: " + cuda_toolkit.BUILD)
 
 
-def test_a_torch_that_cannot_use_the_gpu(gpu, monkeypatch):
+@pytest.mark.skipif(torch.version.cuda is not None, reason="for a torch without CUDA")
+def test_a_build_for_the_cpu():
+    found = software.examine_extensions()
+    assert advice(found) == {}
+    assert states(found)["iou3d_nms"] == "compiled for the CPU alone"
+
+
+@pytest.mark.parametrize(
+    ("cuda", "sentence"),
+    [
+        ("13.0", "driver 550.54 is too old for CUDA 13.0, which wants 580 or later: update the"),
+        ("12.8", "driver 550.54 may be too old for CUDA 12.8, or the GPU is hidden or broken: up"),
+        ("14.0", "driver 550.54 may be too old for CUDA 14.0"),
+    ],
+)
+def test_a_torch_that_cannot_use_the_gpu(gpu, monkeypatch, cuda, sentence):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "may be too old for CUDA 12.8" in advice(software.examine_torch())["GPUs"]
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    assert sentence in advice(software.examine_torch())["GPUs"]
+
+
+def test_a_torch_of_another_kind_than_the_gpu(gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_90"])
+    assert advice(software.examine_torch())["GPU 0"] == (
+        "this torch has no kernels for capability 8.6, only for 7.5, 9.0: install the build that "
+        "`python tools/scripts/install_torch.py` picks"
+    )
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert "install a CUDA build" in advice(software.examine_torch())["torch"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "this torch cannot use the GPU" in advice(software.examine_torch())["torch"]
 
 
-def test_a_toolkit_of_another_cuda(gpu, monkeypatch):
-    monkeypatch.setenv("CUDA_HOME", "/opt/cuda")
-    for release, amiss in (("12.4", False), ("13.0", True)):
+def test_a_toolkit_of_another_cuda(gpu, monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    for name in ("bin/nvcc", "include/cuda_runtime.h"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    for release, state in (("12.4", f"12.4, {tmp_path}/bin/nvcc"), ("13.0", "none to build the")):
         text = f"Cuda compilation tools, release {release}, V0"
-        monkeypatch.setattr(software, "run_quietly", lambda *command, text=text: text)
-        findings = software.examine_toolkit()
-        assert findings[0].state == f"{release}, /opt/cuda/bin/nvcc"
-        assert bool(advice(findings)) == amiss
+        monkeypatch.setattr(cuda_toolkit, "run_nvcc", lambda *command, text=text: text)
+        assert software.examine_toolkit()[0].state.startswith(state)
 
 
 @pytest.mark.parametrize(

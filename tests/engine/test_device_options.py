@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 
 import pytest
 import torch
 
+from models.model_fixture import random_batch, small_model
 from pcdet.engine import device_options
-from pcdet.engine.device_options import amp_type, cpu_has_bfloat16
+from pcdet.engine.device_options import amp_type, choose_algorithms, cpu_has_bfloat16
+from pcdet.models import example_convert_to_torch
+from pcdet.models.bbox_heads.bev_network import BEVNetwork
+from pcdet.models.bbox_heads.rpn_head import RPNV2
 from pcdet.utils.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -50,3 +55,41 @@ def test_no_amp():
 def test_fp16_needs_a_gpu():
     with pytest.raises(ConfigError, match="--amp fp16 needs a GPU"):
         amp_type("fp16", CPU, LOGGER)
+
+
+def test_network_and_loss_are_compiled(monkeypatch):
+    model, called = small_model("second").train(), []
+
+    def compile_nothing(function, **options):
+        def compiled(*args):
+            called.append(function)
+            return function(*args)
+
+        return compiled
+
+    batch = example_convert_to_torch(random_batch(name="second"))
+    state = copy.deepcopy(model.state_dict())
+    expected = model(batch)[0]["loss"]
+    model.load_state_dict(state)
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    device_options.compile_dense_network(model, CPU)
+    called.clear()  # the trial whether torch can compile at all
+    assert model(batch)[0]["loss"] == expected
+    network, loss = called
+    assert isinstance(network.__self__, BEVNetwork) and loss == RPNV2.get_loss.__get__(
+        model.rpn_head
+    )
+    assert model.state_dict().keys() == state.keys()
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_cudnn_looks_for_the_fastest_unless_results_must_repeat(monkeypatch, deterministic):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", deterministic)
+    asked = []
+    monkeypatch.setattr(
+        torch, "use_deterministic_algorithms", lambda on, warn_only: asked.append(on)
+    )
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    choose_algorithms(deterministic)
+    assert torch.backends.cudnn.benchmark is not deterministic
+    assert asked == ([True] if deterministic else [])

@@ -14,17 +14,20 @@ import numpy as np
 import torch
 from easydict import EasyDict
 
+from models.model_fixture import narrow_config
 from pcdet.config import cfg_from_yaml_file
 from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler
 from pcdet.datasets.kitti.kitti_dataset import BaseKittiDataset, KittiDataset, create_kitti_infos
 from pcdet.datasets.kitti.kitti_infos import object_annotations
 from pcdet.evaluation import evaluate_folders
-from pcdet.utils import checkpoint_utils
+from pcdet.inference.network import build_from_config
+from pcdet.utils import checkpoint_utils, openpcdet_weights
 from pcdet.utils.errors import PcdetError
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.label import get_objects_from_label
 from pcdet.utils.kitti_format.planes import read_road_plane
 from pcdet.utils.point_files import read_points
+from pcdet.utils.safetensors_file import write_safetensors
 from scan_files import write_pcd, write_ply
 from tiny_kitti import calibration, make_tiny_kitti
 
@@ -70,7 +73,13 @@ def data_folder() -> Path:
     model, optimizer = small_model()
     state = checkpoint_utils.checkpoint_state(model, optimizer, 3, 30)
     checkpoint_utils.save_checkpoint(state, root / "checkpoint_epoch_3.pth")
+    write_safetensors({**state, "config": {"CLASS_NAMES": ["Car"]}}, root / "a.safetensors")
+    # As PCDet's schedule leaves it.
+    state["optimizer_state"]["param_groups"][0]["lr"] = np.float64(0.001)
     torch.save(state, root / "old.pth", _use_new_zipfile_serialization=False)
+    network = narrow_second()
+    theirs = openpcdet_weights.from_ours(network.state_dict(), network, "theirs.pth")
+    checkpoint_utils.save_checkpoint({"model_state": theirs}, root / "theirs.pth", old_format=True)
     return root
 
 
@@ -83,6 +92,12 @@ def _write_scans(folder: Path, points: np.ndarray) -> None:
         write_pcd(folder / f"{form}.pcd", points, form, names)
     for form in ("ascii", "binary_little_endian"):
         write_ply(folder / f"{form}.ply", points, form, names)
+
+
+@lru_cache(maxsize=1)
+def narrow_second() -> torch.nn.Module:
+    """A SECOND that OpenPCDet's checkpoints can be read into."""
+    return build_from_config(narrow_config()).model
 
 
 def small_model() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
@@ -211,6 +226,15 @@ def _checkpoint(name: str) -> Callable[[Path], None]:
     return read
 
 
+def _openpcdet(root: Path) -> None:
+    """What fits of it goes into the same network each time."""
+    checkpoint = checkpoint_utils.load_checkpoint(root / "theirs.pth")
+    for strict in (False, True):
+        checkpoint_utils.load_weights(
+            narrow_second(), checkpoint, str(root / "theirs.pth"), QUIET, strict
+        )
+
+
 def _yaml(root: Path) -> None:
     config = cfg_from_yaml_file(root / "small.yaml", EasyDict())
     own = {"CLASS_NAMES", "DATA_CONFIG", "MODEL"}
@@ -248,6 +272,8 @@ KINDS = {
     "packed_points": Kind("kitti_gt_points_train.npy", _database, optional=True),
     "object_points": Kind("gt_database/000000_Car_0.bin", _objects_apart),
     "checkpoint": Kind("checkpoint_epoch_3.pth", _checkpoint("checkpoint_epoch_3.pth"), "archive"),
+    "safetensors": Kind("a.safetensors", _checkpoint("a.safetensors")),
+    "openpcdet_checkpoint": Kind("theirs.pth", _openpcdet),
     "old_checkpoint": Kind("old.pth", _checkpoint("old.pth")),
     "yaml": Kind("small.yaml", _yaml, "yaml"),
     "eval_label": Kind("eval_gt/000000.txt", _evaluate),

@@ -3,7 +3,8 @@
 Tensors of the device `away` refuse to meet a tensor of the CPU in one operation, as CUDA's do, and
 more: CUDA takes indices of the CPU, at the price of a copy. A list of Python numbers that becomes a
 tensor on the way (`new_tensor([1, 2])`, `x[:, [2, 0]]`) is such a copy, too, and raises
-a NotImplementedError. What crosses to the host is counted in `crossings`.
+a NotImplementedError. What crosses to the host is counted in `crossings`. The native operators are
+taken for a build with code for the device.
 
 Importing this module registers the device in the process, for good: tests run it in one of its own.
 """
@@ -18,6 +19,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from pcdet.ops.iou3d_nms import iou3d_nms_utils
+from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
+from pcdet.ops.three_nn import three_nn_utils
 
 _AMP_DTYPES = [torch.bfloat16, torch.float16]
 
@@ -36,6 +41,9 @@ class _Backend:
 
 _setup_privateuseone_for_python_backend("away", _Backend())
 AWAY = torch.device("away", 0)
+NATIVE = (iou3d_nms_utils._ops, roiaware_pool3d_utils._ops, three_nn_utils._ops)
+for _operators in NATIVE:
+    _operators.devices.add("away")
 
 # Operations that wait for a number of the device: how many elements, or what they are.
 _WAITS = {"nonzero", "masked_select", "_unique2", "unique_consecutive", "unique_dim", "equal"}

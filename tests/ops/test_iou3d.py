@@ -248,14 +248,3 @@ def test_cuda_equals_cpu(dtype):
     for function, pair in ((ops.boxes_iou_bev, bev), (ops.boxes_iou3d_gpu, (a, b))):
         on_cuda = function(*(boxes.cuda() for boxes in pair))
         torch.testing.assert_close(on_cuda.cpu(), function(*pair), **tolerance)
-
-
-@pytest.mark.skipif(ops.built_for_cuda(), reason="for a build without CUDA")
-def test_cuda_tensors_in_a_cpu_build():
-    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
-    with pytest.raises(RuntimeError, match="iou3d got CUDA tensors, but pcdet was built for the"):
-        torch.ops.pcdet_iou3d_nms.iou3d.default.redispatch(keys, torch.ones(1, 7), torch.ones(1, 7))
-
-
-def test_architectures_are_told_of_a_build_for_cuda_alone():
-    assert bool(ops.cuda_architectures()) == ops.built_for_cuda()

@@ -13,6 +13,7 @@ import torch
 
 import pcdet
 from pcdet.doctor import software
+from pcdet.ops.common import cuda_toolkit
 
 ROOT = Path(__file__).resolve().parents[2]
 NVCC_VERSION = "Cuda compilation tools, release 12.6, V12.6.85"
@@ -35,8 +36,9 @@ def script(monkeypatch, toolkit):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     answers = {"--version": NVCC_VERSION, "--list-gpu-arch": NVCC_ARCHITECTURES}
-    monkeypatch.setattr(module, "CUDA_HOME", str(toolkit))
-    monkeypatch.setattr(module, "run_nvcc", lambda nvcc, argument: answers[argument])
+    monkeypatch.setenv("CUDA_HOME", str(toolkit))
+    for user in (module, cuda_toolkit):
+        monkeypatch.setattr(user, "run_nvcc", lambda nvcc, argument: answers[argument])
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "")
@@ -48,7 +50,7 @@ def script(monkeypatch, toolkit):
 def test_builds_for_what_the_toolkit_knows(script, capsys):
     assert script.prepare_cuda()
     assert os.environ["TORCH_CUDA_ARCH_LIST"] == "7.5;8.0;8.6;8.9;9.0+PTX"
-    assert "building for CUDA, 7.5;8.0;8.6;8.9;9.0+PTX" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(", 7.5;8.0;8.6;8.9;9.0+PTX\n")
 
 
 def test_a_given_list_of_architectures_stays(script, monkeypatch):
@@ -65,12 +67,14 @@ def test_force_builds_without_a_gpu(script, monkeypatch, capsys):
     assert script.prepare_cuda()
 
 
-def test_the_extension_is_told_its_architectures(script, monkeypatch):
+def test_the_extension_is_told_its_architectures(script, monkeypatch, toolkit):
     made = []
-    monkeypatch.setattr(script, "CUDAExtension", lambda **options: made.append(options))
+    monkeypatch.setattr(
+        script.cpp_extension, "CUDAExtension", lambda **options: made.append(options)
+    )
     for given, told in (("7.5;8.0;12.0+PTX", "7.5,8.0,12.0+PTX"), ("8.6 9.0 ", "8.6,9.0")):
         monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", given)
-        script.make_extension("iou3d_nms", with_cuda=True)
+        script.make_extension("iou3d_nms", cuda_toolkit.Toolkit(toolkit, "12.6"))
         assert f"-DPCDET_CUDA_ARCHITECTURES={told}" in made[-1]["extra_compile_args"]["cxx"]
     assert "pcdet/ops/iou3d_nms/src/iou3d_nms_cuda.cu" in made[-1]["sources"]
 
@@ -80,7 +84,7 @@ def break_torch(script, monkeypatch, toolkit):
 
 
 def break_home(script, monkeypatch, toolkit):
-    monkeypatch.setattr(script, "CUDA_HOME", None)
+    monkeypatch.setattr(cuda_toolkit, "_folders", list)
 
 
 def break_nvcc(script, monkeypatch, toolkit):
@@ -105,7 +109,7 @@ def break_version(script, monkeypatch, toolkit):
         ),
         (break_nvcc, "bin/nvcc is missing: set CUDA_HOME to the folder of a CUDA toolkit"),
         (break_headers, "holds an nvcc but no include/cuda_runtime.h: it is a wrapper"),
-        (break_version, "is CUDA 12.6 but torch was built for CUDA 13.0: install that toolkit"),
+        (break_version, "is CUDA 12.6 but torch was built for CUDA 13.0: run `pip install"),
     ],
 )
 def test_a_mismatch_is_one_sentence(script, monkeypatch, capsys, toolkit, fault, sentence):
@@ -118,6 +122,34 @@ def test_a_mismatch_is_one_sentence(script, monkeypatch, capsys, toolkit, fault,
     with pytest.raises(SystemExit, match="FORCE_CUDA=1, but ") as stopped:
         script.prepare_cuda()
     assert sentence in str(stopped.value)
+
+
+def test_the_runtime_of_a_wheel_is_given_its_plain_name(script, monkeypatch, toolkit, tmp_path):
+    monkeypatch.setattr(script, "ROOT", tmp_path / "repository")
+    assert script.link_folders(toolkit) == []
+    runtime = toolkit / "lib" / "libcudart.so.13"
+    runtime.parent.mkdir()
+    runtime.touch()
+    for _ in range(2):  # a second build finds the link of the first
+        (folder,) = script.link_folders(toolkit)
+        assert (Path(folder) / "libcudart.so").resolve() == runtime.resolve()
+    (toolkit / "lib" / "libcudart.so").touch()
+    assert script.link_folders(toolkit) == []
+
+
+@pytest.mark.parametrize(
+    ("macros", "flags"),
+    [("#define __GNUC__ 12", ["-fopenmp"]), ("#define __GNUC__ 4\n#define __clang__ 1", [])],
+)
+def test_threads_where_the_compiler_has_the_openmp_of_torch(
+    script, monkeypatch, capsys, tmp_path, macros, flags
+):
+    compiler = tmp_path / "compiler"
+    compiler.write_text(f"#!/bin/sh\necho '{macros}'\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", f"{compiler} -pipe")
+    assert script.openmp_flags() == flags
+    assert ("compute in one thread" in capsys.readouterr().err) == (not flags)
 
 
 def test_the_compile_check_is_skipped_without_nvcc(tmp_path):

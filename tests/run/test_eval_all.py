@@ -20,6 +20,7 @@ from pcdet.run.lock import training_lock
 from pcdet.run.record import FINISHED, STOPPED, RunRecord, file_identity
 from pcdet.run.watch import CheckpointWatch, NewCheckpoint, TestedList, Watch
 from pcdet.utils.checkpoint_utils import checkpoint_state, load_checkpoint, save_checkpoint
+from pcdet.utils.errors import CheckpointMismatch
 from pcdet.utils.io_utils import atomic_write
 
 LOGGER = logging.getLogger("pcdet")
@@ -224,6 +225,19 @@ def told_when_waiting(original, waiting: threading.Event):
         return news
 
     return next_news
+
+
+def test_a_checkpoint_of_another_network_ends_the_watch(tmp_path):
+    """It would skip all of them, and wait for nothing."""
+    save_checkpoint(
+        checkpoint_state(torch.nn.Linear(2, 2), None, 1, 0), tmp_path / "checkpoint_epoch_1.pth"
+    )
+    run = type("Run", (), {"logger": LOGGER})()
+    model, tested = small_model(), TestedList(tmp_path / "list.txt")
+    load = lambda path: testing.load_checkpoint(run, model, path)  # noqa: E731
+    watch = CheckpointWatch(tmp_path, tested, load, 0, 60, LOGGER)
+    with pytest.raises(CheckpointMismatch, match=r"epoch_1\.pth: only 0 of the model's"):
+        watch.next()
 
 
 def test_weights_of_a_checkpoint_are_loaded(tmp_path):

@@ -13,7 +13,7 @@ import torch
 from command_line import train_arguments
 from pcdet.cli import train
 from pcdet.run import checkpoint_folder
-from pcdet.run.resume import find_start, plain_config, start_position
+from pcdet.run.resume import find_start, plain_config, pretrained_of, start_position
 from pcdet.run.session import Run
 from pcdet.utils.checkpoint_utils import load_checkpoint, save_checkpoint
 from pcdet.utils.errors import CheckpointError, ConfigError
@@ -201,3 +201,63 @@ def test_what_was_just_written_is_kept_and_what_is_oldest_is_removed(tmp_path):
     for epoch, kept in ((12, [12, 70, 80]), (14, [12, 14, 80]), (16, [12, 14, 16])):
         assert folder.save_epoch(epoch, {"model_state": {}, "epoch": epoch})
         assert [k for k, _ in checkpoint_folder.list_checkpoints(tmp_path)] == kept
+
+
+def test_nothing_begins_anew_over_checkpoints_that_cannot_be_read(workplace, tmp_path):
+    """As PCDet's own were, or those of a later version: they are left as they are."""
+    folder = tmp_path / "small" / "default" / "ckpt"
+    folder.mkdir(parents=True)
+    names = ("checkpoint_epoch_1.pth", "latest_model.pth")
+    for name in names:
+        (folder / name).write_bytes(b"of another world")
+    with pytest.raises(CheckpointError, match=r"holds no checkpoint that can be read, and a train"):
+        train.main(train_arguments(workplace, tmp_path, "--epochs", "1"))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == dict.fromkeys(
+        names, b"of another world"
+    )
+
+
+def test_what_cannot_be_read_keeps_its_content_under_another_name(tmp_path, caplog):
+    good = save(tmp_path, "checkpoint_epoch_1.pth", 1)
+    (tmp_path / "checkpoint_epoch_2.pth").write_bytes(b"damaged")
+    with caplog.at_level("WARNING"):
+        path, _ = checkpoint_folder.newest_checkpoint(tmp_path, LOGGER)
+    assert str(path) == good
+    assert (tmp_path / "checkpoint_epoch_2.pth.unreadable").read_bytes() == b"damaged"
+    assert "it is now checkpoint_epoch_2.pth.unreadable" in caplog.text
+    folder = checkpoint_folder.CheckpointFolder(tmp_path, 1, None, LOGGER)
+    folder.save_epoch(2, {"model_state": {}, "epoch": 2})
+    assert (tmp_path / "checkpoint_epoch_2.pth.unreadable").read_bytes() == b"damaged"
+
+
+def test_pretrained_weights_are_remembered_and_never_ignored(tmp_path):
+    given, other = (save(tmp_path, f"{k}.pth", 10) for k in "ab")
+    assert pretrained_of(None, None, None) is None
+    assert pretrained_of(given, None, None) == given
+    begun = {"pretrained_model": given}
+    assert pretrained_of(None, "c.pth", begun) == given
+    assert pretrained_of(given, "c.pth", begun) == given
+    for checkpoint in (begun, {}):
+        with pytest.raises(ConfigError, match=r"goes on from c\.pth, which did not begin with it"):
+            pretrained_of(other, "c.pth", checkpoint)
+    for checkpoint in (begun, None):
+        with pytest.raises(CheckpointError, match=r"none\.pth: there is no such checkpoint"):
+            pretrained_of(str(tmp_path / "none.pth"), "c.pth", checkpoint)
+
+
+def test_a_run_goes_on_with_the_pretrained_model_that_it_began_with(workplace, tmp_path):
+    train.main(train_arguments(workplace, tmp_path / "first", "--epochs", "1"))
+    weights = tmp_path / "first" / "small" / "default" / "ckpt" / "checkpoint_epoch_1.pth"
+    other = weights.rename(tmp_path / "other.pth")
+    begin = ("--pretrained_model", str(other))
+    train.main(train_arguments(workplace, tmp_path, "--epochs", "1", *begin))
+    for more in (begin, ()):
+        train.main(train_arguments(workplace, tmp_path, "--epochs", "2", *more))
+    newest = tmp_path / "small" / "default" / "ckpt" / "checkpoint_epoch_2.pth"
+    assert load_checkpoint(newest)["pretrained_model"] == str(other)
+    with pytest.raises(ConfigError, match=r"--pretrained_model .*did not begin with it"):
+        save(tmp_path, "third.pth", 1)
+        third = ("--pretrained_model", str(tmp_path / "third.pth"))
+        train.main(train_arguments(workplace, tmp_path, "--epochs", "2", *third))
+    with pytest.raises(ConfigError, match="--ckpt and --pretrained_model exclude each other"):
+        train.parse_args(["--cfg_file", "x", "--ckpt", "a", *begin])

@@ -5,8 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import torch
+from torch import nn
 
 from benchmark_utils import infos
+from benchmark_utils.work import Ceilings, Work, counted
+from pcdet.ops.sparse_conv import SparseSequential, SparseTensor, SubMConv3d
 
 
 def test_a_large_set_is_measured_on_some_of_its_frames(tmp_path, monkeypatch):
@@ -26,3 +30,29 @@ def test_a_large_set_is_measured_on_some_of_its_frames(tmp_path, monkeypatch):
     monkeypatch.setattr(infos, "estimate_road_plane", lambda points, calib, rng: None)
     assert len(list(infos.stages(tmp_path))) == 5
     assert set(counts) == {30, 240} and len(set(hulls)) == 30
+
+
+def test_work_is_counted_from_the_shapes_of_the_layers():
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),  # 2 x 4 x 5 places of 3 x 8 x 9
+        nn.ReLU(),
+        nn.ConvTranspose2d(8, 4, 2, stride=2, bias=False),  # 2 x 4 x 5 places of 8 x 4 x 4
+    )
+    with counted(network) as work:
+        network(torch.zeros(2, 3, 8, 10))
+    network(torch.zeros(2, 3, 8, 10))  # not counted any more
+    assert [flop for flop, _ in work.layers] == [2 * 40 * 216, 0, 2 * 40 * 128]
+    numbers = [480 + 320 + 216, 320 + 320, 320 + 640 + 128]
+    assert [size for _, size in work.layers] == [4 * n for n in numbers]
+    ceilings = Ceilings(copy=1e9, product={torch.float32: 1e9})
+    assert ceilings.floor_ms(Work([(5e6, 2e6), (1e6, 3e6)]), torch.float32) == 8.0
+
+
+def test_a_sparse_layer_costs_a_product_for_each_pair():
+    sites = torch.tensor([[0, 1, 1, 1], [0, 1, 1, 2], [0, 5, 5, 5]])
+    layer = SparseSequential(SubMConv3d(2, 4, 3, bias=False))
+    with counted(layer) as work:
+        layer(SparseTensor(torch.ones(3, 2), sites, [8, 8, 8], 1))
+    # Each voxel with itself, and two neighbours with each other.
+    assert work.flop == 2 * 5 * 2 * 4
+    assert work.bytes == 4 * (3 * 2 + 3 * 4 + 27 * 2 * 4)

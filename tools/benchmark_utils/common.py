@@ -18,6 +18,7 @@ class Row:
         baseline: what the plain alternative is; empty if there is none.
         baseline_milliseconds: median time of the alternative, measured in the same run.
         note: sizes, or what a reader must know to compare.
+        floor_ms: least time that the machine's measured ceilings allow; see `work`.
     """
 
     stage: str
@@ -25,6 +26,7 @@ class Row:
     baseline: str = ""
     baseline_milliseconds: float | None = None
     note: str = ""
+    floor_ms: float | None = None
 
     @property
     def ratio(self) -> float | None:

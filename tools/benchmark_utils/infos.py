@@ -12,7 +12,7 @@ import numpy as np
 from skimage import io
 
 from benchmark_utils.common import Row, median_ms
-from pcdet.datasets.kitti.ground_plane import estimate_road_plane
+from pcdet.datasets.ground_plane import estimate_road_plane
 from pcdet.datasets.kitti.kitti_dataset import BaseKittiDataset
 from pcdet.utils.box_utils import boxes3d_to_corners3d_lidar, in_hull
 from pcdet.utils.io_utils import save_pickle

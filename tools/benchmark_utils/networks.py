@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,6 +88,26 @@ def two_frames(batch: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     both = dict(batch, batch_size=2, coordinates=torch.cat((batch["coordinates"], second)))
     both.update({name: torch.cat((batch[name], batch[name])) for name in names})
     return both
+
+
+def frames(batch: dict[str, Any], count: int) -> dict[str, Any]:
+    """A batch of the made-up frame so many times."""
+    repeated = {
+        name: np.concatenate([value] * count) if isinstance(value, np.ndarray) else value
+        for name, value in batch.items()
+    }
+    repeated["coordinates"][:, 0] = np.repeat(np.arange(count), len(batch["coordinates"]))
+    return {**repeated, "batch_size": count}
+
+
+def peak_gib(device: torch.device) -> str:
+    """The greatest memory so far: of the GPU's allocator since it was last reset, else ours."""
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 2**30
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return f"peak {peak:.1f} GiB"
 
 
 def synchronized(result: Any) -> Any:

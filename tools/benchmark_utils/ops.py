@@ -39,7 +39,7 @@ def stages(data_dir: Path | None) -> Iterator[Row]:
     yield from _sparse_conv_stages()
 
 
-def _cars(count: int, seed: int, places: int | None = None) -> torch.Tensor:
+def cars(count: int, seed: int, places: int | None = None) -> torch.Tensor:
     """(N, 7) boxes of about a car's size, spread over the scene or crowded at some places in it."""
     generator = torch.Generator().manual_seed(seed)
     center = torch.rand((places or count, 3), generator=generator) * _SCENE
@@ -51,14 +51,14 @@ def _cars(count: int, seed: int, places: int | None = None) -> torch.Tensor:
     return torch.cat((center, size, turn), dim=1)
 
 
-def _bev(boxes: torch.Tensor) -> torch.Tensor:
+def bev_of(boxes: torch.Tensor) -> torch.Tensor:
     """(N, 5) BEV boxes of (N, 7) boxes."""
     center, half = boxes[:, 0:2], boxes[:, 3:5] / 2
     return torch.cat((center - half, center + half, boxes[:, 6:7]), dim=1)
 
 
 def _overlap_stages() -> Iterator[Row]:
-    few = _bev(_cars(60, seed=0, places=5))
+    few = bev_of(cars(60, seed=0, places=5))
     yield Row(
         stage="rotated BEV overlap, 60 x 60 boxes",
         milliseconds=median_ms(lambda: iou3d_nms_utils.boxes_overlap_bev(few, few)),
@@ -67,7 +67,7 @@ def _overlap_stages() -> Iterator[Row]:
             lambda: plain_iou3d.boxes_overlap_bev(few.numpy(), few.numpy()), repeat=3, warmup=0
         ),
     )
-    many = _cars(1000, seed=1, places=20)
+    many = cars(1000, seed=1, places=20)
     yield Row(
         stage="rotated 3D IoU, 1000 x 1000 boxes",
         milliseconds=median_ms(lambda: iou3d_nms_utils.boxes_iou3d_gpu(many, many)),
@@ -89,7 +89,7 @@ def _plain_nms(boxes: torch.Tensor, scores: torch.Tensor, thresh: float) -> torc
 def _nms_stages() -> Iterator[Row]:
     for count in (4096, 9000):
         for name, places in (("at 100 places", 100), ("spread out", None)):
-            boxes = _bev(_cars(count, seed=2, places=places))
+            boxes = bev_of(cars(count, seed=2, places=places))
             scores = torch.rand(count, generator=torch.Generator().manual_seed(3))
             for thresh in (0.01, 0.8):
                 arguments = (boxes, scores, thresh)
@@ -110,7 +110,7 @@ def _ms(function: Callable[..., object], *arguments: object) -> float:
 
 def _points_stage() -> Row:
     points = torch.rand((120_000, 3), generator=torch.Generator().manual_seed(4)) * _SCENE
-    boxes = _cars(20, seed=5)
+    boxes = cars(20, seed=5)
     return Row(
         stage="points in boxes, 120,000 points x 20 boxes",
         milliseconds=_ms(roiaware_pool3d_utils.points_in_boxes_cpu, points, boxes),
@@ -124,7 +124,7 @@ def _pooling_stages() -> Iterator[Row]:
     extent = torch.tensor([15.0, 15.0, 3.0])  # crowded: about 250 points a RoI
     points = torch.rand((16_000, 3), generator=generator) * extent
     features = torch.randn((16_000, 16), generator=generator).requires_grad_()
-    rois = _cars(128, seed=7)
+    rois = cars(128, seed=7)
     rois[:, 0:3] *= extent / _SCENE
 
     def step(pool: Callable[..., torch.Tensor], method: str) -> None:

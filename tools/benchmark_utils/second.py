@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from benchmark_utils.common import Row, median_ms
 from benchmark_utils.networks import (
     load_network,
     made_up_frame,
+    peak_gib,
     synchronized,
     training_ms,
     two_frames,
@@ -110,8 +110,4 @@ def _memory_row(batch: dict, cfg: EasyDict, device: torch.device) -> Row:
     both = two_frames(batch, ("voxels", "num_points", "gt_boxes"))
     model, _ = load_network("second", device)
     milliseconds = training_ms(model, both, cfg)
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated() / 2**30
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return Row("SECOND, training step, two frames", milliseconds, note=f"peak {peak:.1f} GiB")
+    return Row("SECOND, training step, two frames", milliseconds, note=peak_gib(device))

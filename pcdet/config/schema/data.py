@@ -7,7 +7,7 @@ from typing import Optional
 from pcdet.config.schema.keys import Section, key
 
 # Classes of data sets, each in the table of pcdet/datasets/__init__.py too.
-DATASETS = ["KittiDataset"]
+DATASETS = ["KittiDataset", "CustomDataset"]
 _NAMED_NUMBER = {"pattern": r"\s*[^:]+:\s*\d+\s*", "example": "Car:5"}
 
 
@@ -117,6 +117,11 @@ class DataConfig(Section):
         "height and width in pixels of images that are not there", None, length=2, at_least=1
     )
     NUM_POINT_FEATURES: NumPointFeatures = key()
+    POINT_COLUMNS: Optional[list[str]] = key(
+        "of CustomDataset: names of the numbers of a point in the files, x, y, z first; null for "
+        "x, y, z, intensity and others without a name",
+        None,
+    )
     POINT_CLOUD_RANGE: list[float] = key(
         "x, y, z of the lowest and of the highest corner of the scene, LiDAR frame, metres",
         length=6,

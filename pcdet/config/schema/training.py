@@ -86,6 +86,13 @@ class Train(Proposals):
 
     SPLIT: str = key("split whose frames are learned")
     OPTIMIZATION: Optimization = key()
+    EMA: Optional[float] = key(
+        "average the weights over the steps, those of earlier steps falling off by this factor, as "
+        "0.999; the average is tested and released; null for none",
+        None,
+        above=0,
+        below=1,
+    )
 
 
 @dataclass
@@ -128,12 +135,13 @@ class Test(Proposals):
     RECALL_THRESH_LIST: list[float] = key(
         "3D overlaps (IoU) at which recall is counted", [], at_least=0, at_most=1
     )
-    OVERLAPS: dict[str, float] = key(
-        "by class, the overlap (IoU) that a hit must exceed, of classes that KITTI does not know; "
-        "0.5 if left out",
+    EVAL_METRIC: str = key("how detections are scored", "kitti", choices=("kitti",))
+    EVAL_OVERLAPS: dict[str, float] = key(
+        "the overlap (IoU) by class that a hit must exceed, where KITTI's rules have none; left "
+        "out: 0.5 of a class that these do not know; of CustomDataset 0.7 where objects are longer "
+        "than 3 m, else 0.5",
         {},
         at_least=0,
         below=1,
     )
-    EVAL_METRIC: str = key("how detections are scored", "kitti", choices=("kitti",))
     BOX_FILTER: BoxFilter = key(default={})

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from pcdet.datasets.kitti.image_boxes import image_boxes
 from pcdet.utils import box_utils
+from pcdet.utils.array_utils import as_numpy
 from pcdet.utils.box_utils import CAM_H, CAM_L, CAM_RY, CAM_W, CENTER, X, Y
 from pcdet.utils.io_utils import atomic_write
 from pcdet.utils.kitti_format.calib import Calibration
@@ -142,17 +142,11 @@ def annotate_batch(
     annos = []
     shapes = batch.get("image_shape")
     for k, prediction in enumerate(pred_dicts):
-        shape = None if shapes is None else _as_numpy(shapes[k])
+        shape = None if shapes is None else as_numpy(shapes[k])
         frame = Frame(str(batch["sample_idx"][k]), batch["calib"][k], shape)
-        arrays = (_as_numpy(prediction[key]) for key in ("boxes", "scores", "labels"))
+        arrays = (as_numpy(prediction[key]) for key in ("boxes", "scores", "labels"))
         annos.append(predictions_to_annotation(*arrays, frame, class_names, box_filter))
     return annos
-
-
-def _as_numpy(values: Any) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
-    return np.asarray(values)
 
 
 def write_annotation(anno: Mapping[str, Any], folder: str | os.PathLike) -> None:

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
+from pcdet.datasets import ground_database
 from pcdet.datasets.dataset import DatasetTemplate
-from pcdet.datasets.kitti import ground_database, splits
+from pcdet.datasets.kitti import splits
 from pcdet.datasets.kitti.frame_builder import BuiltFrame, build_frame
 from pcdet.datasets.kitti.kitti_files import KittiFiles
 from pcdet.utils.frame_pool import map_frames
-from pcdet.utils.io_utils import atomic_write, save_pickle
 from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, part_of_split
 from pcdet.utils.kitti_format.infos import load_infos
 from pcdet.utils.kitti_format.split import read_split, split_path
@@ -126,20 +125,14 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
         """
         root = self.root_path if save_path is None else Path(save_path)
         infos = load_infos(info_path or root / f"kitti_infos_{split}.pkl", has_label=True)
-        folder = ground_database.database_dir(root, split)
-        ground_database.remove_leftovers(folder)
-        frames = [info["point_cloud"]["lidar_idx"] for info in infos]
-        work = functools.partial(ground_database.write_frame_objects, dataset=self, folder=folder)
-        objects = [
-            entry
-            for entries in map_frames(work, infos, frames, num_workers, f"objects of {split}")
-            for entry in entries
-        ]
-        dbinfos, points = ground_database.group_by_class(objects, used_classes)
-        points = points.reshape(-1, self.num_stored_features)
-        path = ground_database.dbinfos_path(root, split)
-        with atomic_write(packed_points_path(path)) as file:
-            np.save(file, points)
-        save_pickle(dbinfos, path)
-        for name, entries in dbinfos.items():
-            _LOGGER.info("Database %s: %d", name, len(entries))
+        counts = ground_database.create_database(
+            dataset=self,
+            infos=infos,
+            folder=ground_database.database_dir(root, split),
+            dbinfos_path=root / f"kitti_dbinfos_{split}.pkl",
+            num_features=self.num_stored_features,
+            used_classes=used_classes,
+            num_workers=num_workers,
+        )
+        for name, count in counts.items():
+            _LOGGER.info("Database %s: %d", name, count)

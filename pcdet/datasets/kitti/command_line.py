@@ -27,6 +27,16 @@ def parse_args(argv: Sequence[str] | None, description: str, data_path: Path) ->
     create = commands.add_parser(
         "create_kitti_infos", help="write the infos of all splits and the ground-truth database"
     )
+    _add_options(create, data_path)
+    args = parser.parse_args(argv)
+    if args.num_point_features is not None and args.num_point_features < 3:
+        parser.error(f"--num_point_features: expected at least 3, got {args.num_point_features}")
+    if args.image_shape is not None and min(args.image_shape) < 1:
+        parser.error(f"--image_shape: expected numbers above 0, got {args.image_shape}")
+    return args
+
+
+def _add_options(create: argparse.ArgumentParser, data_path: Path) -> None:
     create.add_argument(
         "--data_path",
         type=Path,
@@ -75,9 +85,3 @@ def parse_args(argv: Sequence[str] | None, description: str, data_path: Path) ->
         metavar="KEY VALUE",
         help="change settings of the yaml; must come last",
     )
-    args = parser.parse_args(argv)
-    if args.num_point_features is not None and args.num_point_features < 3:
-        parser.error(f"--num_point_features: expected at least 3, got {args.num_point_features}")
-    if args.image_shape is not None and min(args.image_shape) < 1:
-        parser.error(f"--image_shape: expected numbers above 0, got {args.image_shape}")
-    return args

@@ -6,15 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pcdet.datasets.ground_plane import FLAT_GROUND, find_road_plane
 from pcdet.datasets.kitti.camera_view import rect_points_in_view
-from pcdet.datasets.kitti.ground_plane import FLAT_GROUND, find_road_plane
 from pcdet.datasets.kitti.image_boxes import has_area
 from pcdet.datasets.kitti.kitti_files import KittiFiles
-from pcdet.datasets.kitti.kitti_infos import (
-    object_annotations,
-    points_in_closed_box,
-    points_of_boxes,
-)
+from pcdet.datasets.kitti.kitti_infos import object_annotations
 from pcdet.utils.box_utils import enlarge_box3d
 from pcdet.utils.data_report import describe_scan
 from pcdet.utils.data_report.facts import few_points
@@ -23,6 +19,7 @@ from pcdet.utils.kitti_format.frame_facts import facts_of_frame
 from pcdet.utils.kitti_format.infos import check_objects
 from pcdet.utils.kitti_format.label import DONT_CARE
 from pcdet.utils.kitti_format.planes import heights_above_plane
+from pcdet.utils.object_points import points_in_closed_box, points_of_boxes
 
 # Metres, wider than any rounding: boxes grown by it preselect points.
 _MARGIN = 0.01

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from easydict import EasyDict
@@ -30,7 +30,7 @@ from pcdet.datasets.kitti.base_dataset import BaseKittiDataset
 from pcdet.datasets.kitti.camera_view import points_in_view
 from pcdet.datasets.kitti.command_line import parse_args
 from pcdet.datasets.kitti.preparation import Settings, create_kitti_infos
-from pcdet.evaluation import EvalResult, official_results, rules, summarize, write_submission
+from pcdet.evaluation import EvalResult, official_results, rules, write_submission
 from pcdet.utils.data_report.facts import INTENSITY
 from pcdet.utils.errors import ConfigError, PcdetError
 from pcdet.utils.info_record import read_record
@@ -41,9 +41,6 @@ from pcdet.utils.kitti_format.infos import CREATE_COMMAND, has_camera, load_info
 from pcdet.utils.kitti_format.label import DONT_CARE
 from pcdet.utils.log_utils import create_logger
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 _LOGGER = logging.getLogger("pcdet.datasets.kitti")
 
 
@@ -52,7 +49,6 @@ class KittiDataset(BaseKittiDataset):
 
     Attributes:
         infos: of the frames, in the order of the samples.
-        overlaps: that a hit must exceed, of classes that KITTI does not know.
     """
 
     def __init__(
@@ -90,7 +86,9 @@ class KittiDataset(BaseKittiDataset):
         )
         self._fov_points_only = cfg.DATA_CONFIG.FOV_POINTS_ONLY
         test = read_test(cfg.MODEL.get("TEST"))
-        kept, self.overlaps = test.BOX_FILTER, test.OVERLAPS
+        kept, self._overlaps = test.BOX_FILTER, test.EVAL_OVERLAPS
+        sets = rules.overlap_sets(self._overlaps, self.class_names)
+        self.overlap_sets = tuple(overlaps for overlaps, _ in sets)
         self._box_filter = BoxFilter(kept.USE_IMAGE_AREA_FILTER, kept.LIMIT_RANGE)
         info_paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[self.mode].INFO_PATH]
         self.infos = load_info_files(info_paths, has_label=training, logger=self.logger)
@@ -220,34 +218,24 @@ class KittiDataset(BaseKittiDataset):
                 write_annotation(anno, output_dir)
         return annos
 
-    def evaluation(
-        self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
-    ) -> tuple[str, dict[str, float | None]]:
-        """KITTI's AP of annotations of all frames, in the order of the samples.
-
-        Returns:
-            The table, and AP by tag, see `evaluation.summarize`.
-        """
-        table, numbers = summarize(*self._official_results(det_annos, class_names))
-        return f"{table}\n{told_split(self.split, self.sample_ids)}", numbers
-
-    def evaluation_report(
-        self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
-    ) -> tuple[str, dict[str, float | None], dict[str, Figure]]:
-        """Return, besides what `evaluation` does, the precision-recall curves of each class."""
-        from pcdet.evaluation.plots import plot_figures  # starts matplotlib
-
-        strict, loose = self._official_results(det_annos, class_names)
-        table, numbers = summarize(strict, loose)
-        told = told_split(self.split, self.sample_ids)
-        return f"{table}\n{told}", numbers, plot_figures(strict)
-
-    def _official_results(
+    def results(
         self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
     ) -> tuple[EvalResult, EvalResult]:
+        """KITTI's AP, see `DatasetTemplate.results`; without a number where there are no labels."""
         has_label = all("annos" in info for info in self.infos)
         gt_annos = [info["annos"] for info in self.infos] if has_label else None
-        return official_results(gt_annos, det_annos, class_names, self.overlaps)
+        return official_results(gt_annos, det_annos, class_names, self._overlaps)
+
+    def remark(self) -> str:
+        """Whether the split is KITTI's usual one, with which papers' AP can be compared."""
+        return f"{told_split(self.split, self.sample_ids)}\n"
+
+    def camera_view(self, info: Mapping[str, Any]) -> tuple[np.ndarray, Calibration] | None:
+        """The image of a frame and its calibration, or None where the file is missing."""
+        name = info["point_cloud"]["lidar_idx"]
+        if not self._path("image_2", name).exists():
+            return None
+        return self.get_image(name), Calibration.from_info(info["calib"])
 
     def save_results(
         self, det_annos: Sequence[Mapping[str, Any]], output_dir: str | os.PathLike

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pcdet.datasets.ground_plane import estimate_road_plane
 from pcdet.datasets.kitti.camera_view import read_image, read_image_shape, rect_points_in_view
-from pcdet.datasets.kitti.ground_plane import estimate_road_plane
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, frame_path, image_path
 from pcdet.utils.kitti_format.label import Object3d, get_objects_from_label

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from pcdet.models.model_utils.post_processing import PostProcessor, recall_counts
-from pcdet.utils import checkpoint_formats, checkpoint_utils
+from pcdet.utils import checkpoint_utils
 
 # Arrays of a batch that a detector may compute with; the rest (ids, calibrations) stays as it is.
 BATCH_ARRAYS = (
@@ -25,10 +26,15 @@ class Detector3D(nn.Module):
     Attributes:
         inputs: names of the arrays of a batch that the forward pass reads; others stay behind.
         global_step: training steps so far, part of the checkpoint.
+        settings: what of the configuration the weights depend on (`network_settings`), set by
+            `build_network`; None for a network that was made in another way.
+        class_layers: how the names of the layers begin whose rows belong to the classes.
         fixed_parts: names of the parts that `fix` keeps as they are.
     """
 
     inputs: tuple[str, ...] = BATCH_ARRAYS
+    settings: dict[str, Any] | None = None
+    class_layers: tuple[str, ...] = ("rpn_head.conv_cls", "rpn_head.conv_box", "rpn_head.conv_dir")
 
     def __init__(self, post_processor: PostProcessor, recall_thresholds: tuple[float, ...]):
         super().__init__()
@@ -131,22 +137,23 @@ class Detector3D(nn.Module):
         filename: str | os.PathLike,
         to_cpu: bool = False,
         logger: logging.Logger | None = None,
+        strict: bool = True,
     ) -> None:
-        """Load the weights of a checkpoint, and report every entry that does not fit.
+        """Load the weights of a checkpoint.
 
         Args:
             filename: a checkpoint of this project, of PCDet v0.1, or in one of
                 `checkpoint_formats.FORMATS`.
             to_cpu: read it into host memory first.
             logger: where to report.
+            strict: every entry must fit; else those that do are taken, and the others reported.
 
         Raises:
-            CheckpointError: it cannot be read, or less than half of it fits.
+            CheckpointError: it cannot be read, or belongs to another network.
         """
         logger = logger or logging.getLogger(__name__)
         checkpoint = checkpoint_utils.load_checkpoint(filename, to_cpu=to_cpu)
-        state = checkpoint_formats.translate(checkpoint["model_state"])
-        checkpoint_utils.load_matching_state(self, state, str(filename), logger)
+        checkpoint_utils.load_weights(self, checkpoint, str(filename), logger, strict)
 
     def load_params_with_optimizer(
         self,

@@ -17,6 +17,7 @@ class SASSDNet(Detector3D):
     """SECOND's stages with a task for the points in training, and scores that follow the boxes."""
 
     inputs = ("voxels", "num_points", "coordinates", "gt_boxes")
+    class_layers = (*Detector3D.class_layers, "extra_head.")
 
     def __init__(
         self,

@@ -51,7 +51,7 @@ class PostProcessor:
         multi_classes_nms: suppress within each class instead of among all boxes; an anchor may then
             be found as several classes.
         nms_thresh: BEV IoU above which the lower-scored box goes.
-        score_thresh: least score (probability), or one for each class.
+        score_thresh: least score (probability), of all classes or one for each.
         use_raw_score: report logits as scores, as PCDet does, instead of probabilities; AP is the
             same, since only the order counts there.
         nms_pre_maxsize_last: number of candidates, for each class if multi_classes_nms.
@@ -98,16 +98,16 @@ class PostProcessor:
         decode: Callable[[torch.Tensor], torch.Tensor],
     ) -> dict[str, torch.Tensor]:
         least = self.score_thresh
-        if isinstance(least, Sequence):
+        if not isinstance(least, (int, float)):
             least = logits.new_tensor(least)[labels - 1]
         possible = logits.isfinite() & (torch.sigmoid(logits) >= least)
         index = torch.nonzero(possible).squeeze(1)
         ranked, order = logits[index].topk(min(self.nms_pre_maxsize_last, len(index)))
         index = index[order]
         boxes = decode(index)
-        finite = boxes.isfinite().all(dim=1)
-        if not finite.all():
-            self._tell_of_non_finite(int((~finite).sum()))
+        finite = torch.nonzero(boxes.isfinite().all(dim=1)).squeeze(1)
+        if len(finite) < len(boxes):
+            self._tell_of_non_finite(len(boxes) - len(finite))
             boxes, ranked, index = boxes[finite], ranked[finite], index[finite]
         keep = nms(boxes, ranked, self.nms_type, self.nms_thresh, self.nms_post_maxsize_last)
         scores = ranked[keep]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -200,7 +201,7 @@ class RCNNHead(nn.Module):
 def _branch(in_channels: int, sizes: Sequence[int], outputs: int, dp_ratio: float) -> nn.Sequential:
     """Layers of the sizes with dropout after the first, and a last one without normalisation."""
     channels = [in_channels, *sizes]
-    modules: list[nn.Module] = [FullyConnected(*pair) for pair in zip(channels, channels[1:])]
+    modules: list[nn.Module] = [FullyConnected(*pair) for pair in pairwise(channels)]
     if modules:
         modules.insert(1, nn.Dropout(dp_ratio))
     return nn.Sequential(*modules, FullyConnected(channels[-1], outputs, norm=False))

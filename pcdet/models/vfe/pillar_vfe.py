@@ -88,7 +88,7 @@ class PillarFeatureNetOld2(nn.Module):
         Returns:
             (V, output_features).
         """
-        if not len(voxels):
+        if voxels.shape[0] == 0:  # not len(), a number that torch.export would take for constant
             return voxels.new_zeros(0, self.output_features)
         xyz = voxels[..., :3]
         mean = xyz.sum(dim=1) / num_points.clamp(min=1).to(xyz.dtype).unsqueeze(-1)

@@ -217,8 +217,10 @@ struct BoxInterior {
   PCDET_HD T local_y(T px, T py) const { return (px - x) * sin + (py - y) * cos; }
   // Without branches, so that the CPU tests several points in one instruction.
   PCDET_HD bool contains(T px, T py, T pz) const {
-    return (std::abs(pz - z) <= half_h) & (std::abs(local_x(px, py)) < half_l) &
-           (std::abs(local_y(px, py)) < half_w);
+    const int in_height = std::abs(pz - z) <= half_h;
+    const int in_length = std::abs(local_x(px, py)) < half_l;
+    const int in_width = std::abs(local_y(px, py)) < half_w;
+    return in_height & in_length & in_width;
   }
 };
 

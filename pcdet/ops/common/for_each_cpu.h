@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "host_device.h"
+
 namespace pcdet {
 
 struct Cpu {
@@ -26,6 +28,16 @@ struct Cpu {
         for (int64_t column = 0; column < columns; ++column) item(row, column);
       }
     });
+  }
+
+  // Calls item(i, team, scratch) for i in [0, count), a thread to an item.
+  template <typename Item>
+  static void for_each_by_team(int64_t count, const Item& item) {
+    const auto alone = [&](int64_t i) {
+      typename Item::Scratch scratch;
+      item(i, Team{/*rank=*/0, /*size=*/1}, scratch);
+    };
+    for_each(count, alone, /*grain=*/1);
   }
 
   // For items that add to the same sums (add_shared): one after another, so always the same result.

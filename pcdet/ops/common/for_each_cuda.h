@@ -16,6 +16,8 @@ cudaError_t launch_for_each(int64_t count, const Item& item, cudaStream_t stream
 template <typename Item>
 cudaError_t launch_for_each_pair(int64_t rows, int64_t columns, const Item& item,
                                  cudaStream_t stream);
+template <typename Item>
+cudaError_t launch_for_each_by_team(int64_t count, const Item& item, cudaStream_t stream);
 
 struct Cuda {
   template <typename Item>
@@ -26,6 +28,11 @@ struct Cuda {
   template <typename Item>
   static void for_each_pair(int64_t rows, int64_t columns, const Item& item) {
     C10_CUDA_CHECK(launch_for_each_pair(rows, columns, item, c10::cuda::getCurrentCUDAStream()));
+  }
+
+  template <typename Item>
+  static void for_each_by_team(int64_t count, const Item& item) {
+    C10_CUDA_CHECK(launch_for_each_by_team(count, item, c10::cuda::getCurrentCUDAStream()));
   }
 
   // add_shared is atomic on CUDA, so the items may run side by side. The order of the additions is

@@ -1,4 +1,4 @@
-// Marks functions that run on both devices, and hides the one thing in which they differ.
+// Marks functions that run on both devices, and hides the few things in which they differ.
 #pragma once
 
 #ifdef __CUDACC__
@@ -19,5 +19,19 @@ PCDET_HD void add_shared(T* sum, T value) {
   *sum += value;
 #endif
 }
+
+constexpr int kMostInTeam = 256;
+
+// The threads that work on one item together: a block on CUDA, one alone on the CPU.
+struct Team {
+  int rank, size;  // of this thread, from 0; of the team, at most kMostInTeam
+
+  // Waits for all threads of the team; each then sees what the others wrote.
+  PCDET_HD void meet() const {
+#ifdef __CUDA_ARCH__
+    __syncthreads();
+#endif
+  }
+};
 
 }  // namespace pcdet

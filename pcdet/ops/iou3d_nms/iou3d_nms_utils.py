@@ -13,23 +13,10 @@ from __future__ import annotations
 
 import torch
 
-from pcdet.ops.common import load_extension
+from pcdet.ops.common import Operators, load_extension
 
 load_extension("pcdet.ops.iou3d_nms.iou3d_nms_ext")
-_ops = torch.ops.pcdet_iou3d_nms
-
-
-def built_for_cuda() -> bool:
-    """Whether the compiled operators can take CUDA tensors."""
-    return _ops.built_for_cuda()
-
-
-def cuda_architectures() -> list[str]:
-    """GPU architectures that the kernels were compiled for, such as ["7.5", "8.6+PTX"].
-
-    One that ends in +PTX serves later GPUs, too. Empty in a build for the CPU.
-    """
-    return [name for name in _ops.cuda_architectures().split(",") if name]
+_ops = Operators("pcdet_iou3d_nms")
 
 
 def boxes_overlap_bev(boxes_a: torch.Tensor, boxes_b: torch.Tensor) -> torch.Tensor:

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from pcdet.ops.common import load_extension
+from pcdet.ops.common import Operators, load_extension
 
 load_extension("pcdet.ops.roiaware_pool3d.roiaware_pool3d_ext")
-_ops = torch.ops.pcdet_roiaware_pool3d
+_ops = Operators("pcdet_roiaware_pool3d")
 
 
 def points_in_boxes_cpu(points: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:

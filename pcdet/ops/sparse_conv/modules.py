@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Union
 
 import torch
 from torch import nn
@@ -18,7 +17,7 @@ from pcdet.ops.sparse_conv.plan import Geometry, LayerPlan, Pairs, by_first_offs
 from pcdet.ops.sparse_conv.sites import Sites
 from pcdet.ops.sparse_conv.tensor import SparseTensor
 
-Size = Union[int, Sequence[int]]  # of all axes, or along z, y, x
+Size = int | Sequence[int]  # of all axes, or along z, y, x
 
 
 class SparseModule(nn.Module):

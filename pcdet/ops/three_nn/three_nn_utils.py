@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 from torch.autograd.function import once_differentiable
 
-from pcdet.ops.common import load_extension
+from pcdet.ops.common import Operators, load_extension
 
 load_extension("pcdet.ops.three_nn.three_nn_ext")
-_ops = torch.ops.pcdet_three_nn
+_ops = Operators("pcdet_three_nn")
 
 
 def three_nn(

@@ -7,10 +7,10 @@ import pytest
 
 from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
 from pcdet.datasets.kitti.kitti_dataset import BaseKittiDataset, create_kitti_infos
-from pcdet.datasets.kitti.kitti_infos import points_in_closed_box
 from pcdet.utils import frame_pool, info_record
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import load_pickle, save_pickle
+from pcdet.utils.object_points import points_in_closed_box
 from tiny_kitti import DONT_CARE_FRAME, DONT_CARE_LINE, EMPTY_FRAME, make_tiny_kitti
 
 ANNO_TYPES = {

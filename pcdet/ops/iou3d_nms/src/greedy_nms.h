@@ -96,38 +96,21 @@ class Neighbourhood {
   T first_y_ = 0, strip_width_ = 1, largest_radius_ = 0;
 };
 
-// Indices of the boxes that no better kept box overlaps by more than `threshold`, best first.
-// `shapes` holds the best score first.
+// kept[i] tells whether no better kept box overlaps box i by more than `threshold`; all are false
+// before. `shapes` holds the best score first.
 template <typename T>
-std::vector<int64_t> greedy_nms(const Footprint<T>* shapes, int64_t count, T threshold) {
+void greedy_nms(const Footprint<T>* shapes, int64_t count, T threshold, bool* kept) {
   const Neighbourhood<T> boxes(shapes, count);
   std::vector<uint8_t> settled(count, 0);  // by index: kept, suppressed or better than the present
-  std::vector<int64_t> kept;
   for (int64_t i = 0; i < count; ++i) {
     if (settled[i]) continue;
     settled[i] = 1;
-    kept.push_back(i);
+    kept[i] = true;
     boxes.visit_near(shapes[i], threshold, [&](int64_t place) {
       uint8_t& other = settled[boxes.index(place)];
       if (!other && iou_exceeds(shapes[i], boxes.shape(place), threshold)) other = 1;
     });
   }
-  return kept;
-}
-
-// The same choice from the words of SuppressionWords.
-inline std::vector<int64_t> kept_by_words(const uint64_t* words, int64_t count,
-                                          int64_t words_per_row) {
-  std::vector<uint64_t> suppressed(words_per_row, 0);
-  std::vector<int64_t> kept;
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t own_word = i / kBitsPerWord;
-    if (suppressed[own_word] >> (i % kBitsPerWord) & 1) continue;
-    kept.push_back(i);
-    for (int64_t w = own_word; w < words_per_row; ++w)
-      suppressed[w] |= words[i * words_per_row + w];
-  }
-  return kept;
 }
 
 }  // namespace pcdet

@@ -4,14 +4,11 @@
 #include <ATen/Dispatch.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
 
-#include <string>
-#include <vector>
-
-#include "../../common/cuda_missing.h"
+#include "../../common/cuda_architectures.h"
 #include "../../common/for_each_cpu.h"
 #include "../../common/tensor_checks.h"
 #include "greedy_nms.h"
@@ -112,24 +109,28 @@ at::Tensor iou3d(const at::Tensor& a, const at::Tensor& b) {
   return pairwise_iou<Device, SolidsFromBoxes, Solid>(a, b);
 }
 
-// Positions, in the order of the scores, of the boxes that are kept; on the CPU.
+// Which boxes, in the order of the scores, are kept; `kept` holds false.
 template <typename T>
-std::vector<int64_t> kept_positions(Cpu, const at::Tensor& shapes, T threshold) {
-  return greedy_nms(shapes_in<Footprint<T>>(shapes), shapes.size(0), threshold);
+void choose(Cpu, const at::Tensor& shapes, T threshold, const at::Tensor& kept) {
+  greedy_nms(shapes_in<Footprint<T>>(shapes), shapes.size(0), threshold,
+             kept.mutable_data_ptr<bool>());
 }
 
 #ifdef WITH_CUDA
-// The comparisons run on the device; the greedy choice, of words against words, on the host, where
-// its result is needed to size the answer.
+// All pairs are compared at once, then one block chooses.
 template <typename T>
-std::vector<int64_t> kept_positions(Cuda, const at::Tensor& shapes, T threshold) {
+void choose(Cuda, const at::Tensor& shapes, T threshold, const at::Tensor& kept) {
   const int64_t count = shapes.size(0), words_per_row = (count + kBitsPerWord - 1) / kBitsPerWord;
-  const at::Tensor words = at::empty({count, words_per_row}, shapes.options().dtype(at::kLong));
+  const auto options = shapes.options().dtype(at::kLong);
+  const at::Tensor words = at::empty({count, words_per_row}, options);
+  const at::Tensor suppressed = at::zeros({words_per_row}, options);
   Cuda::for_each_pair(words_per_row, count,
                       SuppressionWords<T>{shapes_in<Footprint<T>>(shapes), count, words_per_row,
                                           threshold, static_cast<uint64_t*>(words.data_ptr())});
-  const at::Tensor host = words.cpu();
-  return kept_by_words(static_cast<const uint64_t*>(host.data_ptr()), count, words_per_row);
+  Cuda::for_each_by_team(
+      1,
+      GreedyChoice{static_cast<const uint64_t*>(words.data_ptr()), count, words_per_row,
+                   static_cast<uint64_t*>(suppressed.data_ptr()), kept.mutable_data_ptr<bool>()});
 }
 #endif
 
@@ -144,34 +145,15 @@ at::Tensor nms(const at::Tensor& boxes, const at::Tensor& scores, double thresho
   const c10::DeviceGuard guard(boxes.device());
   const at::Tensor order = scores.argsort(/*stable=*/true, /*dim=*/0, /*descending=*/true);
   const at::Tensor sorted = boxes.index_select(0, order);
-  std::vector<int64_t> kept;
+  const at::Tensor kept = at::zeros({boxes.size(0)}, boxes.options().dtype(at::kBool));
   AT_DISPATCH_FLOATING_TYPES(boxes.scalar_type(), "nms", [&] {
     using Shape = Footprint<scalar_t>;
     const auto shapes =
         rotated ? make_shapes<Device, FootprintsFromBev, Shape, scalar_t>(sorted)
                 : make_shapes<Device, FootprintsFromBevUnturned, Shape, scalar_t>(sorted);
-    kept = kept_positions(Device{}, shapes, static_cast<scalar_t>(threshold));
+    choose(Device{}, shapes, static_cast<scalar_t>(threshold), kept);
   });
-  return order.index_select(0, at::tensor(kept, at::kLong).to(order.device()));
-}
-
-bool built_for_cuda() {
-#ifdef WITH_CUDA
-  return true;
-#else
-  return false;
-#endif
-}
-
-// Those that setup.py compiled the kernels for, such as 7.5,8.0,12.0+PTX; empty without CUDA.
-std::string cuda_architectures() {
-#define PCDET_TEXT(...) #__VA_ARGS__
-#define PCDET_TEXT_OF(...) PCDET_TEXT(__VA_ARGS__)
-#ifdef PCDET_CUDA_ARCHITECTURES
-  return PCDET_TEXT_OF(PCDET_CUDA_ARCHITECTURES);
-#else
-  return "";
-#endif
+  return order.masked_select(kept);  // the one thing to wait for: how many
 }
 
 template <typename Device>
@@ -186,7 +168,6 @@ void implement(torch::Library& library) {
 }  // namespace
 
 TORCH_LIBRARY(pcdet_iou3d_nms, library) {
-  library.def("built_for_cuda() -> bool", built_for_cuda);
   library.def("cuda_architectures() -> str", cuda_architectures);
   library.def("overlap_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
   library.def("aligned_overlap_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
@@ -197,14 +178,8 @@ TORCH_LIBRARY(pcdet_iou3d_nms, library) {
 
 TORCH_LIBRARY_IMPL(pcdet_iou3d_nms, CPU, library) { implement<Cpu>(library); }
 
-TORCH_LIBRARY_IMPL(pcdet_iou3d_nms, CUDA, library) {
 #ifdef WITH_CUDA
-  implement<Cuda>(library);
-#else
-  for (const char* name : {"overlap_bev", "aligned_overlap_bev", "iou_bev", "iou3d", "nms"}) {
-    library.impl(name, cuda_missing());
-  }
+TORCH_LIBRARY_IMPL(pcdet_iou3d_nms, CUDA, library) { implement<Cuda>(library); }
 #endif
-}
 
 }  // namespace pcdet

@@ -95,4 +95,57 @@ struct SuppressionWords {
   }
 };
 
+// The greedy choice from the words of SuppressionWords, one item for all boxes: from the best box
+// on, a box is kept unless one kept before suppresses it.
+//
+// 64 boxes at a time, in three steps: the team fetches what these do to each other; one thread
+// decides on them, one after another; the team marks what the kept ones do to later boxes, which
+// is read after the team has met again.
+struct GreedyChoice {
+  const uint64_t* words;  // (N, words_per_row)
+  int64_t count, words_per_row;
+  uint64_t* suppressed;  // (words_per_row,) in: 0; out: bit k of word w, box 64 * w + k is dropped
+  bool* kept;            // (N,) out
+
+  struct Scratch {
+    uint64_t among[kBitsPerWord];  // the word of each of the 64 boxes in which they stand
+  };
+
+  PCDET_HD void operator()(int64_t, const Team& team, Scratch& scratch) const {
+    for (int64_t word = 0; word < words_per_row; ++word) {
+      const int64_t begin = word * kBitsPerWord;
+      const int64_t size = begin + kBitsPerWord < count ? kBitsPerWord : count - begin;
+      for (int64_t k = team.rank; k < size; k += team.size) {
+        scratch.among[k] = words[(begin + k) * words_per_row + word];
+      }
+      team.meet();
+      if (team.rank == 0) suppressed[word] = settle(suppressed[word], size, scratch.among);
+      team.meet();
+      const uint64_t dropped = suppressed[word];
+      for (int64_t k = team.rank; k < size; k += team.size) kept[begin + k] = !(dropped >> k & 1);
+      for (int64_t later = word + 1 + team.rank; later < words_per_row; later += team.size) {
+        suppressed[later] |= marks(dropped, begin, size, later);
+      }
+    }
+  }
+
+ private:
+  // The dropped ones of 64 boxes, of which better boxes suppress those in `dropped`.
+  static PCDET_HD uint64_t settle(uint64_t dropped, int64_t size, const uint64_t* among) {
+    for (int64_t k = 0; k < size; ++k) {
+      if (!(dropped >> k & 1)) dropped |= among[k];
+    }
+    return dropped;
+  }
+
+  // What the boxes from `begin` on that are not dropped suppress in another word.
+  PCDET_HD uint64_t marks(uint64_t dropped, int64_t begin, int64_t size, int64_t word) const {
+    uint64_t bits = 0;
+    for (int64_t k = 0; k < size; ++k) {
+      if (!(dropped >> k & 1)) bits |= words[(begin + k) * words_per_row + word];
+    }
+    return bits;
+  }
+};
+
 }  // namespace pcdet

@@ -20,5 +20,6 @@ namespace pcdet {
 
 INSTANTIATE(float);
 INSTANTIATE(double);
+template cudaError_t launch_for_each_by_team(int64_t, const GreedyChoice&, cudaStream_t);
 
 }  // namespace pcdet

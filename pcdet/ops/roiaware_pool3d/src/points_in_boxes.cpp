@@ -5,7 +5,6 @@
 #include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
 
-#include "../../common/cuda_missing.h"
 #include "../../common/tensor_checks.h"
 #include "device_tensors.h"
 #include "point_blocks.h"
@@ -68,14 +67,8 @@ TORCH_LIBRARY_FRAGMENT(pcdet_roiaware_pool3d, library) {
 
 TORCH_LIBRARY_IMPL(pcdet_roiaware_pool3d, CPU, library) { implement<Cpu>(library); }
 
-TORCH_LIBRARY_IMPL(pcdet_roiaware_pool3d, CUDA, library) {
 #ifdef WITH_CUDA
-  implement<Cuda>(library);
-#else
-  for (const char* name : {"points_in_boxes", "first_box_of_point"}) {
-    library.impl(name, cuda_missing());
-  }
+TORCH_LIBRARY_IMPL(pcdet_roiaware_pool3d, CUDA, library) { implement<Cuda>(library); }
 #endif
-}
 
 }  // namespace pcdet

@@ -13,7 +13,7 @@
 #include <limits>
 #include <tuple>
 
-#include "../../common/cuda_missing.h"
+#include "../../common/cuda_architectures.h"
 #include "../../common/tensor_checks.h"
 #include "device_tensors.h"
 #include "point_blocks.h"
@@ -64,8 +64,8 @@ Lists list_points(const at::Tensor& rois, const at::Tensor& points, at::IntArray
   const int64_t rows = rois.size(0), count = points.size(0);
   const auto options = points.options().dtype(at::kInt);
   const c10::DeviceGuard guard(points.device());
-  const at::Tensor inside = at::empty({rows, count}, options), kept = at::empty({rows}, options);
-  const at::Tensor cells = at::empty({rows, count}, options);
+  const at::Tensor listed = at::empty({rows, count}, options), kept = at::empty({rows}, options);
+  const at::Tensor cells = at::empty({rows, count}, options);  // before, which points are inside
   const at::Tensor filled = at::zeros({rows, grid.cells()}, options);
   AT_DISPATCH_FLOATING_TYPES(points.scalar_type(), "list_points", [&] {
     const at::Tensor contiguous = points.contiguous();
@@ -73,14 +73,14 @@ Lists list_points(const at::Tensor& rois, const at::Tensor& points, at::IntArray
     const scalar_t* xyz = contiguous.const_data_ptr<scalar_t>();
     const BoxInterior<scalar_t>* interiors = interiors_in<scalar_t>(memory);
     run(Device{},
-        PointsInBoxes<scalar_t>{xyz, interiors, rows, count, inside.mutable_data_ptr<int32_t>()});
-    Device::for_each(rows,
-                     ListRoiPoints<scalar_t>{
-                         xyz, interiors, grid, count, static_cast<int32_t>(max_points),
-                         inside.mutable_data_ptr<int32_t>(), cells.mutable_data_ptr<int32_t>(),
-                         kept.mutable_data_ptr<int32_t>(), filled.mutable_data_ptr<int32_t>()});
+        PointsInBoxes<scalar_t>{xyz, interiors, rows, count, cells.mutable_data_ptr<int32_t>()});
+    Device::for_each_by_team(
+        rows, ListRoiPoints<scalar_t>{
+                  xyz, interiors, grid, count, static_cast<int32_t>(max_points),
+                  listed.mutable_data_ptr<int32_t>(), cells.mutable_data_ptr<int32_t>(),
+                  kept.mutable_data_ptr<int32_t>(), filled.mutable_data_ptr<int32_t>()});
   });
-  return {inside, cells, kept, filled};
+  return {listed, cells, kept, filled};
 }
 
 void check_features(const at::Tensor& features, const ListTensors& lists) {
@@ -180,6 +180,7 @@ void implement(torch::Library& library) {
 }  // namespace
 
 TORCH_LIBRARY_FRAGMENT(pcdet_roiaware_pool3d, library) {
+  library.def("cuda_architectures() -> str", cuda_architectures);
   library.def(
       "list_points(Tensor rois, Tensor points, int[] out_size, int max_points) -> "
       "(Tensor points, Tensor cells, Tensor kept, Tensor filled)");
@@ -199,15 +200,8 @@ TORCH_LIBRARY_FRAGMENT(pcdet_roiaware_pool3d, library) {
 
 TORCH_LIBRARY_IMPL(pcdet_roiaware_pool3d, CPU, library) { implement<Cpu>(library); }
 
-TORCH_LIBRARY_IMPL(pcdet_roiaware_pool3d, CUDA, library) {
 #ifdef WITH_CUDA
-  implement<Cuda>(library);
-#else
-  for (const char* name :
-       {"list_points", "max_pool", "max_pool_backward", "average_pool", "average_pool_backward"}) {
-    library.impl(name, cuda_missing());
-  }
+TORCH_LIBRARY_IMPL(pcdet_roiaware_pool3d, CUDA, library) { implement<Cuda>(library); }
 #endif
-}
 
 }  // namespace pcdet

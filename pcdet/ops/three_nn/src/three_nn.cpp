@@ -19,7 +19,7 @@
 #include <tuple>
 #include <type_traits>
 
-#include "../../common/cuda_missing.h"
+#include "../../common/cuda_architectures.h"
 #include "../../common/for_each_cpu.h"
 #include "../../common/tensor_checks.h"
 #include "three_interpolate.h"
@@ -186,6 +186,7 @@ void implement(torch::Library& library) {
 }  // namespace
 
 TORCH_LIBRARY(pcdet_three_nn, library) {
+  library.def("cuda_architectures() -> str", cuda_architectures);
   library.def(
       "three_nn(Tensor points, Tensor sites, Tensor point_frames, Tensor site_frames, "
       "int batch_size) -> (Tensor distances, Tensor nearest)");
@@ -197,14 +198,8 @@ TORCH_LIBRARY(pcdet_three_nn, library) {
 
 TORCH_LIBRARY_IMPL(pcdet_three_nn, CPU, library) { implement<Cpu>(library); }
 
-TORCH_LIBRARY_IMPL(pcdet_three_nn, CUDA, library) {
 #ifdef WITH_CUDA
-  implement<Cuda>(library);
-#else
-  for (const char* name : {"three_nn", "three_interpolate", "three_interpolate_backward"}) {
-    library.impl(name, cuda_missing());
-  }
+TORCH_LIBRARY_IMPL(pcdet_three_nn, CUDA, library) { implement<Cuda>(library); }
 #endif
-}
 
 }  // namespace pcdet

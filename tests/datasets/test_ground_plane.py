@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pcdet.datasets.kitti.ground_plane import estimate_road_plane
+from pcdet.datasets.ground_plane import estimate_road_plane
 from pcdet.utils.errors import DataError
 from pcdet.utils.kitti_format.planes import read_road_plane
 from tiny_kitti import calibration

@@ -7,17 +7,70 @@ into memory instead of opening thousands of files (its form: `dbsampler.packed_p
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from pcdet.datasets.kitti.kitti_files import KittiFiles
-from pcdet.datasets.kitti.kitti_infos import points_of_boxes
+from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
 from pcdet.utils.box_utils import CENTER
-from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.frame_pool import map_frames
+from pcdet.utils.io_utils import atomic_write, save_pickle
+from pcdet.utils.object_points import points_of_boxes
+
+# Of a frame's annos, what is known of each object besides, where there is such.
+_FURTHER_KEYS = ("difficulty", "bbox", "score")
+
+
+class PointReader(Protocol):
+    """Reads the points of a frame."""
+
+    def get_lidar(self, idx: str) -> np.ndarray:
+        """Read the (N, 3 + C) float32 points, LiDAR frame, metres."""
+
+
+def create_database(
+    dataset: PointReader,
+    infos: Sequence[dict[str, Any]],
+    folder: Path,
+    dbinfos_path: Path,
+    num_features: int,
+    used_classes: Sequence[str] | None = None,
+    num_workers: int = 4,
+) -> dict[str, int]:
+    """Cut all labelled objects out of frames, for ground-truth sampling.
+
+    Args:
+        dataset: reads the points.
+        infos: of the frames, with `annos`.
+        folder: where the small files go.
+        dbinfos_path: the list of the objects; the packed points go beside it.
+        num_features: numbers of each point.
+        used_classes: classes to list; None for all.
+        num_workers: processes at most.
+
+    Returns:
+        The number of objects of each class.
+
+    Raises:
+        DataError: the points of a frame cannot be read.
+    """
+    remove_leftovers(folder)
+    frames = [info["point_cloud"]["lidar_idx"] for info in infos]
+    work = functools.partial(write_frame_objects, dataset=dataset, folder=folder)
+    objects = [
+        entry
+        for entries in map_frames(work, infos, frames, num_workers, f"objects for {folder.name}")
+        for entry in entries
+    ]
+    dbinfos, points = group_by_class(objects, used_classes)
+    with atomic_write(packed_points_path(dbinfos_path)) as file:
+        np.save(file, points.reshape(-1, num_features))
+    save_pickle(dbinfos, dbinfos_path)
+    return {name: len(entries) for name, entries in dbinfos.items()}
 
 
 def database_dir(root: str | os.PathLike, split: str) -> Path:
@@ -25,13 +78,8 @@ def database_dir(root: str | os.PathLike, split: str) -> Path:
     return Path(root) / ("gt_database" if split == "train" else f"gt_database_{split}")
 
 
-def dbinfos_path(root: str | os.PathLike, split: str) -> Path:
-    """Return the file of the dbinfos."""
-    return Path(root) / f"kitti_dbinfos_{split}.pkl"
-
-
 def write_frame_objects(
-    info: dict[str, Any], dataset: KittiFiles, folder: Path
+    info: dict[str, Any], dataset: PointReader, folder: Path
 ) -> list[tuple[dict[str, Any], np.ndarray]]:
     """Cut the labelled objects out of a frame and write their small files.
 
@@ -42,8 +90,8 @@ def write_frame_objects(
 
     Returns:
         For each object its dbinfo (name, path, image_idx, gt_idx, box3d_lidar, num_points_in_gt,
-        difficulty, bbox, score) and its points (N, C) float32, xyz relative to the middle of the
-        box's bottom face, not rotated.
+        difficulty and, where the annos have them, bbox and score) and its points (N, 3 + C)
+        float32, xyz relative to the middle of the box's bottom face, not rotated.
     """
     sample_idx, annos = info["point_cloud"]["lidar_idx"], info["annos"]
     points, boxes = dataset.get_lidar(sample_idx), annos["gt_boxes_lidar"]
@@ -62,16 +110,14 @@ def write_frame_objects(
             "gt_idx": k,
             "box3d_lidar": boxes[k],
             "num_points_in_gt": len(object_points),
-            "difficulty": annos["difficulty"][k],
-            "bbox": annos["bbox"][k],
-            "score": annos["score"][k],
+            **{key: annos[key][k] for key in _FURTHER_KEYS if key in annos},
         }
         objects.append((dbinfo, object_points))
     return objects
 
 
 def group_by_class(
-    objects: Iterable[tuple[dict[str, Any], np.ndarray]], used_classes: list[str] | None
+    objects: Iterable[tuple[dict[str, Any], np.ndarray]], used_classes: Sequence[str] | None
 ) -> tuple[dict[str, list[dict[str, Any]]], np.ndarray]:
     """Sort objects into classes, in the order in which they come.
 
@@ -80,7 +126,7 @@ def group_by_class(
         used_classes: classes to list; None for all.
 
     Returns:
-        The dbinfos, class to list, and the packed points (T, C) float32 in their order.
+        The dbinfos, class to list, and the packed points in their order: (T, 3 + C), or (0,).
     """
     dbinfos: dict[str, list[dict[str, Any]]] = {}
     points: dict[str, list[np.ndarray]] = {}

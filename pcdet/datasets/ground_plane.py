@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from pcdet.utils.kitti_format.calib import Calibration
 
-# Where ground is looked for, in the LiDAR frame (metres).
-_X_RANGE = (3.0, 60.0)
-_Y_LIMIT = 20.0
-# KITTI's sensor is about 1.7 m above it. Elsewhere the lowest dense layer of the points is taken
-# for ground, and looked at so far below and above.
+# KITTI's sensor is about 1.7 m above the road. Elsewhere the lowest dense layer of the points is
+# taken for ground, and looked at so far below and above.
 _Z_RANGE = (-3.0, -1.0)
 _BELOW, _ABOVE = 1.3, 0.7
 _LAYER = 0.25
@@ -29,20 +28,48 @@ _LEAST_POINTS = 20
 FLAT_GROUND = np.array([0.0, -1.0, 0.0, 1.65])
 
 
+@dataclass(frozen=True)
+class RoadArea:
+    """Where ground is looked for, in the LiDAR frame, metres; as default in front of KITTI's car.
+
+    Attributes:
+        x: limits.
+        y: limits.
+        z: limits; None for around the lowest dense layer of the points.
+    """
+
+    x: tuple[float, float] = (3.0, 60.0)
+    y: tuple[float, float] = (-20.0, 20.0)
+    z: tuple[float, float] | None = None
+
+    def around(self, points: np.ndarray) -> np.ndarray:
+        """Tell which of (N, 3) points lie in it, whatever their height: (N,) bool."""
+        x, y, _ = points.T
+        return (x > self.x[0]) & (x < self.x[1]) & (y > self.y[0]) & (y < self.y[1])
+
+
+KITTI_AREA = RoadArea()
+
+
 def estimate_road_plane(
-    points: np.ndarray, calib: Calibration, rng: np.random.Generator | None = None
+    points: np.ndarray,
+    calib: Calibration,
+    rng: np.random.Generator | None = None,
 ) -> np.ndarray:
     """Find the road in a frame's points, see `find_road_plane`.
 
     Returns:
         (4,) float64 plane; flat ground below KITTI's camera if the points show no road.
     """
-    plane = find_road_plane(points, calib, rng)
+    plane = find_road_plane(points, calib, rng=rng)
     return FLAT_GROUND.copy() if plane is None else plane
 
 
 def find_road_plane(
-    points: np.ndarray, calib: Calibration, rng: np.random.Generator | None = None
+    points: np.ndarray,
+    calib: Calibration,
+    area: RoadArea = KITTI_AREA,
+    rng: np.random.Generator | None = None,
 ) -> np.ndarray | None:
     """Find the road in a frame's points.
 
@@ -52,13 +79,14 @@ def find_road_plane(
     Args:
         points: (N, 3 + C) LiDAR frame, metres.
         calib: of the frame.
+        area: where to look.
         rng: draws the samples.
 
     Returns:
         (4,) float64 plane; None if the points show no road.
     """
     rng = np.random.default_rng() if rng is None else rng
-    candidates = calib.lidar_to_rect(_thin_out(points[:, :3])).astype(np.float64)
+    candidates = calib.lidar_to_rect(_thin_out(points[:, :3], area)).astype(np.float64)
     if len(candidates) < _LEAST_POINTS:
         return None
     planes = _planes_through(candidates[rng.integers(len(candidates), size=(_NUM_SAMPLES, 3))])
@@ -74,23 +102,21 @@ def find_road_plane(
     return plane
 
 
-def _thin_out(points: np.ndarray) -> np.ndarray:
+def _thin_out(points: np.ndarray, area: RoadArea) -> np.ndarray:
     """One point (the first) of each cell of a grid over the part of (N, 3) that may be road."""
-    x, y, z = points.T
-    around = (x > _X_RANGE[0]) & (x < _X_RANGE[1]) & (np.abs(y) < _Y_LIMIT)
-    low, high = _heights_of_ground(points)
-    near = np.flatnonzero(around & (z > low) & (z < high))
-    column = ((y[near] + _Y_LIMIT) / _CELL).astype(np.int32)
-    row = (x[near] / _CELL).astype(np.int32)
-    _, first = np.unique(row * round(2 * _Y_LIMIT / _CELL) + column, return_index=True)
+    low, high = _heights_of_ground(points, area) if area.z is None else area.z
+    near = np.flatnonzero(area.around(points) & (points[:, 2] > low) & (points[:, 2] < high))
+    x, y, _ = points[near].T
+    column = ((y - area.y[0]) / _CELL).astype(np.int32)
+    row = np.floor(x / _CELL).astype(np.int32)
+    _, first = np.unique(row * round((area.y[1] - area.y[0]) / _CELL) + column, return_index=True)
     return points[near[first]]
 
 
-def _heights_of_ground(points: np.ndarray) -> tuple[float, float]:
+def _heights_of_ground(points: np.ndarray, area: RoadArea) -> tuple[float, float]:
     """Between which z the ground is: around the lowest of (N, 3) points in most square metres."""
     few = points[:: max(len(points) // _NUM_CANDIDATES, 1)]
-    x, y, _ = few.T
-    few = few[(x > _X_RANGE[0]) & (x < _X_RANGE[1]) & (np.abs(y) < _Y_LIMIT)]
+    few = few[area.around(few)]
     cells = np.floor(few[:, :2] / _CELL).astype(np.int64) @ (4096, 1)
     order = np.lexsort((few[:, 2], cells))
     lowest = few[order[np.diff(cells[order], prepend=cells.min(initial=0) - 1) > 0], 2]

@@ -1,0 +1,96 @@
+"""What convert.py does: read, fit, convert, write, and read again."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from easydict import EasyDict
+
+import pcdet
+from pcdet.config import cfg_from_list
+from pcdet.inference.network import build_from_config, config_of
+from pcdet.models.detectors.detector3d import Detector3D
+from pcdet.run.resume import plain_config
+from pcdet.utils import log_utils, openpcdet_weights
+from pcdet.utils.checkpoint_formats import SPARSE_LAYOUTS
+from pcdet.utils.checkpoint_utils import load_checkpoint, load_weights, save_checkpoint
+from pcdet.utils.errors import CheckpointError
+
+# Of the largest number of an entry: one rounding on the way there and one on the way back.
+_ROUNDING = 1e-6
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Write the checkpoint that the command line asks for."""
+    logger = log_utils.create_logger()
+    checkpoint = load_checkpoint(args.source)
+    config = config_of(checkpoint, args.source, args.cfg_file)
+    cfg_from_list(args.set_cfgs, config)
+    model = build_from_config(config).model
+    load_weights(model, checkpoint, str(args.source), logger)
+    write = {"pcdet": _write_ours, "openpcdet": _write_openpcdet, "pcdet_v0.1": _write_pcdet}
+    kept = {key: checkpoint.get(key) for key in ("epoch", "it")}
+    write[args.to](model, config, args.out, kept, logger)
+    logger.info("wrote %s, read it again and compared it", args.out)
+
+
+def _write_ours(
+    model: Detector3D, config: EasyDict, out: Path, kept: Mapping[str, Any], logger: logging.Logger
+) -> None:
+    entries = {"config": plain_config(config), "version": {"pcdet": pcdet.__version__}}
+    checkpoint = {**kept, "model_state": model.state_dict(), **entries}
+    if out.suffix == ".safetensors":
+        from pcdet.utils.safetensors_file import write_safetensors
+
+        write_safetensors(checkpoint, out)
+    else:
+        save_checkpoint(checkpoint, out)
+    _check(model.state_dict(), out, config, logger)
+
+
+def _write_openpcdet(
+    model: Detector3D, config: EasyDict, out: Path, kept: Mapping[str, Any], logger: logging.Logger
+) -> None:
+    state = model.state_dict()
+    if any(name.startswith("rcnn_net.") for name in state):
+        logger.warning(
+            "OpenPCDet's second stage of Part-A2 has other layers: the first stage alone is written"
+        )
+        config.MODEL.RCNN.ENABLED = False
+        state = {name: value for name, value in state.items() if not name.startswith("rcnn_net.")}
+    theirs = openpcdet_weights.from_ours(state, model, str(out))
+    _write_old(theirs, out, kept)
+    _check(state, out, config, logger)
+
+
+def _write_pcdet(
+    model: Detector3D, config: EasyDict, out: Path, kept: Mapping[str, Any], logger: logging.Logger
+) -> None:
+    _write_old(model.state_dict(), out, kept)
+    _check(model.state_dict(), out, config, logger)
+
+
+def _write_old(state: Mapping[str, torch.Tensor], out: Path, kept: Mapping[str, Any]) -> None:
+    """As PCDet and OpenPCDet write: torch's old format, sparse weights as spconv 1 has them."""
+    order = torch.argsort(torch.tensor(SPARSE_LAYOUTS["spconv 1"])).tolist()
+    state = {k: v.permute(order).contiguous() if v.dim() == 5 else v for k, v in state.items()}
+    checkpoint = {**kept, "model_state": state, "optimizer_state": None}
+    checkpoint["version"] = f"pcdet-convert {pcdet.__version__}"
+    save_checkpoint(checkpoint, out, old_format=True)
+
+
+def _check(
+    state: Mapping[str, torch.Tensor], out: Path, config: EasyDict, logger: logging.Logger
+) -> None:
+    """Raise a CheckpointError unless the file gives a network of its own the same weights."""
+    model = build_from_config(config).model
+    load_weights(model, load_checkpoint(out), str(out), logger)
+    for name, value in model.state_dict().items():
+        atol = _ROUNDING * max(float(state[name].abs().max()), 1.0) if value.numel() else 0.0
+        if not torch.allclose(value, state[name], rtol=0, atol=atol):
+            raise CheckpointError(f"{out}: read again, its entry {name} is not what it was")

@@ -1,0 +1,101 @@
+"""What custom.py does: check, prepare and import a folder of one's own data."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from easydict import EasyDict
+
+from pcdet.config import cfg, cfg_from_yaml_file, find_yaml
+from pcdet.datasets import build_dataloader
+from pcdet.engine.device_options import checked_device
+from pcdet.models import build_network
+from pcdet.own_data.check import check_folder
+from pcdet.own_data.importers import import_folder
+from pcdet.own_data.prepare import choose_classes, read_folder, write_infos, write_yaml
+from pcdet.own_data.sheet import write_sheet
+from pcdet.utils import log_utils
+from pcdet.utils.errors import DataError
+
+_MOST_ERRORS = 20  # that are told one by one
+
+
+def check(args: argparse.Namespace) -> None:
+    """Read everything, print table, warnings and errors, and write the page of pictures.
+
+    Raises:
+        DataError: files are wrong; the page is there all the same.
+    """
+    logger = log_utils.create_logger()
+    root = _checked(args.folder)
+    checked = check_folder(root, args.workers)
+    logger.info("%d frames\n%s", len(checked.infos), checked.table)
+    for line in checked.warnings:
+        logger.warning(line)
+    path = args.out or root / "check.html"
+    write_sheet(checked, path, args.frames)
+    logger.info("%s: open it in a browser", path)
+    if checked.errors:
+        told = "\n".join(checked.errors[:_MOST_ERRORS])
+        raise DataError(f"{len(checked.errors)} frames cannot be used:\n{told}")
+    if not checked.warnings:
+        logger.info("nothing is amiss; next: pcdet-custom prepare %s", args.folder)
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Write splits, infos, database and yaml."""
+    logger = log_utils.create_logger()
+    root = _checked(args.folder)
+    size = args.size or ("full" if checked_device(None).type == "cuda" else "small")
+    templates = {name: _template(name, size) for name in args.model}
+    prepared = read_folder(root, args.seed, args.workers)
+    class_names = choose_classes(prepared, args.classes)
+    write_infos(prepared, args.workers)
+    data_dir = _data_dir(root)
+    for name, template in templates.items():
+        path = root / f"{name.removesuffix('_demo')}_custom.yaml"
+        write_yaml(prepared, template, class_names, path, data_dir)
+        _check_yaml(path, root)
+        logger.info("%s: adapted from %s.yaml", path, template.TAG)
+    first = root / f"{args.model[0].removesuffix('_demo')}_custom.yaml"
+    logger.info("next: python tools/train.py --cfg_file %s", first)
+
+
+def import_labels(args: argparse.Namespace) -> None:
+    """Turn the files of another program into a folder."""
+    logger = log_utils.create_logger()
+    import_folder(args.format, args.source, args.folder, args.points)
+    logger.info("next: pcdet-custom check %s", args.folder)
+
+
+COMMANDS = {"check": check, "prepare": prepare, "import": import_labels}
+
+
+def _checked(folder: Path) -> Path:
+    """The folder, with symbolic links and relative parts resolved."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; expected one with points/ and labels/")
+    return folder.resolve()
+
+
+def _template(name: str, size: str) -> EasyDict:
+    """The configuration of a network; of a small one, if there is one and it is asked for."""
+    small = find_yaml(f"{name}_demo.yaml")
+    path = small if size == "small" and small.is_file() else find_yaml(f"{name}.yaml")
+    return cfg_from_yaml_file(path, EasyDict())
+
+
+def _data_dir(root: Path) -> str:
+    """A folder as the yaml names it: from the repository, if it lies there."""
+    try:
+        return root.relative_to(cfg.ROOT_DIR).as_posix()
+    except ValueError:
+        return root.as_posix()
+
+
+def _check_yaml(path: Path, root: Path) -> None:
+    """Read a yaml as the training will, and build its network."""
+    config = cfg_from_yaml_file(path, EasyDict())
+    dataset, _, _ = build_dataloader(root, 1, False, workers=0, training=False, cfg=config)
+    build_network(dataset, config)

@@ -1,0 +1,77 @@
+"""What release.py does: keep of a checkpoint what a test needs, and tell where it comes from."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pcdet
+from pcdet.inference.network import build_from_config, config_of
+from pcdet.run.record import RunRecord, file_identity, sha256_of, source_revision
+from pcdet.run.resume import plain_config
+from pcdet.utils import log_utils
+from pcdet.utils.checkpoint_utils import AVERAGED, load_checkpoint, load_weights, save_checkpoint
+from pcdet.utils.io_utils import atomic_write
+
+_DIGITS = 8  # of the sha256 in the name
+
+
+def release(args: argparse.Namespace) -> Path:
+    """Write the file for testing, and the one with its sha256; return the first."""
+    logger = log_utils.create_logger()
+    checkpoint = load_checkpoint(args.ckpt)
+    config = config_of(checkpoint, args.ckpt, args.cfg_file)
+    model = build_from_config(config).model
+    load_weights(model, checkpoint, str(args.ckpt), logger)
+    identity = file_identity(args.ckpt)
+    record = RunRecord(args.ckpt.resolve().parents[1], logger, writes=False).read()
+    released = {
+        "model_state": model.state_dict(),
+        "config": plain_config(config),
+        "class_names": list(config.CLASS_NAMES),
+        "averaged": AVERAGED in checkpoint,
+        "epoch": checkpoint.get("epoch"),
+        "seed": checkpoint.get("seed"),
+        "ap": _ap(record, identity),
+        "git": _revision(record),
+        "source": identity,
+        "version": {"pcdet": pcdet.__version__},
+    }
+    if not released["ap"]:
+        logger.warning(
+            "%s: run.json holds no AP of this checkpoint as the best of a split, so the file tells "
+            "of none; test it first",
+            args.ckpt,
+        )
+    return _write(released, args.out, args.name or config.get("TAG") or args.ckpt.stem, logger)
+
+
+def _write(released: dict[str, Any], folder: Path, name: str, logger: Any) -> Path:
+    """Write it, read it again, and give it a name that ends with its sha256."""
+    temporary = folder / f"{name}.pth"
+    save_checkpoint(released, temporary)
+    load_weights(
+        build_from_config(released["config"]).model, load_checkpoint(temporary), name, logger
+    )
+    digest = sha256_of(temporary)
+    path = temporary.replace(folder / f"{name}_{digest[:_DIGITS]}.pth")
+    with atomic_write(path.with_name(f"{path.name}.sha256")) as file:
+        file.write(f"{digest}  {path.name}\n".encode())
+    logger.info("%s: %.1f MB, sha256 %s", path, path.stat().st_size / 1e6, digest)
+    return path
+
+
+def _ap(record: dict[str, Any], identity: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Numbers of the checkpoint's tests by split, as far as the run's record holds them."""
+    return {
+        split: best["results"]
+        for split, best in record["best"].items()
+        if best["checkpoint"]["sha256"] == identity["sha256"]
+    }
+
+
+def _revision(record: dict[str, Any]) -> dict[str, Any] | None:
+    """Revision of the source that the run was last trained with, or else the present one."""
+    starts = record["starts"]
+    return starts[-1].get("git") if starts else source_revision()

@@ -1,0 +1,66 @@
+"""An average of the weights over the steps of a training (MODEL.TRAIN.EMA).
+
+Each step the average moves by a share of 1 - decay towards the weights (Polyak and Juditsky, 1992,
+with the weights of the steps falling off exponentially). It is tested and released, not trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+class WeightAverage:
+    """The average of a model's weights and of its running statistics.
+
+    Args:
+        model: alone or in DistributedDataParallel; the average begins as its state.
+        decay: of the weights of earlier steps, between 0 and 1.
+
+    Attributes:
+        state: the average, by the names of the model's state; counters are the model's.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.decay = decay
+        self.state = {name: value.clone() for name, value in _state(model).items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take the weights after a step into the average."""
+        averaged, now = [], []
+        for name, value in _state(model).items():
+            if value.is_floating_point():
+                averaged.append(self.state[name])
+                now.append(value)
+            else:
+                self.state[name].copy_(value)
+        torch._foreach_lerp_(averaged, now, 1 - self.decay)
+
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from an average that a checkpoint holds."""
+        for name, value in self.state.items():
+            value.copy_(state[name])
+
+    @contextmanager
+    def in_place_of(self, model: nn.Module) -> Iterator[None]:
+        """Let the model have the average for a while; what becomes of it there is kept."""
+        self._exchange(model)
+        try:
+            yield
+        finally:
+            self._exchange(model)
+
+    @torch.no_grad()
+    def _exchange(self, model: nn.Module) -> None:
+        for name, value in _state(model).items():
+            kept = value.clone()
+            value.copy_(self.state[name])
+            self.state[name].copy_(kept)
+
+
+def _state(model: nn.Module) -> dict[str, torch.Tensor]:
+    return getattr(model, "module", model).state_dict()

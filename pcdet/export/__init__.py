@@ -1,0 +1,1 @@
+"""Networks as files for other programs: ONNX and torch.export (docs/export.md)."""

@@ -1,0 +1,1 @@
+"""Detectors at work, without a data set and without the global configuration."""

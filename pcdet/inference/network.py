@@ -1,0 +1,69 @@
+"""A network, and what turns scans into its batches, from a configuration alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from easydict import EasyDict
+
+from pcdet.config import cfg_from_yaml_file, find_yaml
+from pcdet.datasets.dataset import DatasetTemplate
+from pcdet.models import build_network
+from pcdet.models.detectors.detector3d import Detector3D
+from pcdet.utils.errors import CheckpointError
+
+
+class BuiltNetwork(NamedTuple):
+    """A network with random weights, and how its input is made.
+
+    Attributes:
+        model: on the CPU.
+        samples: makes samples and batches of scans; it has no frames of its own.
+        config: the whole configuration.
+    """
+
+    model: Detector3D
+    samples: DatasetTemplate
+    config: EasyDict
+
+
+def build_from_config(config: Mapping[str, Any]) -> BuiltNetwork:
+    """Build the network of a configuration, such as a checkpoint stores.
+
+    Raises:
+        ConfigError: a key or value is unknown or does not fit.
+    """
+    config = EasyDict(config)
+    samples = DatasetTemplate()
+    samples.configure(config.DATA_CONFIG, config.CLASS_NAMES, training=False)
+    return BuiltNetwork(build_network(samples, config), samples, config)
+
+
+def config_of(
+    checkpoint: Mapping[str, Any], source: str | os.PathLike, cfg_file: str | os.PathLike | None
+) -> EasyDict:
+    """The configuration of a yaml file, or else the one that a checkpoint stores.
+
+    Args:
+        checkpoint: its content.
+        source: its file, for messages.
+        cfg_file: a yaml file, or the name of one that comes with the package; None for the
+            checkpoint's own.
+
+    Raises:
+        CheckpointError: no yaml is given, and the checkpoint stores none, or not a whole one.
+    """
+    if cfg_file is not None:
+        return cfg_from_yaml_file(find_yaml(cfg_file), EasyDict())
+    config = checkpoint.get("config")
+    if not isinstance(config, Mapping):
+        raise CheckpointError(
+            f"{source}: it holds no configuration, as checkpoints of PCDet and OpenPCDet do not: "
+            "give the yaml of its network with cfg (--cfg_file)"
+        )
+    missing = [key for key in ("CLASS_NAMES", "DATA_CONFIG", "MODEL") if key not in config]
+    if missing:
+        raise CheckpointError(f"{source}: its configuration lacks {missing}; give a yaml with cfg")
+    return EasyDict(config)

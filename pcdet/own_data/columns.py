@@ -1,0 +1,51 @@
+"""How many numbers the points of a folder have, and what they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pcdet.datasets.custom.folder import (
+    COLUMNS_KEY,
+    DATASET_FILE,
+    POINTS,
+    USUAL_COLUMNS,
+    stated_columns,
+)
+from pcdet.utils.errors import DataError
+from pcdet.utils.point_files import list_scans, read_points
+
+# In the order in which they are tried: most scans have an intensity, some have not.
+_CANDIDATES = (4, 3, 5, 6, 7, 8, 9, 10)
+
+
+def find_columns(root: Path) -> tuple[tuple[str, ...], str]:
+    """Names of the columns of a folder's points, and where they were found.
+
+    Args:
+        root: the folder; its dataset.yaml counts, else the first scan.
+
+    Raises:
+        ConfigError: dataset.yaml states no columns.
+        DataError: there is no scan, or the first holds no points with any number of columns.
+    """
+    stated = stated_columns(root)
+    if stated is not None:
+        return stated, DATASET_FILE
+    scan = list_scans(root / POINTS)[0]
+    first_error = None
+    for count in _CANDIDATES:
+        try:
+            read_points(scan, count)
+        except DataError as error:
+            first_error = first_error or error
+        else:
+            return _usual_names(count), scan.name
+    raise DataError(
+        f"{first_error}; if it is right, name its columns in {root / DATASET_FILE}: "
+        f"`{COLUMNS_KEY}: [x, y, z, intensity]`"
+    )
+
+
+def _usual_names(count: int) -> tuple[str, ...]:
+    known = USUAL_COLUMNS[:count]
+    return (*known, *(f"column_{k}" for k in range(len(known), count)))

@@ -1,0 +1,81 @@
+"""What the report of a data set is made of, from infos; and what only folders can get wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pcdet.datasets.custom.folder import LABELS, POINTS, CustomFolder
+from pcdet.datasets.custom.infos import lidar_as_camera
+from pcdet.utils.box_utils import CENTER
+from pcdet.utils.data_report import Frame, Scan
+from pcdet.utils.errors import DataError
+from pcdet.utils.kitti_format.split import read_split, split_path
+from pcdet.utils.point_files import SCAN_SUFFIXES
+
+
+def frame_facts(infos: Sequence[Mapping[str, Any]]) -> list[Frame]:
+    """Turn infos, see `datasets.custom.infos.build_infos`, into what the report is made of."""
+    calib, frames = lidar_as_camera(), []
+    for info in infos:
+        annos, heights = info["annos"], None
+        if "ground_plane" in info:
+            plane = info["ground_plane"]
+            middles = annos["gt_boxes_lidar"][:, CENTER]
+            heights = calib.lidar_to_rect(middles) @ plane[:3] + plane[3]
+        frames.append(
+            Frame(
+                name=info["point_cloud"]["lidar_idx"],
+                names=annos["name"],
+                boxes=annos["gt_boxes_lidar"],
+                counts=annos["num_points_in_gt"],
+                heights=heights,
+                scan=Scan(**info["scan"]),
+            )
+        )
+    return frames
+
+
+def folder_warnings(folder: CustomFolder, class_names: Sequence[str]) -> Iterator[str]:
+    """Say which files have no partner, which lists name what is not there, which names are alike.
+
+    Args:
+        folder: of the data.
+        class_names: all classes of its labels.
+    """
+    labelled = set(folder.labelled_frames())
+    scans = {
+        path.stem
+        for path in (folder.root / POINTS).iterdir()
+        if path.suffix.lower() in SCAN_SUFFIXES
+    }
+    for these, others, what in (
+        (scans, labelled, f"{POINTS}/ have no file in {LABELS}/ and are not used"),
+        (labelled, scans, f"{LABELS}/ have no file in {POINTS}/"),
+    ):
+        lonely = sorted(these - others)
+        if lonely:
+            yield f"{len(lonely)} of {len(these)} frames in {what}, as {lonely[0]}"
+    by_capitals: dict[str, str] = {}
+    for name in class_names:
+        other = by_capitals.setdefault(name.lower(), name)
+        if other != name:
+            yield f"classes {other} and {name} differ in capitals alone: they are two classes"
+    listed: dict[str, set[str]] = {}
+    for split in ("train", "val"):
+        path = split_path(folder.root, split)
+        if path.exists():
+            listed[split] = set(_listed(path))
+            missing = sorted(listed[split] - labelled)
+            if missing:
+                yield f"{path}: {len(missing)} of its frames have no labels, as {missing[0]}"
+    both = sorted(listed.get("train", set()) & listed.get("val", set()))
+    if both:
+        yield f"{len(both)} frames are in train.txt and in val.txt, as {both[0]}"
+
+
+def _listed(path: Any) -> list[str]:
+    try:
+        return read_split(path)
+    except DataError:
+        return []  # the commands that need the split say what is wrong with it

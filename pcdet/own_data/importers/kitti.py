@@ -1,0 +1,29 @@
+"""KITTI's layout; images are not needed: training/{velodyne,label_2,calib}."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pcdet.datasets.custom.folder import USUAL_COLUMNS
+from pcdet.datasets.custom.label_file import Objects
+from pcdet.datasets.kitti.kitti_infos import object_annotations
+from pcdet.own_data.importers.common import ImportedFrame, find_scans, scan_of
+from pcdet.utils.errors import DataError
+from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.kitti_format.label import DONT_CARE, get_objects_from_label
+
+
+def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
+    """Read the labelled frames of a folder in KITTI's layout, or of its folder training/."""
+    root = source / "training" if (source / "training").is_dir() else source
+    folder = root / "label_2"
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; expected velodyne/, label_2/ and calib/ in it")
+    found = find_scans(root / "velodyne" if scans == source else scans)
+    for path in sorted(folder.glob("*.txt")):
+        calib = Calibration(root / "calib" / path.name)
+        annos = object_annotations(get_objects_from_label(path), calib)
+        names = annos["name"][annos["name"] != DONT_CARE]
+        objects = Objects(names, annos["gt_boxes_lidar"])
+        yield ImportedFrame(path.stem, scan_of(path.stem, found, path), objects, USUAL_COLUMNS)

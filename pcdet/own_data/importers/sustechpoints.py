@@ -1,0 +1,53 @@
+"""SUSTechPOINTS: a JSON file a frame, a list of objects or a section `objs` with one.
+
+::
+
+    <scene>/lidar/<frame>.pcd (or pcd/)     <scene>/label/<frame>.json
+
+An object is `obj_type` and `psr`: position, the box's middle; scale, its length, width and height;
+rotation around x, y, z, radians.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pcdet.own_data.importers.common import (
+    ImportedFrame,
+    Rows,
+    entry_of,
+    find_scans,
+    list_of,
+    read_json,
+    scan_of,
+)
+
+_LABEL = "label"
+_AXES = ["x", "y", "z"]
+
+
+def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
+    """Read all scenes below a folder; frames of several have the scene's name before their own."""
+    folders = [path for path in sorted(source.rglob(_LABEL)) if path.is_dir()]
+    folders = folders or [source]
+    for folder in folders:
+        scene = folder.parent if folder.name == _LABEL else folder
+        found = find_scans(scene if scans == source else scans)
+        for path in sorted(folder.glob("*.json")):
+            name = f"{scene.name}_{path.stem}" if len(folders) > 1 else path.stem
+            yield ImportedFrame(name, scan_of(path.stem, found, path), _objects(path).objects())
+
+
+def _objects(path: Path) -> Rows:
+    content, rows = read_json(path), Rows(path)
+    if isinstance(content, dict):
+        (content,) = entry_of(content, ["objs"], str(path))
+    for k, entry in enumerate(list_of(content, str(path))):
+        where = f"{path}: object {k}"
+        name, place = entry_of(entry, ["obj_type", "psr"], where)
+        parts: list[Any] = entry_of(place, ["position", "scale", "rotation"], where)
+        position, scale, rotation = (entry_of(part, _AXES, where) for part in parts)
+        rows.add(k, name, position, scale, rotation[2], rotation[:2])
+    return rows

@@ -1,0 +1,178 @@
+"""From a folder to what a training reads: splits, infos, database and yaml."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pcdet.datasets.custom.folder import CustomFolder, FiniteReader
+from pcdet.datasets.custom.infos import build_infos, dbinfos_path, infos_path
+from pcdet.datasets.ground_database import create_database
+from pcdet.datasets.processor.voxel_generator import VoxelGenerator
+from pcdet.own_data.columns import find_columns
+from pcdet.own_data.facts import frame_facts
+from pcdet.own_data.objects import ObjectTable, table_of_infos
+from pcdet.own_data.recipe import FolderFacts, adapt, set_voxels
+from pcdet.own_data.splits import SEED, complete_splits
+from pcdet.own_data.yaml_text import yaml_text
+from pcdet.utils.data_report import class_table, data_warnings
+from pcdet.utils.errors import ConfigError
+from pcdet.utils.info_record import write_record
+from pcdet.utils.io_utils import atomic_write, save_pickle
+from pcdet.utils.kitti_format.split import split_path
+
+_LOGGER = logging.getLogger("pcdet.own_data")
+# Frames whose voxels are counted.
+_COUNTED_FRAMES = 50
+# A class with fewer objects is learned only if it is asked for.
+_LEAST_OBJECTS = 5
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A folder that has been read.
+
+    Attributes:
+        folder: reads its files.
+        columns_from: where the names of the columns were found.
+        infos: of train and val, by split.
+    """
+
+    folder: CustomFolder
+    columns_from: str
+    infos: Mapping[str, list[dict[str, Any]]]
+
+    @property
+    def labelled(self) -> list[dict[str, Any]]:
+        """Infos of all labelled frames, train first."""
+        return [*self.infos["train"], *self.infos["val"]]
+
+    @property
+    def objects(self) -> ObjectTable:
+        """The objects of the labelled frames."""
+        return table_of_infos(self.labelled)
+
+
+def read_folder(root: Path, seed: int = SEED, workers: int = 4) -> Prepared:
+    """Read points and labels of all listed frames; draw splits where there are none.
+
+    Args:
+        root: the folder.
+        seed: of the splits.
+        workers: processes at most.
+
+    Raises:
+        DataError: a file is missing or broken; it is named.
+        ConfigError: dataset.yaml is wrong.
+    """
+    columns, columns_from = find_columns(root)
+    folder = CustomFolder(root, columns)
+    splits, note = complete_splits(folder, seed)
+    if note:
+        _LOGGER.warning(note)
+    infos = {
+        split: build_infos(folder, frames, _LOGGER, num_workers=workers)
+        for split, frames in splits.items()
+    }
+    facts = frame_facts([info for of_split in infos.values() for info in of_split])
+    _LOGGER.info("%s", class_table(facts))
+    for line in data_warnings(facts):
+        _LOGGER.warning(line)
+    return Prepared(folder, columns_from, infos)
+
+
+def write_infos(prepared: Prepared, workers: int = 4) -> None:
+    """Write the infos of all splits and the database of the training split."""
+    folder, root = prepared.folder, prepared.folder.root
+    infos = dict(prepared.infos)
+    if split_path(root, "test").exists():
+        frames = folder.frames_of_split("test")
+        infos["test"] = build_infos(folder, frames, _LOGGER, labelled=False, num_workers=workers)
+    for split, of_split in infos.items():
+        save_pickle(of_split, infos_path(root, split))
+        write_record(infos_path(root, split), len(of_split))
+        _LOGGER.info("%s: %d frames", infos_path(root, split), len(of_split))
+    counts = create_database(
+        dataset=FiniteReader(folder, _LOGGER),
+        infos=infos["train"],
+        folder=root / "gt_database",
+        dbinfos_path=dbinfos_path(root),
+        num_features=len(folder.columns),
+        num_workers=workers,
+    )
+    for name, count in counts.items():
+        _LOGGER.info("database %s: %d objects", name, count)
+
+
+def choose_classes(prepared: Prepared, wanted: Sequence[str] | None) -> list[str]:
+    """The classes to learn: those that were asked for, else those with some objects for training.
+
+    Raises:
+        ConfigError: a class that was asked for has no object in the training split.
+    """
+    objects = table_of_infos(prepared.infos["train"])
+    there = {name: int((objects.name == name).sum()) for name in objects.class_names}
+    for name in wanted or ():
+        if name not in there:
+            raise ConfigError(
+                f"--classes {name}: no such object in the training split: {list(there)}"
+            )
+    if wanted:
+        return list(wanted)
+    enough = [name for name, count in there.items() if count >= _LEAST_OBJECTS] or list(there)
+    for name in there.keys() - set(enough):
+        _LOGGER.warning(
+            "class %s: %d objects for training: left out; --classes can ask for it",
+            *(name, there[name]),
+        )
+    return enough
+
+
+def write_yaml(
+    prepared: Prepared, template: Any, class_names: Sequence[str], path: Path, data_dir: str
+) -> None:
+    """Write the yaml of a network for a folder.
+
+    Args:
+        prepared: the folder.
+        template: the configuration that is adapted.
+        class_names: the classes to learn.
+        path: of the yaml.
+        data_dir: DATA_DIR.
+    """
+    facts = FolderFacts(
+        data_dir=data_dir,
+        columns=prepared.folder.columns,
+        columns_from=prepared.columns_from,
+        objects=prepared.objects,
+        infos=prepared.labelled,
+        num_train=len(prepared.infos["train"]),
+    )
+    config, comments = adapt(template, facts, class_names)
+    set_voxels(config, _count_voxels(prepared, config), comments)
+    head = (
+        f"{template.TAG}.yaml with the numbers of {data_dir}, as `pcdet-custom prepare` found. It "
+        "writes this file anew: rename it if you change it."
+    )
+    with atomic_write(path) as file:
+        file.write(yaml_text(config, comments, head).encode())
+
+
+def _count_voxels(prepared: Prepared, config: Any) -> list[int]:
+    """Voxels with points in frames that are spread over the folder."""
+    data = config.DATA_CONFIG
+    infos = prepared.labelled
+    chosen = np.unique(np.linspace(0, len(infos) - 1, min(_COUNTED_FRAMES, len(infos))).astype(int))
+    generator = VoxelGenerator(
+        data.VOXEL_GENERATOR.VOXEL_SIZE, data.POINT_CLOUD_RANGE, max_num_points=1, max_voxels=2**31
+    )
+    reader, counts = FiniteReader(prepared.folder, _LOGGER), []
+    for k in chosen:
+        points = reader.get_lidar(infos[k]["point_cloud"]["lidar_idx"])
+        counts.append(len(generator.generate(points)[2]))
+    return counts

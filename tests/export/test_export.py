@@ -1,0 +1,162 @@
+"""Exported networks: onnxruntime and torch.export against torch, and boxes by NumPy alone."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from inference.test_detector import make_checkpoint, scan
+from models.model_fixture import narrow_config
+from pcdet import Detector
+from pcdet.cli import export
+from pcdet.export import files, standalone
+from pcdet.export.networks import exportable
+from pcdet.inference.network import build_from_config
+from pcdet.utils.errors import ConfigError, PcdetError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("export")
+
+
+@pytest.fixture(scope="module", params=[1, 4])
+def pillars(request, folder):
+    """The checkpoint of a PointPillar, its folder of exported files, and the batch size."""
+    ckpt, out = make_checkpoint(folder, "pointpillar"), folder / f"batch_{request.param}"
+    low = ("--set", "MODEL.TEST.SCORE_THRESH", "0.5")
+    export.main([str(ckpt), "--out", str(out), "--batch_size", str(request.param), *low])
+    return ckpt, out, request.param
+
+
+def session(path: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def test_the_files_and_what_they_tell(pillars):
+    _, out, batch_size = pillars
+    names = {"pointpillar.onnx", "pointpillar.pt2", "pointpillar.json", "postprocess.py"}
+    assert {path.name for path in out.iterdir()} == names
+    model = onnx.load(out / "pointpillar.onnx")
+    onnx.checker.check_model(model)
+    assert model.opset_import[0].version == files.OPSET
+    settings = standalone.read_settings(out / "pointpillar.json")
+    assert {p.key: json.loads(p.value) for p in model.metadata_props}["pcdet"] == settings
+    assert settings["batch_size"] == batch_size and settings["opset"] == files.OPSET
+    assert settings["class_names"] == ["Car", "Pedestrian", "Cyclist"]
+    assert settings["voxel_size"] == [0.16, 0.16, 4] and "whole network" in settings["part"]
+    anchors = settings["anchors"]
+    assert len(anchors["x"]) * len(anchors["y"]) * len(anchors["per_location"]) == 40 * 40 * 6
+    assert (out / "postprocess.py").read_bytes() == Path(standalone.__file__).read_bytes()
+
+
+def test_the_boxes_are_those_of_the_detector(pillars):
+    ckpt, out, batch_size = pillars
+    settings = standalone.read_settings(out / "pointpillar.json")
+    scans = [scan(k, count=1000 + 500 * k) for k in range(batch_size)]
+    outputs = session(out / "pointpillar.onnx").run(None, standalone.make_pillars(scans, settings))
+    found = standalone.find_boxes(outputs, settings)
+    expected = Detector.from_checkpoint(ckpt, device="cpu", score_thresh=0.5)(scans)
+    assert len(found) == batch_size and sum(len(e) for e in expected) > 10
+    for (boxes, scores, labels), wanted in zip(found, expected):
+        # Scores that are equal but for rounding may change places.
+        assert len(boxes) == len(wanted)
+        order = [np.abs(boxes[:, :3] - box[:3]).sum(axis=1).argmin() for box in wanted.boxes]
+        np.testing.assert_allclose(boxes[order], wanted.boxes, atol=1e-4)
+        np.testing.assert_allclose(scores[order], wanted.scores, atol=1e-5)
+        np.testing.assert_array_equal(labels[order], wanted.labels)
+
+
+def test_frames_without_points(pillars):
+    _, out, batch_size = pillars
+    settings = standalone.read_settings(out / "pointpillar.json")
+    inputs = standalone.make_pillars([np.zeros((0, 4))] * batch_size, settings)
+    outputs = session(out / "pointpillar.onnx").run(None, inputs)
+    assert len(standalone.find_boxes(outputs, settings)) == batch_size
+    with pytest.raises(ValueError, match="scans expected, got 0"):
+        standalone.make_pillars([], settings)
+
+
+def test_torch_export_gives_the_same(pillars):
+    ckpt, out, batch_size = pillars
+    settings = standalone.read_settings(out / "pointpillar.json")
+    inputs = standalone.make_pillars([scan(k) for k in range(batch_size)], settings)
+    tensors = [torch.from_numpy(value) for value in inputs.values()]
+    program = torch.export.load(out / "pointpillar.pt2")
+    network = build_from_config(narrow_config("pointpillar"))
+    network.model.load_params_from_file(ckpt)
+    with torch.no_grad():
+        expected = exportable(network, batch_size).module(*tensors)
+        for one, other in zip(program.module()(*tensors), expected):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["second", "PartA2"])
+def test_the_dense_part_of_networks_with_sparse_layers(folder, name):
+    ckpt, out = make_checkpoint(folder, name), folder / name
+    export.main([str(ckpt), "--out", str(out)])
+    settings = standalone.read_settings(out / f"{name}.json")
+    assert "Left out: the sparse 3D convolutions" in settings["part"]
+    assert ("second stage" in settings["part"]) == (name == "PartA2")
+    network = build_from_config(narrow_config(name))
+    network.model.load_params_from_file(ckpt)
+    shape = settings["inputs"]["spatial_features"][1:]
+    run = session(out / f"{name}.onnx")
+    for count in (1, 3):
+        image = torch.rand(count, *shape)
+        with torch.no_grad():
+            expected = network.model.eval().rpn_head(image)
+        for key, value in zip(
+            settings["outputs"], run.run(None, {"spatial_features": image.numpy()})
+        ):
+            np.testing.assert_allclose(value, expected[key].numpy(), atol=1e-4)
+
+
+def test_the_standalone_file_needs_numpy_alone():
+    tree = ast.parse(Path(standalone.__file__).read_text())
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    modules |= {
+        a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names
+    }
+    others = {name.split(".")[0] for name in modules} - set(sys.stdlib_module_names)
+    assert others == {"numpy"}
+
+
+def test_shared_area_by_hand():
+    """Two squares of side 2: moved by 1, turned by an eighth, and apart."""
+
+    def corners(x, angle):
+        return standalone._corners(np.array([[x, 0, 0, 2, 2, 1, angle]]))[0]
+
+    assert standalone._shared(corners(0, 0), corners(1, 0)) == pytest.approx(2)
+    octagon = 4 - 4 * (np.sqrt(2) - 1) ** 2
+    assert standalone._shared(corners(0, 0), corners(0, np.pi / 4)) == pytest.approx(octagon)
+    assert standalone._shared(corners(0, 0), corners(5, 0.3)) == 0
+
+
+def test_a_graph_that_computes_something_else_is_told(pillars):
+    _, out, batch_size = pillars
+    network = build_from_config(narrow_config("pointpillar"))  # other weights
+    part = exportable(network, batch_size)
+    settings = standalone.read_settings(out / "pointpillar.json")
+    with pytest.raises(PcdetError, match=r"pointpillar\.onnx: \w+ differs from torch's by"):
+        files.check(part, out / "pointpillar.onnx", settings)
+
+
+def test_what_cannot_be_exported_is_told(monkeypatch, tmp_path):
+    cfg = narrow_config("pointpillar")
+    cfg.MODEL.TEST.NMS_TYPE = "nms_normal_gpu"
+    network = build_from_config(cfg)
+    with pytest.raises(ConfigError, match=r"MODEL\.TEST\.NMS_TYPE: nms_gpu expected"):
+        files.export(network, tmp_path, "a", 1)
+    monkeypatch.setattr(files, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install onnx onnxscript onnxruntime"):
+        files.export(network, tmp_path, "a", 1)

@@ -1,0 +1,141 @@
+"""The check of a folder: what is told, and the page."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pcdet.cli import custom
+from pcdet.datasets.custom.label_file import objects_from_rows
+from pcdet.own_data.check import check_folder
+from pcdet.own_data.columns import find_columns
+from pcdet.own_data.object_views import draw_object, object_frame
+from pcdet.own_data.sheet import write_sheet
+from pcdet.utils.errors import DataError
+from tiny_custom import SIZES, make_tiny_custom, points_in
+
+
+def test_a_sound_folder_has_a_table_and_no_warning(tmp_path):
+    checked = check_folder(make_tiny_custom(tmp_path))
+    assert (checked.warnings, checked.errors) == ([], [])
+    assert "x, y, z, intensity (from 0000.npy)" in checked.table
+    car, lift = checked.table.splitlines()[-2:]
+    assert car.split()[:3] == ["Car", "10", "0"] and lift.split()[:3] == ["Forklift", "10", "0"]
+
+
+def change(root, frame, old, new):
+    path = root / "labels" / f"{frame}.txt"
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_all_broken_files_are_named_at_once(tmp_path):
+    root = make_tiny_custom(tmp_path)
+    change(root, "0001", "Car", "A Car")
+    (root / "points" / "0003.npy").write_bytes(b"\x93NUMPY broken")
+    checked = check_folder(root)
+    assert len(checked.infos) == 3 and len(checked.errors) == 2
+    assert "0001.txt:1" in checked.errors[0] and "0003.npy" in checked.errors[1]
+    with pytest.raises(DataError, match="2 frames cannot be used"):
+        custom.main(["check", str(root), "--frames", "1", "--workers", "1"])
+    assert (root / "check.html").is_file()
+
+
+@pytest.mark.parametrize(
+    "mistake", ["partners", "capitals", "lists", "degrees", "shifted", "elsewhere"]
+)
+def test_mistakes_are_told(tmp_path, mistake):
+    root = make_tiny_custom(tmp_path, frames=6)
+    rows = [np.loadtxt(path, usecols=range(7)) for path in sorted((root / "labels").glob("*"))]
+    if mistake == "partners":
+        (root / "labels" / "0002.txt").unlink()
+        expected = "1 of 6 frames in points/ have no file in labels/ and are not used, as 0002"
+    elif mistake == "capitals":
+        change(root, "0002", "Car", "car")
+        expected = "classes Car and car differ in capitals alone"
+    elif mistake == "lists":
+        (root / "ImageSets").mkdir()
+        (root / "ImageSets" / "train.txt").write_text("0000\n0001\n0009\n")
+        (root / "ImageSets" / "val.txt").write_text("0001\n")
+        expected = "1 of its frames have no labels, as 0009"
+        assert "1 frames are in train.txt and in val.txt, as 0001" in check_folder(root).warnings
+    else:
+        for k, of_frame in enumerate(rows):
+            if mistake == "degrees":
+                of_frame[:, 6] = np.degrees(of_frame[:, 6])
+                expected = "must be radians, not degrees"
+            elif mistake == "shifted":
+                of_frame[:, 2] += 1.7
+                expected = "above the ground that the points show"
+            else:
+                of_frame[:, 0] += 40
+                expected = "objects of Car hold no point"
+            names = ["Car", "Forklift"] * 2
+            lines = [" ".join(map(str, r)) + f" {n}\n" for r, n in zip(of_frame, names)]
+            (root / "labels" / f"{k:04d}.txt").write_text("".join(lines))
+    assert any(expected in line for line in check_folder(root).warnings), mistake
+
+
+def test_the_page_holds_pictures_of_frames_and_objects(tmp_path):
+    checked = check_folder(make_tiny_custom(tmp_path))
+    write_sheet(checked, tmp_path / "check.html", num_frames=2)
+    page = (tmp_path / "check.html").read_text()
+    # Two frames, histograms, and six objects with most and four with fewest points of both classes.
+    assert page.count("<img") == 2 + 1 + 2 * 10
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_folder_without_objects_has_a_page_of_words(tmp_path):
+    root = make_tiny_custom(tmp_path, frames=2)
+    for path in (root / "labels").iterdir():
+        path.write_text("")
+    write_sheet(check_folder(root), tmp_path / "page.html", num_frames=2)
+    assert "<img" not in (tmp_path / "page.html").read_text()
+
+
+def test_points_are_seen_as_the_object_has_them():
+    """An object at (10, 0) that looks along +y: what is at greater y is in front of it."""
+    box = objects_from_rows(np.array([[10, 0, 0, 4, 2, 1.5, np.pi / 2]]), ["Car"]).boxes[0]
+    points = np.array([[10, 1.5, 0.0, 0], [9, 0, 0.75, 0]])
+    np.testing.assert_allclose(object_frame(points, box), [[1.5, 0, 0.75], [0, 1, 1.5]], atol=1e-9)
+
+
+def test_views_show_points_in_the_box_brighter_than_those_around():
+    row = np.array([8.0, 3.0, -1.0, *SIZES["Car"], 0.4])
+    box = objects_from_rows(row[None], ["Car"]).boxes[0]
+    inside = points_in(row, np.random.default_rng(0))
+    white = [
+        (draw_object(points, box, "")[30:] == 255).all(axis=-1).sum()
+        for points in (inside, inside + np.array([0, 0, 1.6, 0], np.float32))
+    ]
+    assert white[0] > 200 and white[1] == 0
+
+
+@pytest.mark.parametrize(("columns", "expected"), [(3, "xyz"), (4, "xyz+"), (5, "xyz+1")])
+def test_columns_are_found_in_the_scans(tmp_path, columns, expected):
+    (tmp_path / "points").mkdir()
+    rng = np.random.default_rng(0)
+    points = np.column_stack((rng.uniform(-30, 30, (500, 2)), rng.uniform(-2, 1, 500)))
+    more = np.column_stack((rng.uniform(0, 1, 500), rng.integers(0, 32, 500)))
+    np.save(tmp_path / "points" / "0.npy", np.column_stack((points, more))[:, :columns])
+    names, where = find_columns(tmp_path)
+    assert len(names) == len(expected) and names[:3] == ("x", "y", "z") and where == "0.npy"
+    (tmp_path / "dataset.yaml").write_text("POINT_COLUMNS: [x, y, z, ring]\n")
+    assert find_columns(tmp_path) == (("x", "y", "z", "ring"), "dataset.yaml")
+
+
+def test_scans_that_are_none_are_told(tmp_path):
+    (tmp_path / "points").mkdir()
+    with pytest.raises(DataError, match="expected scans in it"):
+        find_columns(tmp_path)
+    (tmp_path / "points" / "0.npy").write_bytes(b"text")
+    with pytest.raises(DataError, match=r"0\.npy.*name its columns in .*dataset\.yaml"):
+        find_columns(tmp_path)
+
+
+def test_a_folder_must_be_there(tmp_path):
+    with pytest.raises(DataError, match="expected one with points/ and labels/"):
+        custom.main(["check", str(tmp_path / "nothing")])
+    (tmp_path / "points").mkdir()
+    np.save(tmp_path / "points" / "0.npy", np.random.default_rng(0).uniform(-9, 9, (99, 4)))
+    with pytest.raises(DataError, match="expected a label file"):
+        custom.main(["check", str(tmp_path)])
