@@ -14,7 +14,7 @@ _Z_RANGE = (-3.0, -1.0)
 _BELOW, _ABOVE = 1.3, 0.7
 _LAYER = 0.25
 _LEAST_CELLS = 30
-_NUM_CANDIDATES = 8192
+_NUM_CANDIDATES = 4096
 # One point of each square metre is kept, so that the far ground, which few points hit, counts as
 # much as the near: with all points the plane tilts and is 0.6 m off at 60 m.
 _CELL = 1.0
@@ -105,10 +105,10 @@ def find_road_plane(
 def _thin_out(points: np.ndarray, area: RoadArea) -> np.ndarray:
     """One point (the first) of each cell of a grid over the part of (N, 3) that may be road."""
     low, high = _heights_of_ground(points, area) if area.z is None else area.z
-    near = np.flatnonzero(area.around(points) & (points[:, 2] > low) & (points[:, 2] < high))
-    x, y, _ = points[near].T
-    column = ((y - area.y[0]) / _CELL).astype(np.int32)
-    row = np.floor(x / _CELL).astype(np.int32)
+    x, y, z = points.T
+    near = np.flatnonzero(area.around(points) & (z > low) & (z < high))
+    column = ((y[near] - area.y[0]) / _CELL).astype(np.int32)
+    row = np.floor(x[near] / _CELL).astype(np.int32)
     _, first = np.unique(row * round((area.y[1] - area.y[0]) / _CELL) + column, return_index=True)
     return points[near[first]]
 
@@ -117,9 +117,9 @@ def _heights_of_ground(points: np.ndarray, area: RoadArea) -> tuple[float, float
     """Between which z the ground is: around the lowest of (N, 3) points in most square metres."""
     few = points[:: max(len(points) // _NUM_CANDIDATES, 1)]
     few = few[area.around(few)]
-    cells = np.floor(few[:, :2] / _CELL).astype(np.int64) @ (4096, 1)
+    cells = np.floor(few[:, 0] / _CELL) * 4096.0 + np.floor(few[:, 1] / _CELL)
     order = np.lexsort((few[:, 2], cells))
-    lowest = few[order[np.diff(cells[order], prepend=cells.min(initial=0) - 1) > 0], 2]
+    lowest = few[order[np.diff(cells[order], prepend=-np.inf) > 0], 2]
     if len(lowest) < _LEAST_CELLS:
         return _Z_RANGE
     layers = np.floor(lowest / _LAYER).astype(np.int64)

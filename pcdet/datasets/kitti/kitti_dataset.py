@@ -93,7 +93,7 @@ class KittiDataset(BaseKittiDataset):
         info_paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[self.mode].INFO_PATH]
         self.infos = load_info_files(info_paths, has_label=training, logger=self.logger)
         self._check_split()
-        self._check_scans()
+        self._check_scans(", ".join(map(str, info_paths)))
         self._tell_of_changes(info_paths)
         self._road_planes = {
             info["point_cloud"]["lidar_idx"]: info["road_plane"]
@@ -126,22 +126,22 @@ class KittiDataset(BaseKittiDataset):
                 "`tools/test.py --split` sets both keys"
             )
 
-    def _check_scans(self) -> None:
+    def _check_scans(self, files: str) -> None:
         """Raise a ConfigError if the infos were made of other scans than the config says."""
         for info in self.infos:
             name, columns = info["point_cloud"]["lidar_idx"], self.num_stored_features
             known = info["point_cloud"].get("num_features", columns)
             if known != columns:
                 raise ConfigError(
-                    f"DATA_CONFIG.NUM_POINT_FEATURES.total: {columns}, and the infos were made of "
+                    f"DATA_CONFIG.NUM_POINT_FEATURES.total: {columns}, and {files} was made of "
                     f"scans with {known} numbers of each point (frame {name}): correct it, or make "
                     f"infos anew by `{CREATE_COMMAND} --num_point_features {columns}`"
                 )
             if self._fov_points_only and not has_camera(info):
                 raise ConfigError(
-                    f"DATA_CONFIG.FOV_POINTS_ONLY: True, and frame {name} has no image, so that it "
-                    "is not known what a camera sees: set FOV_POINTS_ONLY: False, or make infos "
-                    "with --image_shape HEIGHT WIDTH"
+                    f"DATA_CONFIG.FOV_POINTS_ONLY: True, and by {files} frame {name} has no image, "
+                    "so that it is not known what a camera sees: set FOV_POINTS_ONLY: False, or "
+                    "make infos with --image_shape HEIGHT WIDTH"
                 )
 
     def _tell_of_changes(self, info_paths: Sequence[Path]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # Of a scan so many points are looked at, evenly chosen.
-_NUM_POINTS = 4096
+_NUM_POINTS = 2048
 INTENSITY = 3
 
 
@@ -69,7 +69,9 @@ def describe_scan(
     few = few_points(points)
     if not len(few):
         return Scan(0, [], [], None, seen, has_ground)
-    low, high = np.percentile(few[:, :3], (1, 99), axis=0)
+    ordered = np.sort(few[:, :3].T, axis=1)  # np.percentile takes several times as long
+    rank = len(few) // 100
+    low, high = ordered[:, rank], ordered[:, -1 - rank]
     intensity = None
     if points.shape[1] > INTENSITY:
         intensity = [float(few[:, INTENSITY].min()), float(few[:, INTENSITY].max())]

@@ -32,6 +32,7 @@ _FURTHER_ANNO_WIDTHS = {
     **dict.fromkeys(("dimensions", "location"), (3,)),
 }
 _LARGEST_IMAGE = 1 << 16
+_MOST_COLUMNS = 100
 # What the LiDAR boxes of an info are made of, and the metres that they may be off.
 LABELLED = ("location", "dimensions", "rotation_y")
 _TOLERANCE = 0.05
@@ -93,6 +94,9 @@ def _check_info(info: Any, has_label: bool) -> None:
     if not isinstance(info, dict):
         raise ValueError(f"it is a {type(info).__name__} and no dict")
     check_file_name(_entry(info, "point_cloud", "lidar_idx"), "lidar_idx")
+    columns = info["point_cloud"].get("num_features", 4)
+    if not isinstance(columns, int) or not 3 <= columns <= _MOST_COLUMNS:
+        raise ValueError(f"num_features: expected a whole number above 2, got {str(columns)[:40]}")
     shape = _entry(info, "image", "image_shape")
     check_array(shape, "image_shape", (2,), kinds="iu")
     if not ((shape > 0) & (shape < _LARGEST_IMAGE)).all():
@@ -101,6 +105,8 @@ def _check_info(info: Any, has_label: bool) -> None:
         matrix = _entry(info, "calib", key)
         check_array(matrix, key, shapes[getattr(matrix, "shape", None) == shapes[1]])
     calib = Calibration.from_info(info["calib"])
+    if not isinstance(has_camera(info), bool):
+        raise ValueError(f"has_camera: expected True or False, got {str(has_camera(info))[:40]}")
     if "road_plane" in info:
         check_array(info["road_plane"], "road_plane", (4,))
         if not is_road(info["road_plane"]):

@@ -24,6 +24,7 @@ from pcdet.utils.point_files.ply import read_ply
 
 SCAN_SUFFIXES = (".bin", ".npy", ".pcd", ".ply")
 _HEAD = 256
+_LONGEST_REASON = 300
 
 
 def list_scans(path: str | os.PathLike) -> list[Path]:
@@ -77,7 +78,7 @@ def read_points(path: str | os.PathLike, num_features: int) -> np.ndarray:
     except ValueError as error:
         other = signature(content[:_HEAD]).partition(":")[0]
         hint = f"; it looks like {other}" if other and suffix not in other else ""
-        raise DataError(f"{path}: {error}{hint}") from error
+        raise DataError(f"{path}: {str(error)[:_LONGEST_REASON]}{hint}") from error
     return points
 
 
