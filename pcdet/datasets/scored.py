@@ -22,10 +22,17 @@ class ScoredFrames:
             overlaps, and looser ones.
     """
 
+    infos: Sequence[Mapping[str, Any]]
     overlap_sets: tuple[Mapping[str, float], Mapping[str, float]] = (
         rules.OVERLAPS,
         rules.LOOSE_OVERLAPS,
     )
+
+    def truth(self) -> list[Mapping[str, Any]] | None:
+        """The labels of all frames, `annos` of their infos; None unless each frame has them."""
+        if not all("annos" in info for info in self.infos):
+            return None
+        return [info["annos"] for info in self.infos]
 
     def results(
         self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
