@@ -12,13 +12,12 @@ import torch
 from easydict import EasyDict
 
 import pcdet
-from pcdet.config import cfg_from_list
-from pcdet.inference.network import build_from_config, config_of
+from pcdet.inference.network import load_network
 from pcdet.models.detectors.detector3d import Detector3D
 from pcdet.run.resume import plain_config
 from pcdet.utils import log_utils, openpcdet_weights
 from pcdet.utils.checkpoint_formats import SPARSE_LAYOUTS
-from pcdet.utils.checkpoint_utils import load_checkpoint, load_weights, save_checkpoint
+from pcdet.utils.checkpoint_utils import save_checkpoint
 from pcdet.utils.errors import CheckpointError
 
 # Of the largest number of an entry: one rounding on the way there and one on the way back.
@@ -28,14 +27,10 @@ _ROUNDING = 1e-6
 def convert(args: argparse.Namespace) -> None:
     """Write the checkpoint that the command line asks for."""
     logger = log_utils.create_logger()
-    checkpoint = load_checkpoint(args.source)
-    config = config_of(checkpoint, args.source, args.cfg_file)
-    cfg_from_list(args.set_cfgs, config)
-    model = build_from_config(config).model
-    load_weights(model, checkpoint, str(args.source), logger)
+    network, checkpoint = load_network(args.source, args.cfg_file, args.set_cfgs, logger)
     write = {"pcdet": _write_ours, "openpcdet": _write_openpcdet, "pcdet_v0.1": _write_pcdet}
     kept = {key: checkpoint.get(key) for key in ("epoch", "it")}
-    write[args.to](model, config, args.out, kept, logger)
+    write[args.to](network.model, network.config, args.out, kept, logger)
     logger.info("wrote %s, read it again and compared it", args.out)
 
 
@@ -88,9 +83,8 @@ def _check(
     state: Mapping[str, torch.Tensor], out: Path, config: EasyDict, logger: logging.Logger
 ) -> None:
     """Raise a CheckpointError unless the file gives a network of its own the same weights."""
-    model = build_from_config(config).model
-    load_weights(model, load_checkpoint(out), str(out), logger)
-    for name, value in model.state_dict().items():
+    network, _ = load_network(out, config, logger=logger)
+    for name, value in network.model.state_dict().items():
         atol = _ROUNDING * max(float(state[name].abs().max()), 1.0) if value.numel() else 0.0
         if not torch.allclose(value, state[name], rtol=0, atol=atol):
             raise CheckpointError(f"{out}: read again, its entry {name} is not what it was")

@@ -8,11 +8,9 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from pcdet.config import cfg_from_list
 from pcdet.inference.detector import Detector
-from pcdet.inference.network import config_of
+from pcdet.inference.network import load_network
 from pcdet.utils import log_utils
-from pcdet.utils.checkpoint_utils import load_checkpoint
 from pcdet.utils.io_utils import atomic_write
 from pcdet.utils.point_files import list_scans
 from pcdet.viewer.page import write_page
@@ -24,11 +22,9 @@ def detect_scans(args: argparse.Namespace) -> None:
     """Detect objects in all scans of the command line, and write pictures and boxes."""
     logger = log_utils.create_logger()
     scans = list_scans(args.data)
-    config = config_of(load_checkpoint(args.ckpt), args.ckpt, args.cfg_file)
-    cfg_from_list(args.set_cfgs, config)
-    detector = Detector.from_checkpoint(
-        args.ckpt,
-        cfg=config,
+    network, _ = load_network(args.ckpt, args.cfg_file, args.set_cfgs, logger)
+    detector = Detector(
+        network,
         device=args.device,
         amp=args.amp,
         score_thresh=args.score_thresh,
@@ -36,7 +32,7 @@ def detect_scans(args: argparse.Namespace) -> None:
     )
     scenes = detect_all(detector, scans, args.batch_size, args.out)
     if args.html:
-        title = f"{config.get('TAG', args.ckpt)}, {args.data}"
+        title = f"{network.config.get('TAG', args.ckpt)}, {args.data}"
         write_page(scenes, detector.class_names, args.out / SCENES, title)
     else:
         deque(scenes, maxlen=0)

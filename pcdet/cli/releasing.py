@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pcdet
-from pcdet.inference.network import build_from_config, config_of
+from pcdet.inference.network import load_network
 from pcdet.run.record import RunRecord, file_identity, sha256_of, source_revision
 from pcdet.run.resume import plain_config
 from pcdet.utils import log_utils
-from pcdet.utils.checkpoint_utils import AVERAGED, load_checkpoint, load_weights, save_checkpoint
+from pcdet.utils.checkpoint_utils import AVERAGED, save_checkpoint
 from pcdet.utils.io_utils import atomic_write
 
 _DIGITS = 8  # of the sha256 in the name
@@ -20,10 +20,7 @@ _DIGITS = 8  # of the sha256 in the name
 def release(args: argparse.Namespace) -> Path:
     """Write the file for testing, and the one with its sha256; return the first."""
     logger = log_utils.create_logger()
-    checkpoint = load_checkpoint(args.ckpt)
-    config = config_of(checkpoint, args.ckpt, args.cfg_file)
-    model = build_from_config(config).model
-    load_weights(model, checkpoint, str(args.ckpt), logger)
+    (model, _, config), checkpoint = load_network(args.ckpt, args.cfg_file, logger=logger)
     identity = file_identity(args.ckpt)
     record = RunRecord(args.ckpt.resolve().parents[1], logger, writes=False).read()
     released = {
@@ -51,9 +48,7 @@ def _write(released: dict[str, Any], folder: Path, name: str, logger: Any) -> Pa
     """Write it, read it again, and give it a name that ends with its sha256."""
     temporary = folder / f"{name}.pth"
     save_checkpoint(released, temporary)
-    load_weights(
-        build_from_config(released["config"]).model, load_checkpoint(temporary), name, logger
-    )
+    load_network(temporary, released["config"], logger=logger)
     digest = sha256_of(temporary)
     path = temporary.replace(folder / f"{name}_{digest[:_DIGITS]}.pth")
     with atomic_write(path.with_name(f"{path.name}.sha256")) as file:

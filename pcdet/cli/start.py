@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from pcdet.config import cfg, cfg_from_list, cfg_from_yaml_file, find_yaml
-from pcdet.engine.device_options import checked_device, choose_algorithms, compile_dense_network
+from pcdet.engine.device_options import checked_device
 from pcdet.run.session import Run
 from pcdet.utils import device_utils, dist_utils, log_utils
 from pcdet.utils.errors import ConfigError, lookup
@@ -65,15 +64,6 @@ def start(args: argparse.Namespace, batch_size: int | None) -> Run:
     usual = cfg.ROOT_DIR / cfg.DATA_CONFIG.DATA_DIR
     data_dir = Path(args.data_dir or usual).resolve()
     return Run(args, data_dir, output_dir, device, batch_size, distributed, rank, logger)
-
-
-def prepare_detector(model: nn.Module, args: argparse.Namespace, device: torch.device) -> nn.Module:
-    """Put a network on its device, for detection, with the options of `add_detection_options`."""
-    choose_algorithms()
-    model.to(device).eval()
-    if args.compile:
-        compile_dense_network(model, device)
-    return model
 
 
 def _join(args: argparse.Namespace, batch_size: int, device: torch.device) -> tuple[int, int]:

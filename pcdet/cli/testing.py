@@ -11,10 +11,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from pcdet.cli.reporting import hparams_of, report_newest, report_test
-from pcdet.cli.start import choose_split, prepare_detector, read_config, start
+from pcdet.cli.start import choose_split, read_config, start
 from pcdet.config import cfg, log_config_to_file
 from pcdet.datasets import build_dataloader
-from pcdet.engine.device_options import amp_type
+from pcdet.engine.device_options import amp_type, prepare_detector
 from pcdet.engine.evaluate import eval_one_epoch
 from pcdet.models import build_network, unused_arrays
 from pcdet.run.checkpoint_folder import list_checkpoints
@@ -47,7 +47,7 @@ def test(args: argparse.Namespace) -> None:
     if args.report:
         run.from_rank0(lambda: report_newest(run.output_dir, test_set, args.html, run.logger))
         return
-    model = prepare_detector(build_network(test_set), run.args, run.device)
+    model = prepare_detector(build_network(test_set), run.device, args.compile)
     test_set.unused = unused_arrays(model)
     if args.eval_all:
         repeat_eval_ckpt(run, model, test_loader, args.ckpt_dir or run.ckpt_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from ast import literal_eval
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from easydict import EasyDict
@@ -29,7 +29,7 @@ _NULL = ("None", "null", "~")
 _WHOLE = Key(Config, "", REQUIRED, None, None, Limits())
 
 
-def cfg_from_list(cfg_list: list[str], config: EasyDict) -> None:
+def cfg_from_list(cfg_list: Sequence[str], config: EasyDict) -> None:
     """Overwrite settings: `["MODEL.TEST.SCORE_THRESH", "0.3", ...]`, as `--set` on a command line.
 
     A value becomes what the schema says of its key; entries of a list are separated by commas. A

@@ -22,10 +22,17 @@ class ScoredFrames:
             overlaps, and looser ones.
     """
 
+    infos: Sequence[Mapping[str, Any]]
     overlap_sets: tuple[Mapping[str, float], Mapping[str, float]] = (
         rules.OVERLAPS,
         rules.LOOSE_OVERLAPS,
     )
+
+    def truth(self) -> list[Mapping[str, Any]] | None:
+        """The labels of all frames, `annos` of their infos; None unless each frame has them."""
+        if not all("annos" in info for info in self.infos):
+            return None
+        return [info["annos"] for info in self.infos]
 
     def results(
         self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
@@ -56,11 +63,7 @@ class ScoredFrames:
 
         strict, loose = self.results(det_annos, class_names)
         table, numbers = summarize(strict, loose)
-        return (
-            f"{table}{self.remark()}\n" if self.remark() else table,
-            numbers,
-            plot_figures(strict),
-        )
+        return table + self.remark(), numbers, plot_figures(strict)
 
     def remark(self) -> str:
         """What follows the table of AP, a line with its end; empty if there is nothing to say."""

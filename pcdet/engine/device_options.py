@@ -100,6 +100,19 @@ def compile_dense_network(model: nn.Module, device: torch.device) -> None:
             module.get_loss = torch.compile(module.get_loss, dynamic=True)
 
 
+def prepare_detector(model: nn.Module, device: torch.device, compile: bool) -> nn.Module:
+    """Put a network on its device, ready to detect.
+
+    Raises:
+        ConfigError: it is to be compiled, and torch cannot compile here.
+    """
+    choose_algorithms()
+    model.to(device).eval()
+    if compile:
+        compile_dense_network(model, device)
+    return model
+
+
 def choose_algorithms(deterministic: bool = False) -> None:
     """Let cuDNN try which of its convolutions is the fastest, as images keep their size.
 

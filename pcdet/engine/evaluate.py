@@ -15,9 +15,8 @@ from torch import nn
 from tqdm import tqdm
 
 from pcdet.engine.detect import detect
-from pcdet.evaluation.found import found_table
+from pcdet.evaluation.found import LabelledObjects, found_table, labelled_objects
 from pcdet.utils.io_utils import atomic_write, save_pickle
-from pcdet.viewer.found_shares import labelled_objects
 from pcdet.viewer.pictures import draw_frames, render, save_picture
 from pcdet.viewer.sources import evenly_spread
 
@@ -81,13 +80,16 @@ def eval_one_epoch(
     recall = _recall(counts, cfg.MODEL.TEST.get("RECALL_THRESH_LIST", ()))
     for name, value in recall.items():
         logger.info("%s: %.4f", name, value)
-    report, ap_dict, figures = _score(dataset, annos)
+    report, ap_dict, figures = dataset.evaluation_report(annos, dataset.class_names)
+    objects = _labelled(dataset, annos)
+    if objects is not None:
+        report += "\n" + found_table(objects, dataset.overlap_sets)
     logger.info("\n%s", report)
     with atomic_write(result_dir / "report.txt") as file:
         file.write(f"{report}\n".encode())
     results = {**recall, **ap_dict}
     step, split = int(epoch_id) if str(epoch_id).isdigit() else 0, cfg.MODEL.TEST.SPLIT
-    _log_to_tensorboard(tb_log, {**results, **_found(dataset, annos)}, figures, split, step)
+    _log_to_tensorboard(tb_log, {**results, **_found_shares(objects or {})}, figures, split, step)
     _draw(cfg, dataset, annos, num_pictures, result_dir / "pictures", tb_log, step)
     logger.info("results are in %s", result_dir)
     return results
@@ -103,26 +105,22 @@ def _tell(logger: logging.Logger, annos: list[dict], model: nn.Module, seconds: 
     logger.info("%d frames, %d objects, %.4f seconds a frame", len(annos), num_objects, speed)
 
 
-def _score(dataset: Any, annos: list[dict]) -> tuple[str, dict[str, Any], dict[str, Figure]]:
-    """Give the report as text, AP by name, and the precision-recall curves."""
-    report, ap_dict, figures = dataset.evaluation_report(annos, dataset.class_names)
-    if all("annos" in info for info in dataset.infos):
-        report += "\n" + found_table(
-            dataset.infos, annos, dataset.class_names, dataset.overlap_sets
-        )
-    return report, ap_dict, figures
-
-
-def _found(dataset: Any, annos: list[dict]) -> dict[str, float]:
-    """Share of each class's objects that were found, by distance; empty without labels."""
+def _labelled(dataset: Any, annos: list[dict]) -> dict[str, LabelledObjects] | None:
+    """The objects of each class, and how well they were found; None without labels."""
     if not all("annos" in info for info in dataset.infos):
-        return {}
+        return None
+    return {
+        name: labelled_objects(dataset.infos, annos, name, dataset.overlap_sets[0])
+        for name in dataset.class_names
+    }
+
+
+def _found_shares(objects: dict[str, LabelledObjects]) -> dict[str, float]:
+    """Share of each class's objects that were found, by distance."""
     return {
         f"{name}_found/{distance}": share
-        for name in dataset.class_names
-        for distance, share in labelled_objects(dataset.infos, annos, name, dataset.overlap_sets[0])
-        .by_distance()
-        .items()
+        for name, of_class in objects.items()
+        for distance, share in of_class.by_distance().items()
     }
 
 

@@ -17,21 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from easydict import EasyDict
 from tqdm import tqdm
 
 from pcdet.engine.detect import detect
-from pcdet.engine.device_options import (
-    amp_type,
-    checked_device,
-    choose_algorithms,
-    compile_dense_network,
-)
-from pcdet.inference.network import BuiltNetwork, build_from_config, config_of
+from pcdet.engine.device_options import amp_type, checked_device, prepare_detector
+from pcdet.inference.network import BuiltNetwork, load_network
 from pcdet.inference.results import CONVENTIONS, Detections
 from pcdet.inference.voxelize import voxelize
 from pcdet.utils.array_utils import mask_points_by_range
-from pcdet.utils.checkpoint_utils import load_checkpoint, load_weights
 from pcdet.utils.errors import ConfigError, DataError, lookup
 from pcdet.utils.point_files.reader import list_scans, read_points
 
@@ -68,10 +61,7 @@ class Detector:
         self.convention = convention
         self.device = checked_device(device)
         self._amp = amp_type(amp, self.device, _LOGGER)
-        self._model = network.model.to(self.device).eval()
-        choose_algorithms()
-        if compile:
-            compile_dense_network(self._model, self.device)
+        self._model = prepare_detector(network.model, self.device, compile)
         processor = self._model.post_processor
         thresholds = _thresholds(score_thresh, processor.score_thresh, self.class_names)
         self._model.post_processor = dataclasses.replace(
@@ -109,10 +99,7 @@ class Detector:
             CheckpointError: the file cannot be read or does not fit the configuration.
             ConfigError: an argument or the configuration does not fit.
         """
-        checkpoint = load_checkpoint(path)
-        config = EasyDict(cfg) if isinstance(cfg, Mapping) else config_of(checkpoint, path, cfg)
-        network = build_from_config(config)
-        load_weights(network.model, checkpoint, str(path), _LOGGER)
+        network, _ = load_network(path, cfg, logger=_LOGGER)
         return cls(network, device, amp, score_thresh, convention, compile)
 
     def __call__(self, scans: Scan | Sequence[Scan]) -> Detections | list[Detections]:

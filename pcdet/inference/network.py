@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from easydict import EasyDict
 
-from pcdet.config import cfg_from_yaml_file, find_yaml
+from pcdet.config import cfg_from_list, cfg_from_yaml_file, find_yaml
 from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.models import build_network
 from pcdet.models.detectors.detector3d import Detector3D
+from pcdet.utils.checkpoint_utils import load_checkpoint, load_weights
 from pcdet.utils.errors import CheckpointError
 
 
@@ -39,6 +41,36 @@ def build_from_config(config: Mapping[str, Any]) -> BuiltNetwork:
     samples = DatasetTemplate()
     samples.configure(config.DATA_CONFIG, config.CLASS_NAMES, training=False)
     return BuiltNetwork(build_network(samples, config), samples, config)
+
+
+def load_network(
+    path: str | os.PathLike,
+    cfg: str | os.PathLike | Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    logger: logging.Logger | None = None,
+) -> tuple[BuiltNetwork, Mapping[str, Any]]:
+    """Read a checkpoint, of whichever code base, and give its weights to its network.
+
+    Args:
+        path: of the checkpoint.
+        cfg: yaml of its network, or a configuration; None for the one that it stores.
+        overrides: KEY value KEY value ... as after --set.
+        logger: where to report.
+
+    Returns:
+        The network with its weights, and the content of the checkpoint.
+
+    Raises:
+        CheckpointError: the file cannot be read or does not fit the configuration.
+        ConfigError: the configuration or an override does not fit.
+    """
+    checkpoint = load_checkpoint(path)
+    config = EasyDict(cfg) if isinstance(cfg, Mapping) else config_of(checkpoint, path, cfg)
+    cfg_from_list(overrides, config)
+    network = build_from_config(config)
+    logger = logger or logging.getLogger(__name__)
+    load_weights(network.model, checkpoint, str(path), logger)
+    return network, checkpoint
 
 
 def config_of(

@@ -73,7 +73,7 @@ def load_pretrained(
     stored = checkpoint_utils.load_checkpoint(path, to_cpu=True)
     before, now = layout_of_config(stored.get("config") or {}), layout_of_config(config)
     drawn = {name: value.clone() for name, value in _head_rows(model).items()}
-    model.load_params_from_file(filename=path, to_cpu=True, logger=logger, strict=False)
+    checkpoint_utils.load_weights(model, stored, str(path), logger, strict=False)
     if before is None or now is None or before == now:
         return
     head, state = _head_rows(model), stored.get(checkpoint_utils.AVERAGED) or stored["model_state"]

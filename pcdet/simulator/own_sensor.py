@@ -7,7 +7,6 @@ KITTI's, and unlike it in all that a detector has learnt by heart.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,10 +56,8 @@ def write_own_frame(job: OwnFrame) -> None:
     scene = draw_scene(rng, sensor_height=job.height, stand_ins=_STAND_INS)
     turn = sweep(scene, rng)
     kept = turn.ring % (sensor.RINGS // job.beams) == 0
-    content = io.BytesIO()
-    np.save(content, turn.points[kept].astype(np.float32))
     with atomic_write(job.root / "points" / f"{job.name}.npy") as file:
-        file.write(content.getvalue())
+        np.save(file, turn.points[kept].astype(np.float32))
     lines = [_line(thing) for thing in _labelled(scene.objects, turn, kept)]
     with atomic_write(job.root / "labels" / f"{job.name}.txt") as file:
         file.write("".join(lines).encode())

@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pcdet.utils import main_metric, palette
-from pcdet.viewer.found_shares import (
+from pcdet.evaluation.found import (
     DISTANCES,
     POINTS,
     LabelledObjects,
     bin_names,
     count_by,
 )
+from pcdet.utils import main_metric, palette
 
 # Of a curve with more points than this, means of neighbours are drawn over the points.
 _MANY_POINTS = 200

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from pcdet.evaluation import rules
+from pcdet.evaluation.found import labelled_objects
 from pcdet.evaluation.plots import plot_class
 from pcdet.evaluation.result import EvalResult
 from pcdet.utils.io_utils import atomic_write
 from pcdet.viewer.charts import draw_found, draw_training, figure_url
-from pcdet.viewer.found_shares import labelled_objects
 from pcdet.viewer.packing import image_url
 from pcdet.viewer.page import ASSETS, FIRST_SCORE, write_page
 from pcdet.viewer.pictures import draw_frames

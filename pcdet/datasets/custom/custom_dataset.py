@@ -157,14 +157,14 @@ class CustomDataset(DatasetTemplate):
         self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
     ) -> tuple[EvalResult, EvalResult]:
         """AP by distance, see `DatasetTemplate.results`; no number where there are no labels."""
-        return evaluate_by_distance(self._truth(), det_annos, class_names, self.overlaps)
+        return evaluate_by_distance(self.truth(), det_annos, class_names, self.overlaps)
 
     def evaluation_report(
         self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
     ) -> tuple[str, dict[str, float | None], dict[str, Any]]:
         """Return table, AP by tag and curves; the table of confusions follows the one of AP."""
         table, numbers, figures = super().evaluation_report(det_annos, class_names)
-        truth = self._truth()
+        truth = self.truth()
         if truth is not None:
             counts = confusion_counts(
                 truth, [self._counted(anno) for anno in det_annos], class_names, self.overlaps
@@ -172,11 +172,6 @@ class CustomDataset(DatasetTemplate):
             title = f"\nobjects and detections with a score of {_COUNTED_SCORE} or more"
             table += f"{confusion_table(counts, class_names, title)}\n"
         return table, numbers, figures
-
-    def _truth(self) -> list[Mapping[str, Any]] | None:
-        if not all("annos" in info for info in self.infos):
-            return None
-        return [info["annos"] for info in self.infos]
 
     def _counted(self, anno: Mapping[str, Any]) -> dict[str, Any]:
         scores = np.asarray(anno["score"], np.float64)

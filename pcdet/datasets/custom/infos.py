@@ -166,10 +166,16 @@ def road_below(
     height = float(np.median(boxes[:, Z])) if len(boxes) else ground
     standing = boxes[:, CENTER] if len(boxes) else np.array([[0, 0, height]])
     standing = lidar_as_camera().lidar_to_rect(standing)
-    for plane in (shown, _find_plane(points, (height - _ROAD_DEPTH, height + _ROAD_DEPTH))):
-        if plane is not None and abs(np.median(standing @ plane[:3] + plane[3])) < _LARGEST_MISS:
-            return plane
-    return np.array([0.0, -1.0, 0.0, -height])
+
+    def is_below(plane: np.ndarray | None) -> bool:
+        return plane is not None and (
+            abs(np.median(standing @ plane[:3] + plane[3])) < _LARGEST_MISS
+        )
+
+    if is_below(shown):
+        return shown
+    plane = _find_plane(points, (height - _ROAD_DEPTH, height + _ROAD_DEPTH))
+    return plane if is_below(plane) else np.array([0.0, -1.0, 0.0, -height])
 
 
 def _find_plane(points: np.ndarray, heights: tuple[float, float] | None) -> np.ndarray | None:

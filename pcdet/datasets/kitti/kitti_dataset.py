@@ -222,9 +222,7 @@ class KittiDataset(BaseKittiDataset):
         self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
     ) -> tuple[EvalResult, EvalResult]:
         """KITTI's AP, see `DatasetTemplate.results`; without a number where there are no labels."""
-        has_label = all("annos" in info for info in self.infos)
-        gt_annos = [info["annos"] for info in self.infos] if has_label else None
-        return official_results(gt_annos, det_annos, class_names, self._overlaps)
+        return official_results(self.truth(), det_annos, class_names, self._overlaps)
 
     def remark(self) -> str:
         """Whether the split is KITTI's usual one, with which papers' AP can be compared."""

@@ -63,9 +63,9 @@ class Operators:
 
     def _call(self, operator: Callable[..., Any], *arguments: Any) -> Any:
         tensors = [a for a in arguments if isinstance(a, torch.Tensor)]
-        devices = {str(tensor.device): tensor.device for tensor in tensors}
-        if all(device.type in self.devices for device in devices.values()):
+        if all(tensor.device.type in self.devices for tensor in tensors):
             return operator(*arguments)  # which compares the devices and names the arguments
+        devices = list(dict.fromkeys(str(tensor.device) for tensor in tensors))
         if len(devices) > 1:
             raise RuntimeError(f"{operator} got tensors of different devices: {', '.join(devices)}")
         _warn_of_copies()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pcdet.viewer.found_shares import bin_names, count_by, labelled_objects
+from pcdet.evaluation.found import bin_names, count_by, labelled_objects
 from viewer.made_scenes import car
 
 
