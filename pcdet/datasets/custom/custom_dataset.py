@@ -23,6 +23,7 @@ from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.evaluation import EvalResult, rules
 from pcdet.evaluation.by_distance import choose_overlaps, evaluate_by_distance, loose_overlap
 from pcdet.evaluation.confusion import confusion_counts, confusion_table
+from pcdet.evaluation.protocol import BY_DISTANCE
 from pcdet.utils.array_utils import as_numpy
 from pcdet.utils.box_utils import CENTER, DIMS
 from pcdet.utils.errors import ConfigError
@@ -39,6 +40,8 @@ class CustomDataset(DatasetTemplate):
         infos: of the frames, in the order of the samples, see `infos.build_infos`.
         overlaps: of each class, what the 3D IoU of a hit must exceed.
     """
+
+    neighbours = BY_DISTANCE.neighbours
 
     def __init__(
         self,
