@@ -12,7 +12,7 @@ import numpy as np
 
 from pcdet.config import cfg as global_cfg
 from pcdet.config.schema import read_data_config, read_test
-from pcdet.datasets.custom.folder import USUAL_COLUMNS, CustomFolder
+from pcdet.datasets.custom.folder import CustomFolder, usual_columns
 from pcdet.datasets.custom.infos import (
     check_labels_unchanged,
     lidar_as_camera,
@@ -204,7 +204,7 @@ def _columns(section: Mapping[str, Any]) -> Sequence[str]:
     total = config.NUM_POINT_FEATURES.total
     columns = config.POINT_COLUMNS
     if columns is None:
-        return [*USUAL_COLUMNS, *(f"column_{k}" for k in range(len(USUAL_COLUMNS), total))][:total]
+        return usual_columns(total)
     if len(columns) != total:
         raise ConfigError(
             f"DATA_CONFIG.POINT_COLUMNS: expected {total} names, NUM_POINT_FEATURES.total, "
