@@ -17,6 +17,7 @@ from pcdet.own_data.prepare import choose_classes, read_folder, write_infos, wri
 from pcdet.own_data.sheet import write_sheet
 from pcdet.utils import log_utils
 from pcdet.utils.errors import DataError
+from pcdet.utils.frame_pool import available_cores
 
 _MOST_ERRORS = 20  # that are told one by one
 
@@ -59,7 +60,10 @@ def prepare(args: argparse.Namespace) -> None:
         _check_yaml(path, root)
         logger.info("%s: adapted from %s.yaml", path, template.TAG)
     first = root / f"{args.model[0].removesuffix('_demo')}_custom.yaml"
-    logger.info("next: python tools/train.py --cfg_file %s", first)
+    # Two processes keep two cores busy with a small network, whose sparse layers use one each.
+    two = size == "small" and available_cores() > 1
+    program = "bash tools/scripts/dist_train.sh 2" if two else "python tools/train.py"
+    logger.info("next: %s --cfg_file %s", program, first)
 
 
 def import_labels(args: argparse.Namespace) -> None:

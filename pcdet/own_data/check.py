@@ -14,6 +14,7 @@ from pcdet.datasets.custom.folder import LABELS, CustomFolder
 from pcdet.datasets.custom.infos import build_infos
 from pcdet.own_data.columns import find_columns
 from pcdet.own_data.facts import folder_warnings, frame_facts
+from pcdet.own_data.turned import heading_warnings
 from pcdet.utils.data_report import class_table, data_warnings
 from pcdet.utils.errors import DataError
 
@@ -58,11 +59,17 @@ def check_folder(root: Path, workers: int = 4) -> Checked:
     errors: list[str] = []
     infos = build_infos(folder, frames, _LOGGER, num_workers=workers, errors=errors)
     facts = frame_facts(infos)
+    empty = [f"the labels of all {len(facts)} frames hold no object"] if facts else []
     names = np.unique(np.concatenate([np.zeros(0, np.str_), *(fact.names for fact in facts)]))
     return Checked(
         folder,
         infos,
         f"columns of the points: {', '.join(columns)} (from {columns_from})\n{class_table(facts)}",
-        [*folder_warnings(folder, names.tolist()), *data_warnings(facts)],
+        [
+            *(() if len(names) else empty),
+            *folder_warnings(folder, names.tolist()),
+            *data_warnings(facts),
+            *heading_warnings(folder, infos),
+        ],
         errors,
     )

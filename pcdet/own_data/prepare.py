@@ -19,6 +19,7 @@ from pcdet.own_data.facts import frame_facts
 from pcdet.own_data.objects import ObjectTable, table_of_infos
 from pcdet.own_data.recipe import FolderFacts, adapt, set_voxels
 from pcdet.own_data.splits import SEED, complete_splits
+from pcdet.own_data.turned import heading_warnings
 from pcdet.own_data.yaml_text import yaml_text
 from pcdet.utils.data_report import class_table, data_warnings
 from pcdet.utils.errors import ConfigError
@@ -79,9 +80,10 @@ def read_folder(root: Path, seed: int = SEED, workers: int = 4) -> Prepared:
         split: build_infos(folder, frames, _LOGGER, num_workers=workers)
         for split, frames in splits.items()
     }
-    facts = frame_facts([info for of_split in infos.values() for info in of_split])
+    together = [info for of_split in infos.values() for info in of_split]
+    facts = frame_facts(together)
     _LOGGER.info("%s", class_table(facts))
-    for line in data_warnings(facts):
+    for line in (*data_warnings(facts), *heading_warnings(folder, together)):
         _LOGGER.warning(line)
     return Prepared(folder, columns_from, infos)
 

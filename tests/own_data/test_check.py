@@ -43,7 +43,8 @@ def test_all_broken_files_are_named_at_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "mistake", ["partners", "capitals", "lists", "degrees", "shifted", "elsewhere"]
+    "mistake",
+    ["partners", "capitals", "lists", "degrees", "shifted", "elsewhere", "turned", "mirrored"],
 )
 def test_mistakes_are_told(tmp_path, mistake):
     root = make_tiny_custom(tmp_path, frames=6)
@@ -68,6 +69,12 @@ def test_mistakes_are_told(tmp_path, mistake):
             elif mistake == "shifted":
                 of_frame[:, 2] += 1.7
                 expected = "above the ground that the points show"
+            elif mistake == "turned":
+                of_frame[:, 6] += np.pi / 2
+                expected = "turned by 90 degrees: are headings measured from another axis"
+            elif mistake == "mirrored":
+                of_frame[:, 6] *= -1
+                expected = "with headings of the other sign: headings must turn from x towards y"
             else:
                 of_frame[:, 0] += 40
                 expected = "objects of Car hold no point"
@@ -75,6 +82,26 @@ def test_mistakes_are_told(tmp_path, mistake):
             lines = [" ".join(map(str, r)) + f" {n}\n" for r, n in zip(of_frame, names)]
             (root / "labels" / f"{k:04d}.txt").write_text("".join(lines))
     assert any(expected in line for line in check_folder(root).warnings), mistake
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\n", r"0001\.txt: a Git LFS pointer"),
+        (
+            "Car 0 0 0 1 1 2 2 1.5 1.6 4 1 2 10 0\n",
+            "it looks like KITTI's labels",
+        ),
+        ("5,1,1,4,2,1,0,Car\n", "put blanks between them"),
+        ("5 1 1 4000 2000 1500 0 Car\n", r"got 4000: sizes and places must be in metres"),
+        ("5 1 1 -4 2 1 0 Car\n", "dx: expected a size above 0 and up to 200 m, got -4$"),
+    ],
+)
+def test_labels_of_other_kinds_are_told(tmp_path, text, told):
+    root = make_tiny_custom(tmp_path, frames=2)
+    (root / "labels" / "0001.txt").write_text(text)
+    with pytest.raises(DataError, match=told):
+        CustomFolder(root).read_objects("0001")
 
 
 def test_the_page_holds_pictures_of_frames_and_objects(tmp_path):
@@ -90,7 +117,9 @@ def test_a_folder_without_objects_has_a_page_of_words(tmp_path):
     root = make_tiny_custom(tmp_path, frames=2)
     for path in (root / "labels").iterdir():
         path.write_text("")
-    write_sheet(check_folder(root), tmp_path / "page.html", num_frames=2)
+    checked = check_folder(root)
+    assert checked.warnings == ["the labels of all 2 frames hold no object"]
+    write_sheet(checked, tmp_path / "page.html", num_frames=2)
     assert "<img" not in (tmp_path / "page.html").read_text()
 
 

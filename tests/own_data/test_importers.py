@@ -137,8 +137,12 @@ def line(name, row, location, angle):
 def test_labelcloud_kitti_untransformed(cloud, tmp_path):
     text = line("Car", CAR, CAR[:3], CAR[6]) + line("Forklift", LIFT, LIFT[:3], LIFT[6])
     write(cloud / "labels" / "000000.txt", text)
+    write(cloud / "README.txt", "no labels")
     result = imported("labelcloud", cloud, tmp_path / "out")
     assert_car_and_lift(result, ("Car", "Forklift"))
+    write(cloud / "labels" / "000001.txt", text)
+    with pytest.raises(DataError, match=r"labels/000001\.txt: no scan 000001"):
+        import_folder("labelcloud", cloud, tmp_path / "other")
 
 
 def test_labelcloud_kitti_has_the_opposite_heading_of_kittis(cloud, tmp_path):

@@ -17,7 +17,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "own_data.md"
 PROGRAMS = {
     "python -m pcdet.simulator": (simulator.main, ()),
     "pcdet-custom": (custom.main, ()),
-    "python tools/train.py": (train.main, ("--epochs", "1", "--workers", "0")),
+    # One process and few of the batches by which normalisation is measured anew.
+    "bash tools/scripts/dist_train.sh 2": (train.main, ("--epochs", "1", "--precise_bn", "1")),
     "python tools/test.py": (test_command.main, ("--workers", "0")),
 }
 

@@ -21,6 +21,9 @@ from pcdet.utils.io_utils import atomic_write, read_number, read_text
 FIELDS = ("x", "y", "z", "dx", "dy", "dz", "heading", "class")
 # Metres: no object that a detector of this kind finds is larger.
 _LARGEST_SIZE = 200.0
+_GIT_LFS = "version https://git-lfs"
+# Fields of a line of KITTI's label files.
+_KITTI_FIELDS = (15, 16)
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,10 @@ def read_objects(path: str | os.PathLike) -> Objects:
         DataError: it cannot be read, or a line is not what it should be (file and line named).
     """
     path, rows, names = Path(path), [], []
-    for number, line in enumerate(read_text(path, "labels").splitlines(), 1):
+    text = read_text(path, "labels")
+    if text.startswith(_GIT_LFS):
+        raise DataError(f"{path}: a Git LFS pointer: fetch the file itself by `git lfs pull`")
+    for number, line in enumerate(text.splitlines(), 1):
         fields = line.split()
         if not fields:
             continue
@@ -81,9 +87,8 @@ def read_objects(path: str | os.PathLike) -> Objects:
 
 def _read_row(fields: Sequence[str]) -> list[float]:
     if len(fields) != len(FIELDS):
-        blank = "; a class must not hold a blank" if len(fields) > len(FIELDS) else ""
         raise ValueError(
-            f"expected {len(FIELDS)} fields, `{' '.join(FIELDS)}`, got {len(fields)}{blank}"
+            f"expected {len(FIELDS)} fields, `{' '.join(FIELDS)}`, got {len(fields)}{_why(fields)}"
         )
     row = []
     for name, word in zip(FIELDS, fields[:7]):
@@ -95,6 +100,15 @@ def _read_row(fields: Sequence[str]) -> list[float]:
     return row
 
 
+def _why(fields: Sequence[str]) -> str:
+    """What a line with another number of fields may be."""
+    if len(fields) in _KITTI_FIELDS:
+        return ": it looks like KITTI's labels, which `pcdet-custom import kitti` reads"
+    if "," in fields[0]:
+        return ": put blanks between them, not commas"
+    return "; a class must not hold a blank" if len(fields) > len(FIELDS) else ""
+
+
 def check_row(row: Sequence[float], name: str) -> None:
     """Raise a ValueError unless a row of seven numbers and a class can be an object."""
     if not np.isfinite(row).all():
@@ -103,6 +117,7 @@ def check_row(row: Sequence[float], name: str) -> None:
         if not 0 < size <= _LARGEST_SIZE:
             raise ValueError(
                 f"{field}: expected a size above 0 and up to {_LARGEST_SIZE:g} m, got {size:g}"
+                + (": sizes and places must be in metres" if size > 0 else "")
             )
     if not is_file_name(name) or len(name.split()) != 1:
         raise ValueError(

@@ -43,7 +43,7 @@ from pcdet.utils.kitti_format.label import DONT_CARE, NUM_LABEL_FIELDS
 FORMATS = ("centroid_rel", "centroid_abs", "vertices", "labelcloud_kitti", "kitti_untransformed")
 _CLASSES, _SETTINGS = "_classes.json", "config.ini"
 _AXES = ("x", "y", "z")
-_CALIB = "calib"
+_CALIB, _LABELS = "calib", "labels"
 
 
 def reader_of(format_name: str) -> Callable[[Path, Path], Iterator[ImportedFrame]]:
@@ -79,14 +79,14 @@ def read_frames(
 
 
 def _label_files(source: Path, scans: Mapping[str, Path]) -> list[Path]:
-    """Text that is named as a scan, but no calibration; and JSON with objects."""
+    """Text in a folder labels/ or named as a scan, but no calibration; and JSON with objects."""
     return [
         path
         for path in visible_files(source)
         if path.name != _CLASSES
         and path.parent.name != _CALIB
         and (
-            (path.suffix == ".txt" and path.stem in scans)
+            (path.suffix == ".txt" and (path.stem in scans or path.parent.name == _LABELS))
             or (path.suffix == ".json" and (path.stem in scans or _holds_objects(path)))
         )
     ]

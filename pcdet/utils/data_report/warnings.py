@@ -18,6 +18,10 @@ _MOST_OF_FRAME = 2 / 3
 # Metres: no LiDAR sees so far, and none is used that sees so little.
 _FARTHEST, _NEAREST = 1e3, 1.5
 _LARGEST_SIZE, _LEAST_SIZE = 60.0, 0.02
+# Metres that the sensor may stand beside all points.
+_LARGEST_GAP = 50.0
+# Metres: roots of the volumes of objects of these names.
+_USUAL_SIZES = {"car": (1.4, 3.5), "pedestrian": (0.55, 1.5), "cyclist": (0.75, 2.0)}
 # Metres that the labelled bottoms may stand above the ground or below, on the whole.
 _HEIGHT = 0.8
 _EXCHANGED = 1.3
@@ -125,7 +129,15 @@ def _not_metres(frames: Sequence[Frame]) -> Iterator[str]:
         yield (
             f"coordinates of {len(far)} of {len(frames)} scans are not metres around the sensor: "
             f"they reach {_reach(far[0].scan):.0f} in frame {far[0].name}: subtract the sensor's "
-            "place from map coordinates (UTM), divide millimetres by 1000, in scans and labels"
+            "place from map coordinates (UTM), divide millimetres by 1000, centimetres by 100, in "
+            "scans and labels"
+        )
+    apart = _of_scans(frames, lambda scan: scan.count > 0 and _gap(scan) > _LARGEST_GAP)
+    if apart and not far:
+        yield (
+            f"all points of {len(apart)} of {len(frames)} scans lie {_gap(apart[0].scan):.0f} m "
+            f"and more from the origin, as in frame {apart[0].name}, where the sensor should be: "
+            "subtract its place from scans and labels"
         )
     near = _of_scans(frames, lambda scan: scan.count > 100 and _reach(scan) < _NEAREST)
     if near:
@@ -144,6 +156,12 @@ def _not_metres(frames: Sequence[Frame]) -> Iterator[str]:
 def _has_odd_size(frame: Frame) -> np.ndarray:
     sizes = frame.boxes[:, DIMS]
     return ((sizes > _LARGEST_SIZE) | (sizes < _LEAST_SIZE)).any(axis=1)
+
+
+def _gap(scan: Scan) -> float:
+    """Metres along the ground from the origin to the nearest of the points, but for a few."""
+    low, high = np.array(scan.low[:2]), np.array(scan.high[:2])
+    return float(np.hypot(*np.maximum(np.maximum(low, -high), 0)))
 
 
 def _reach(scan: Scan) -> float:
@@ -179,6 +197,19 @@ def _exchanged_sizes(frames: Sequence[Frame]) -> Iterator[str]:
                 f"width, length and height of {name} are {w:.2f}, {length:.2f}, {h:.2f} m (medians "
                 f"of {len(own)}), as a {first}: it should be {what}: are sizes exchanged in the "
                 "labels?"
+            )
+
+
+def _unusual_sizes(frames: Sequence[Frame]) -> Iterator[str]:
+    names, boxes = joined(frames, "names"), joined(frames, "boxes")
+    for name in sorted(set(names.tolist())) if names is not None else ():
+        sizes = boxes[names == name][:, [L, W, H]]
+        low, high = _USUAL_SIZES.get(name.lower(), (0, np.inf))
+        middle = np.median(sizes, axis=0)
+        if len(sizes) >= _LEAST_OBJECTS and not low <= np.cbrt(middle.prod()) <= high:
+            yield (
+                f"objects of {name} are {' x '.join(f'{v:.2f}' for v in middle)} m (medians of "
+                f"{len(sizes)}), which no {name} is: scans and labels must be in metres, not feet"
             )
 
 
@@ -249,4 +280,12 @@ def _out_of_range(frames: Sequence[Frame], limit_range: Sequence[float]) -> Iter
         )
 
 
-_LOOKS = (_without_points, _unseen, _not_metres, _degrees, _exchanged_sizes, _ground)
+_LOOKS = (
+    _without_points,
+    _unseen,
+    _not_metres,
+    _degrees,
+    _exchanged_sizes,
+    _unusual_sizes,
+    _ground,
+)

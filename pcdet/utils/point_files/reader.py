@@ -26,6 +26,7 @@ from pcdet.utils.point_files.ply import read_ply
 SCAN_SUFFIXES = (".bin", ".npy", ".pcd", ".ply")
 _HEAD = 256
 _LONGEST_REASON = 300
+_NUMPY = b"\x93NUMPY"
 # Forms whose points have named fields.
 _FIELDS = {".pcd": read_pcd, ".ply": read_ply}
 
@@ -82,10 +83,15 @@ def read_points(
         if reason:
             raise ValueError(f"expected points, x, y, z in metres: {reason}")
     except ValueError as error:
-        other = signature(content[:_HEAD]).partition(":")[0]
-        hint = f"; it looks like {other}" if other and suffix not in other else ""
-        raise DataError(f"{path}: {str(error)[:_LONGEST_REASON]}{hint}") from error
+        raise _told(path, content, error) from error
     return points
+
+
+def _told(path: Path, content: bytes, error: ValueError) -> DataError:
+    """The error about a file, with what it looks like if its suffix says another thing."""
+    other = signature(content[:_HEAD]).partition(":")[0]
+    hint = "" if not other or path.suffix.lower() in other else f"; it looks like {other}"
+    return DataError(f"{path}: {str(error)[:_LONGEST_REASON]}{hint}")
 
 
 def named_columns(path: str | os.PathLike) -> tuple[tuple[str, ...], list[str]] | None:
@@ -110,7 +116,7 @@ def named_columns(path: str | os.PathLike) -> tuple[tuple[str, ...], list[str]] 
         else:
             fields = _FIELDS[suffix](content)
     except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise _told(path, content, error) from error
     return None if fields is None else (usual_names(fields), list(fields))
 
 
@@ -167,6 +173,8 @@ def _expected(columns: int) -> str:
 
 def _load_npy(content: bytes) -> np.ndarray:
     """The array of a NumPy file; a ValueError if it holds something else."""
+    if not content.startswith(_NUMPY):
+        raise ValueError("no array of numbers: it does not begin as a .npy file does")
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
     except Exception as error:  # a damaged header may raise anything

@@ -106,6 +106,14 @@ BRIGHT = SCAN * np.float32([1, 1, 1, 255])
             with_scans(SCAN * np.float32([0.01, 0.01, 0.01, 1])),
             ["points of 4 of 4 scans lie"],
         ),
+        (
+            with_scans(SCAN + np.float32([300, 150, 30, 0])),
+            ["all points of 4 of 4 scans lie", "subtract its place"],
+        ),
+        (
+            changed(sizes=multiply(3.28)),
+            ["objects of Car are 12.79 x 5.25 x 4.92 m", "no Cyclist is: scans and labels must"],
+        ),
         (changed(sizes=multiply(100)), ["20 objects are below 0.02 m or above 60 m"]),
         (changed(angle=multiply(57.3)), ["the angle of 16 objects is beyond 2 pi"]),
         (
