@@ -232,21 +232,64 @@ def test_number_of_threads_does_not_matter():
         assert all(map(torch.equal, result, results[0]))
 
 
-def test_processors_without_avx(tmp_path):
-    """The same loops with the instructions that every processor of the architecture has."""
+@pytest.mark.parametrize("capability", ["default", "avx2"])
+def test_older_processors(tmp_path, capability):
+    """The same loops with fewer instructions: those that all have, and those before AVX-512."""
     script = (
         "import sys, torch; sys.path.insert(0, sys.argv[1]); import test_sparse_conv as test; "
         "case = test.random_case((20, 37)); output = test.indice_conv(*case); "
         "grads = torch.autograd.grad(output.square().sum(), case[:2]); "
         "torch.save([output.detach(), *grads], sys.argv[2]); "
-        "assert torch.backends.cpu.get_cpu_capability() == 'DEFAULT'"
+        "assert torch.backends.cpu.get_cpu_capability().lower() == sys.argv[3]"
     )
-    command = [sys.executable, "-c", script, Path(__file__).parent, tmp_path / "result"]
-    subprocess.run(command, check=True, env={**os.environ, "ATEN_CPU_CAPABILITY": "default"})
+    if capability == "avx2" and torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+        pytest.skip("the processor has no AVX2")
+    command = [sys.executable, "-c", script, Path(__file__).parent, tmp_path / "result", capability]
+    subprocess.run(command, check=True, env={**os.environ, "ATEN_CPU_CAPABILITY": capability})
     case = random_case((20, 37))
     output = plain.indice_conv(*case)
     expected = [output, *torch.autograd.grad(output.square().sum(), case[:2])]
     torch.testing.assert_close(torch.load(tmp_path / "result"), expected)
+
+
+def test_the_order_of_pairs_does_not_matter():
+    """Where targets ascend, outputs are made by tiles of rows, and not all offsets are in each."""
+    features, weight, pairs, rows = random_case((8, 24), rows=(900, 1000), dtype=torch.float32)
+    ascending = pairs.clone()
+    for k in range(pairs.shape[1]):
+        count = int((pairs[1, k] >= 0).sum())
+        ascending[:, k, :count] = pairs[:, k, pairs[1, k, :count].argsort()]
+    assert torch.equal(*(indice_conv(features, weight, p, rows) for p in (pairs, ascending)))
+
+
+@pytest.mark.parametrize("channels", [(3, 5), (16, 32)])
+@pytest.mark.parametrize("rows", [(0, 4), (1, 1), (200, 300)])
+@pytest.mark.parametrize("relu", [False, True])
+def test_bias_and_relu(channels, rows, relu):
+    features, weight, pairs, count = random_case(channels, rows=rows)
+    bias = torch.randn(channels[1], dtype=torch.float64).requires_grad_()
+    expected = plain.indice_conv(features, weight, pairs, count) + bias
+    expected = expected.relu() if relu else expected
+    sources, targets = pairs.unbind(0)
+    neighbours = Pairs(sources, targets, len(features), count)
+    arguments = (features, weight, neighbours, CpuBackend(), bias, relu)
+    with torch.no_grad():  # in one step
+        torch.testing.assert_close(gather_conv(*arguments), expected.detach())
+    found, leaves = gather_conv(*arguments), (features, weight, bias)
+    torch.testing.assert_close(found, expected)
+    gradients = (torch.autograd.grad(y.square().sum(), leaves) for y in (found, expected))
+    torch.testing.assert_close(*gradients)
+
+
+def test_relu_keeps_what_is_not_a_number():
+    pairs = torch.zeros(1, 1, dtype=torch.int32)
+    features = torch.tensor([[float("nan"), -1.0]])
+    found = convolve(features, torch.eye(2)[None], pairs, pairs, 1, None, True)
+    assert found.isnan().all()
+    found = convolve(
+        features[:, 1:], torch.ones(1, 1, 2), pairs, pairs, 1, torch.ones(2) * 0.5, True
+    )
+    assert found.tolist() == [[0, 0]]
 
 
 def test_a_pair_of_a_row_that_is_not_there_is_refused():
@@ -267,13 +310,15 @@ def test_a_pair_of_a_row_that_is_not_there_is_refused():
         ({"features": torch.zeros(70, 4).half()}, "features must be float32 or float64, got Half"),
         ({"weight": torch.zeros(5, 4, 4).double()}, "weight must have the dtype of features"),
         ({"weight": torch.zeros(4, 4, 4)}, r"weight must have shape \(5, Cin, Cout\)"),
+        ({"bias": torch.zeros(3)}, "bias must have 1 dimensions, the last of size 4"),
+        ({"bias": torch.zeros(4).double()}, "bias must have the dtype of features, Float"),
         ({"pairs": torch.zeros(2, 5, 3)}, "pairs must be int32, got Float"),
         ({"pairs": torch.zeros(2, 5).int()}, r"pairs must have shape \(2, K, P\)"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(changes, message):
     features, weight, pairs, rows = random_case((4, 4), dtype=torch.float32)
-    arguments = {"features": features, "weight": weight, "pairs": pairs, **changes}
-    features, weight, pairs = arguments.values()
+    arguments = {"features": features, "weight": weight, "pairs": pairs, "bias": None, **changes}
+    features, weight, pairs, bias = arguments.values()
     with pytest.raises(RuntimeError, match=message):
-        convolve(features, weight, pairs[0], pairs[1], rows)
+        convolve(features, weight, pairs[0], pairs[1], rows, bias)

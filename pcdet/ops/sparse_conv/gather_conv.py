@@ -16,6 +16,8 @@ def gather_conv(
     weight: torch.Tensor,
     neighbours: Tables | Pairs,
     backend: Backend | None = None,
+    bias: torch.Tensor | None = None,
+    relu: bool = False,
 ) -> torch.Tensor:
     """Sum over the offsets of the kernel: features of the neighbour times the offset's weight.
 
@@ -27,9 +29,12 @@ def gather_conv(
         weight: (K, Cin, Cout), one matrix for each offset.
         neighbours: of a plan, in the form that the backend takes.
         backend: by default that of the features' device.
+        bias: (Cout,) added to each row.
+        relu: whether to replace negative sums by zero.
 
     Returns:
-        (M, Cout), zero in rows without neighbours. The gradient reaches `features` and `weight`.
+        (M, Cout), zero or the bias in rows without neighbours. The gradient reaches `features`,
+        `weight` and `bias`; where none is asked for, the last two steps are part of the first.
 
     Raises:
         ValueError: shapes do not fit.
@@ -47,7 +52,16 @@ def gather_conv(
     if torch.is_autocast_enabled(device_type) and weight.dtype != torch.float64:
         half = torch.get_autocast_dtype(device_type) if backend.knows_half else weight.dtype
         features, weight = features.to(half), weight.to(half)
-    return backend.gather_conv(features, weight, neighbours)
+    bias = None if bias is None else bias.to(features.dtype)
+    if not (torch.is_grad_enabled() and _any_requires_grad(features, weight, bias)):
+        return backend.convolve_fused(features, weight, neighbours, bias, relu)
+    output = backend.gather_conv(features, weight, neighbours)
+    output = output if bias is None else output + bias
+    return output.relu() if relu else output
+
+
+def _any_requires_grad(*tensors: torch.Tensor | None) -> bool:
+    return any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def _check(features: torch.Tensor, weight: torch.Tensor, neighbours: Tables | Pairs) -> None:

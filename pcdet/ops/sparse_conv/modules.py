@@ -128,9 +128,7 @@ class _Convolution(nn.Module):
     def convolve(self, x: SparseTensor, plan: LayerPlan) -> SparseTensor:
         """Features at the outputs of the plan."""
         matrices = self.weight.flatten(1, 3).permute(1, 2, 0)  # (K, Cin, Cout)
-        features = gather_conv(x.features, matrices, plan.neighbours)
-        if self.bias is not None:
-            features = features + self.bias.to(features.dtype)
+        features = gather_conv(x.features, matrices, plan.neighbours, bias=self.bias)
         return x.moved_to(plan.outputs, features)
 
     def extra_repr(self) -> str:

@@ -82,6 +82,8 @@ def convolve(
     sources: torch.Tensor,
     targets: torch.Tensor,
     num_targets: int,
+    bias: torch.Tensor | None = None,
+    relu: bool = False,
 ) -> torch.Tensor:
     """Sum over the offsets of the kernel: features of the paired voxel times the offset's weight.
 
@@ -92,15 +94,18 @@ def convolve(
             front, no row twice in a list; -1 after the last pair.
         targets: (K, P) int32, the outputs' rows of the same pairs.
         num_targets: M rows of the output.
+        bias: (Cout,) of the same dtype, added to each row.
+        relu: whether to replace negative sums by zero.
 
     Returns:
-        (M, Cout), zero in rows that no pair names; `gather_conv` gives it gradients.
+        (M, Cout), zero or the bias in rows that no pair names; `gather_conv` gives it gradients.
+        Where the targets of each offset ascend, it is found faster, with the same result.
 
     Raises:
         IndexError: a pair names a row that is not there.
         RuntimeError: shapes or dtypes do not fit.
     """
-    return _ops.convolve(features, weight, sources, targets, num_targets)
+    return _ops.convolve(features, weight, sources, targets, num_targets, bias, relu)
 
 
 def convolve_weight_grad(

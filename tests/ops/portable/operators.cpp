@@ -123,11 +123,10 @@ void convolution(Numbers& numbers) {
   }
   const pcdet::OffsetPairs pairs{sources.data(), targets.data(), voxels};
   std::vector<T> outputs(voxels * channels.out), weight_grad(channels.in * channels.out);
-  pcdet::add_products<T, 16>(pairs, 0, voxels, features.data(), weight.data(), outputs.data(),
-                             channels);
+  pcdet::add_products<T, 16>(pairs, features.data(), weight.data(), outputs.data(), channels);
   report(outputs);
-  pcdet::add_outer_products<T, 16>(pairs, features.data(), outputs.data(), weight_grad.data(),
-                                   channels);
+  pcdet::add_outer_products<T, 16>({pairs, features.data(), outputs.data(), channels},
+                                   weight_grad.data(), 0, channels.in);
   report(weight_grad);
 }
 

@@ -38,6 +38,20 @@ class Backend(ABC):
     ) -> torch.Tensor:
         """(K, Cin, Cout) gradient of the weight from features (N, Cin) and grad (M, Cout)."""
 
+    def convolve_fused(
+        self,
+        features: torch.Tensor,
+        weight: torch.Tensor,
+        neighbours: Tables | Pairs,
+        bias: torch.Tensor | None,
+        relu: bool,
+    ) -> torch.Tensor:
+        """`convolve`, then a bias (Cout,) of the same dtype, then ReLU; without gradients."""
+        output = self.convolve(features, weight, neighbours)
+        if bias is not None:
+            output += bias
+        return output.relu_() if relu else output
+
     def gather_conv(
         self, features: torch.Tensor, weight: torch.Tensor, neighbours: Tables | Pairs
     ) -> torch.Tensor:

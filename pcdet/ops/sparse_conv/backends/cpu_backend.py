@@ -20,9 +20,19 @@ class CpuBackend(Backend):
         self, features: torch.Tensor, weight: torch.Tensor, neighbours: Pairs
     ) -> torch.Tensor:
         """See `Backend`."""
-        return convolve(
-            features, weight, neighbours.sources, neighbours.targets, neighbours.num_outputs
-        )
+        return self.convolve_fused(features, weight, neighbours, None, False)
+
+    def convolve_fused(
+        self,
+        features: torch.Tensor,
+        weight: torch.Tensor,
+        neighbours: Pairs,
+        bias: torch.Tensor | None,
+        relu: bool,
+    ) -> torch.Tensor:
+        """See `Backend`; bias and ReLU while the sums are in the cache."""
+        lists = (neighbours.sources, neighbours.targets, neighbours.num_outputs)
+        return convolve(features, weight, *lists, bias, relu)
 
     def weight_grad(
         self, features: torch.Tensor, grad: torch.Tensor, neighbours: Pairs

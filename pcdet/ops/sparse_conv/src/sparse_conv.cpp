@@ -10,7 +10,10 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
+#include <numeric>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -24,37 +27,45 @@ namespace {
 // The two loops, compiled for one family of processors.
 template <typename T>
 struct Kernels {
-  void (*add_products)(const OffsetPairs&, int64_t, int64_t, const T*, const T*, T*, Channels);
-  void (*add_outer_products)(const OffsetPairs&, const T*, const T*, T*, Channels);
+  void (*add_products)(const OffsetPairs&, const T*, const T*, T*, Channels);
+  void (*add_outer_products)(const PairedRows<T>&, T*, int64_t, int64_t);
 };
 
-#define PCDET_KERNELS(NAME, ATTRIBUTE, BYTES)                                              \
-  template <typename T>                                                                    \
-  struct NAME {                                                                            \
-    ATTRIBUTE static void products(const OffsetPairs& pairs, int64_t begin, int64_t end,   \
-                                   const T* sources, const T* weight, T* targets,          \
-                                   Channels channels) {                                    \
-      add_products<T, BYTES>(pairs, begin, end, sources, weight, targets, channels);       \
-    }                                                                                      \
-    ATTRIBUTE static void outer_products(const OffsetPairs& pairs, const T* sources,       \
-                                         const T* targets, T* weight, Channels channels) { \
-      add_outer_products<T, BYTES>(pairs, sources, targets, weight, channels);             \
-    }                                                                                      \
+#define PCDET_KERNELS(NAME, ATTRIBUTE, BYTES)                                                   \
+  template <typename T>                                                                         \
+  struct NAME {                                                                                 \
+    ATTRIBUTE static void products(const OffsetPairs& pairs, const T* sources, const T* weight, \
+                                   T* targets, Channels channels) {                             \
+      add_products<T, BYTES>(pairs, sources, weight, targets, channels);                        \
+    }                                                                                           \
+    ATTRIBUTE static void outer_products(const PairedRows<T>& rows, T* weight, int64_t begin,   \
+                                         int64_t end) {                                         \
+      add_outer_products<T, BYTES>(rows, weight, begin, end);                                   \
+    }                                                                                           \
   }
 
 PCDET_KERNELS(AnyProcessor, , 16);
 #ifdef __x86_64__
 PCDET_KERNELS(Avx2Processor, __attribute__((target("avx2,fma"))), 32);
+PCDET_KERNELS(Avx512Processor, __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,fma"))),
+              64);
 #endif
 #undef PCDET_KERNELS
+
+struct Range {
+  int64_t begin, end;
+};
 
 template <typename T>
 Kernels<T> fastest_kernels() {
 #ifdef __x86_64__
-  // AVX2 (which torch says only of processors with FMA) or AVX512; torch heeds an environment
-  // variable, too.
-  static const bool has_avx2 = at::get_cpu_capability().rfind("AVX", 0) == 0;
-  if (has_avx2) {
+  // What torch says: AVX2 only of processors with FMA, AVX512 only of those with all four parts of
+  // it; and it heeds an environment variable.
+  static const std::string capability = at::get_cpu_capability();
+  if (capability.rfind("AVX512", 0) == 0) {
+    return {Avx512Processor<T>::products, Avx512Processor<T>::outer_products};
+  }
+  if (capability.rfind("AVX", 0) == 0) {
     return {Avx2Processor<T>::products, Avx2Processor<T>::outer_products};
   }
 #endif
@@ -62,21 +73,42 @@ Kernels<T> fastest_kernels() {
 }
 
 // The pairs of each offset: the entries of its row before the first that is negative.
-std::vector<OffsetPairs> offsets_of(const at::Tensor& sources, const at::Tensor& targets,
-                                    int64_t num_sources, int64_t num_targets) {
+struct PairsByOffset {
   std::vector<OffsetPairs> offsets;
-  for (int64_t k = 0; k < sources.size(0); ++k) {
-    const int32_t* from = sources.const_data_ptr<int32_t>() + k * sources.size(1);
-    const int32_t* to = targets.const_data_ptr<int32_t>() + k * targets.size(1);
-    int64_t count = 0;
-    for (; count < sources.size(1) && from[count] >= 0; ++count) {
-      TORCH_CHECK_INDEX(from[count] < num_sources && to[count] >= 0 && to[count] < num_targets,
-                        "pairs of offset ", k, " must be below ", num_sources, " and ", num_targets,
-                        ", got ", from[count], " and ", to[count]);
+  bool ascending = true;  // the targets of each
+
+  PairsByOffset(const at::Tensor& sources, const at::Tensor& targets, int64_t num_sources,
+                int64_t num_targets) {
+    for (int64_t k = 0; k < sources.size(0); ++k) {
+      const int32_t* from = sources.const_data_ptr<int32_t>() + k * sources.size(1);
+      const int32_t* to = targets.const_data_ptr<int32_t>() + k * targets.size(1);
+      int64_t count = 0;
+      for (; count < sources.size(1) && from[count] >= 0; ++count) {
+        TORCH_CHECK_INDEX(from[count] < num_sources && to[count] >= 0 && to[count] < num_targets,
+                          "pairs of offset ", k, " must be below ", num_sources, " and ",
+                          num_targets, ", got ", from[count], " and ", to[count]);
+        ascending = ascending && (count == 0 || to[count - 1] < to[count]);
+      }
+      offsets.push_back({from, to, count});
     }
-    offsets.push_back({from, to, count});
   }
-  return offsets;
+};
+
+// The pairs with targets from `begin` to `end`, of an offset whose targets ascend.
+OffsetPairs pairs_within(const OffsetPairs& pairs, Range range) {
+  const int32_t *begin = pairs.targets, *end = begin + pairs.count;
+  const int64_t first = std::lower_bound(begin, end, range.begin) - begin;
+  const int64_t last = std::lower_bound(begin + first, end, range.end) - begin;
+  return {pairs.sources + first, pairs.targets + first, last - first};
+}
+
+// Calls task(n) for each n below `count`; a thread that is free takes the next.
+template <typename Task>
+void for_each_task(int64_t count, const Task& task) {
+  std::atomic<int64_t> next{0};
+  at::parallel_for(0, std::min<int64_t>(count, at::get_num_threads()), 1, [&](int64_t, int64_t) {
+    for (int64_t n = next++; n < count; n = next++) task(n);
+  });
 }
 
 void check_pairs(const at::Tensor& sources, const at::Tensor& targets) {
@@ -87,29 +119,98 @@ void check_pairs(const at::Tensor& sources, const at::Tensor& targets) {
               targets.sizes());
 }
 
+// A convolution of rows of numbers of type T.
+template <typename T>
+struct Convolution {
+  const T *features, *weight;
+  const T* bias;  // nullptr for none
+  bool relu;
+  T* result;
+  Channels channels;
+  Kernels<T> kernels = fastest_kernels<T>();
+
+  const T* weight_of(size_t offset) const {
+    return weight + offset * size_t(channels.in * channels.out);
+  }
+  void start(Range rows) const {
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      T* const numbers = result + row * channels.out;
+      if (bias == nullptr) {
+        std::fill_n(numbers, channels.out, T(0));
+      } else {
+        std::copy_n(bias, channels.out, numbers);
+      }
+    }
+  }
+  void add(const OffsetPairs& pairs, size_t offset) const {
+    kernels.add_products(pairs, features, weight_of(offset), result, channels);
+  }
+  void finish(Range rows) const {
+    if (!relu) return;
+    T* const last = result + rows.end * channels.out;
+    // What is not a number stays so.
+    for (T* x = result + rows.begin * channels.out; x < last; ++x) *x = *x < T(0) ? T(0) : *x;
+  }
+};
+
+// So many rows of outputs are made at a time, from the first offset to the last: they and the rows
+// that they are made of then stay in the second cache.
+constexpr int64_t kTileRows = 128;
+
+template <typename T>
+void convolve_tiles(const Convolution<T>& convolution, const std::vector<OffsetPairs>& offsets,
+                    int64_t num_targets) {
+  for_each_task((num_targets + kTileRows - 1) / kTileRows, [&](int64_t tile) {
+    const Range rows{tile * kTileRows, std::min((tile + 1) * kTileRows, num_targets)};
+    convolution.start(rows);
+    for (size_t k = 0; k < offsets.size(); ++k) convolution.add(pairs_within(offsets[k], rows), k);
+    convolution.finish(rows);
+  });
+}
+
+// With the same results, for targets in any order.
+template <typename T>
+void convolve_offsets(const Convolution<T>& convolution, const std::vector<OffsetPairs>& offsets,
+                      int64_t num_targets) {
+  convolution.start({0, num_targets});
+  for (size_t k = 0; k < offsets.size(); ++k) {
+    const OffsetPairs& pairs = offsets[k];
+    // Within an offset no target comes twice, so the threads never meet.
+    at::parallel_for(0, pairs.count, 512, [&](int64_t begin, int64_t end) {
+      convolution.add({pairs.sources + begin, pairs.targets + begin, end - begin}, k);
+    });
+  }
+  convolution.finish({0, num_targets});
+}
+
 at::Tensor convolve(const at::Tensor& features, const at::Tensor& weight, const at::Tensor& sources,
-                    const at::Tensor& targets, int64_t num_targets) {
+                    const at::Tensor& targets, int64_t num_targets,
+                    const std::optional<at::Tensor>& bias, bool relu) {
   check_pairs(sources, targets);
   TORCH_CHECK(weight.dim() == 3 && weight.size(0) == sources.size(0), "weight must have shape (",
               sources.size(0), ", Cin, Cout), one for each offset, got ", weight.sizes());
   check_floats(features, "features", 2, weight.size(1));
   check_alike(features, "features", weight, "weight");
-  const at::Tensor result = at::zeros({num_targets, weight.size(2)}, features.options());
+  if (bias) {
+    check_floats(*bias, "bias", 1, weight.size(2));
+    check_alike(features, "features", *bias, "bias");
+  }
+  const at::Tensor result = at::empty({num_targets, weight.size(2)}, features.options());
   const at::Tensor rows = features.contiguous(), weights = weight.contiguous();
   const at::Tensor from = sources.contiguous(), to = targets.contiguous();
-  const auto offsets = offsets_of(from, to, features.size(0), num_targets);
-  const Channels channels{weight.size(1), weight.size(2)};
+  const at::Tensor added = bias ? bias->contiguous() : at::Tensor();
+  const PairsByOffset pairs(from, to, features.size(0), num_targets);
   AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "sparse_conv", [&] {
-    const auto kernels = fastest_kernels<scalar_t>();
-    const scalar_t* read = rows.const_data_ptr<scalar_t>();
-    scalar_t* written = result.mutable_data_ptr<scalar_t>();
-    for (size_t k = 0; k < offsets.size(); ++k) {
-      const scalar_t* own =
-          weights.const_data_ptr<scalar_t>() + k * size_t(channels.in * channels.out);
-      // Within an offset no target comes twice, so the threads never meet.
-      at::parallel_for(0, offsets[k].count, 512, [&](int64_t begin, int64_t end) {
-        kernels.add_products(offsets[k], begin, end, read, own, written, channels);
-      });
+    const Convolution<scalar_t> convolution{rows.const_data_ptr<scalar_t>(),
+                                            weights.const_data_ptr<scalar_t>(),
+                                            bias ? added.const_data_ptr<scalar_t>() : nullptr,
+                                            relu,
+                                            result.mutable_data_ptr<scalar_t>(),
+                                            {weight.size(1), weight.size(2)}};
+    if (pairs.ascending) {
+      convolve_tiles(convolution, pairs.offsets, num_targets);
+    } else {
+      convolve_offsets(convolution, pairs.offsets, num_targets);
     }
   });
   return result;
@@ -126,15 +227,24 @@ at::Tensor convolve_weight_grad(const at::Tensor& features, const at::Tensor& gr
       at::zeros({sources.size(0), channels.in, channels.out}, features.options());
   const at::Tensor rows = features.contiguous(), grads = grad.contiguous();
   const at::Tensor from = sources.contiguous(), to = targets.contiguous();
-  const auto offsets = offsets_of(from, to, features.size(0), grad.size(0));
+  const PairsByOffset pairs(from, to, features.size(0), grad.size(0));
+  // The offsets with most pairs first, so that no thread begins one when the others are done. A
+  // kernel of few has too few for that, so that each is done in two halves.
+  std::vector<int64_t> order(pairs.offsets.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return pairs.offsets[a].count > pairs.offsets[b].count;
+  });
+  const int64_t parts = order.size() < 9 ? 2 : 1;
   AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "sparse_conv_weight_grad", [&] {
     const auto kernels = fastest_kernels<scalar_t>();
-    at::parallel_for(0, int64_t(offsets.size()), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t k = begin; k < end; ++k) {
-        kernels.add_outer_products(
-            offsets[k], rows.const_data_ptr<scalar_t>(), grads.const_data_ptr<scalar_t>(),
-            result.mutable_data_ptr<scalar_t>() + k * channels.in * channels.out, channels);
-      }
+    for_each_task(parts * int64_t(order.size()), [&](int64_t task) {
+      const int64_t k = order[task / parts], part = task % parts;
+      kernels.add_outer_products(
+          {pairs.offsets[k], rows.const_data_ptr<scalar_t>(), grads.const_data_ptr<scalar_t>(),
+           channels},
+          result.mutable_data_ptr<scalar_t>() + k * channels.in * channels.out,
+          channels.in * part / parts, channels.in * (part + 1) / parts);
     });
   });
   return result;
@@ -231,8 +341,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> strided_pairs(
 
 TORCH_LIBRARY(pcdet_sparse_conv, library) {
   library.def(
-      "convolve(Tensor features, Tensor weight, Tensor sources, Tensor targets, int num_targets) "
-      "-> Tensor");
+      "convolve(Tensor features, Tensor weight, Tensor sources, Tensor targets, int num_targets, "
+      "Tensor? bias=None, bool relu=False) -> Tensor");
   library.def(
       "convolve_weight_grad(Tensor features, Tensor grad, Tensor sources, Tensor targets) -> "
       "Tensor");

@@ -31,6 +31,16 @@ struct Lanes {
   static constexpr int kCount = kBytes / sizeof(T);
 };
 
+// How many sums are kept at a time: with the vectors that they are made from they fill the 16
+// registers of AVX2, and the 32 of AVX-512 (64 bytes each). Of a product so many pairs and vectors
+// of columns, of a weight's gradient so many rows and vectors.
+constexpr int kSumPairs = 6;
+template <int kBytes>
+constexpr int kSumVectors = kBytes == 64 ? 4 : 2;
+template <int kBytes>
+constexpr int kOuterRows = kBytes == 64 ? 8 : 4;
+constexpr int kOuterVectors = 2;
+
 // Inlined into a function for a newer processor, the code is compiled for that processor.
 #define PCDET_INLINE static inline __attribute__((always_inline))
 
@@ -80,38 +90,32 @@ PCDET_INLINE void multiply_columns(const T* const* sources, T* const* targets, c
   }
 }
 
-// All columns of `kPairs` pairs.
-template <typename T, int kBytes, int kPairs>
+// The columns of `kPairs` pairs from `o` on, in groups of `kVectors` vectors, and what these leave
+// in smaller and smaller ones, down to a single number.
+template <typename T, int kBytes, int kPairs, int kVectors>
 PCDET_INLINE void multiply_pairs(const T* const* sources, T* const* targets, const T* weight,
-                                 Channels channels) {
-  constexpr int64_t kLanes = Lanes<T, kBytes>::kCount;
-  T* columns[kPairs];
-  const auto from = [&](int64_t column) {
-    for (int p = 0; p < kPairs; ++p) columns[p] = targets[p] + column;
-    return columns;
-  };
-  int64_t o = 0;
-  for (; o + 2 * kLanes <= channels.out; o += 2 * kLanes) {
-    multiply_columns<T, kBytes, kPairs, 2>(sources, from(o), weight + o, channels);
+                                 Channels channels, int64_t o = 0) {
+  constexpr int64_t kColumns = kVectors * Lanes<T, kBytes>::kCount;
+  for (; o + kColumns <= channels.out; o += kColumns) {
+    T* columns[kPairs];
+    for (int p = 0; p < kPairs; ++p) columns[p] = targets[p] + o;
+    multiply_columns<T, kBytes, kPairs, kVectors>(sources, columns, weight + o, channels);
   }
-  for (; o + kLanes <= channels.out; o += kLanes) {
-    multiply_columns<T, kBytes, kPairs, 1>(sources, from(o), weight + o, channels);
-  }
-  for (; o < channels.out; ++o) {
-    multiply_columns<T, sizeof(T), kPairs, 1>(sources, from(o), weight + o, channels);
+  if constexpr (kVectors > 1) {
+    multiply_pairs<T, kBytes, kPairs, kVectors / 2>(sources, targets, weight, channels, o);
+  } else if constexpr (kColumns > 1) {
+    multiply_pairs<T, kBytes / 2, kPairs, 1>(sources, targets, weight, channels, o);
   }
 }
 
-// targets[o] += sources[i] * weight for the pairs (i, o) in [begin, end); weight is (in, out).
-template <typename T, int kBytes>
-PCDET_INLINE void add_products(const OffsetPairs& pairs, int64_t begin, int64_t end,
-                               const T* sources, const T* weight, T* targets, Channels channels) {
-  constexpr int kPairs = 4;
+// The pairs from `i` on, `kPairs` at a time; those that are left one by one.
+template <typename T, int kBytes, int kPairs>
+PCDET_INLINE void add_products(const OffsetPairs& pairs, const T* sources, const T* weight,
+                               T* targets, Channels channels, int64_t i = 0) {
   const T* from[kPairs];
   T* to[kPairs];
-  int64_t i = begin;
-  for (; i + kPairs <= end; i += kPairs) {
-    for (int64_t next = i + kPairs; next < std::min(i + 2 * kPairs, end); ++next) {
+  for (; i + kPairs <= pairs.count; i += kPairs) {
+    for (int64_t next = i + kPairs; next < std::min(i + 2 * kPairs, pairs.count); ++next) {
       prefetch(sources + pairs.sources[next] * channels.in, channels.in);
       prefetch(targets + pairs.targets[next] * channels.out, channels.out);
     }
@@ -119,27 +123,41 @@ PCDET_INLINE void add_products(const OffsetPairs& pairs, int64_t begin, int64_t 
       from[p] = sources + pairs.sources[i + p] * channels.in;
       to[p] = targets + pairs.targets[i + p] * channels.out;
     }
-    multiply_pairs<T, kBytes, kPairs>(from, to, weight, channels);
+    multiply_pairs<T, kBytes, kPairs, kSumVectors<kBytes>>(from, to, weight, channels);
   }
-  for (; i < end; ++i) {
-    from[0] = sources + pairs.sources[i] * channels.in;
-    to[0] = targets + pairs.targets[i] * channels.out;
-    multiply_pairs<T, kBytes, 1>(from, to, weight, channels);
+  if constexpr (kPairs > 1) {
+    add_products<T, kBytes, kPairs / 2>(pairs, sources, weight, targets, channels, i);
   }
 }
 
-// The part of `weight` that `kRows` channels in and `kVectors` vectors of channels out make up:
-// weight += source x target, summed over the pairs in [begin, end).
+// targets[o] += sources[i] * weight for all pairs (i, o); weight is (in, out).
+template <typename T, int kBytes>
+PCDET_INLINE void add_products(const OffsetPairs& pairs, const T* sources, const T* weight,
+                               T* targets, Channels channels) {
+  add_products<T, kBytes, kSumPairs>(pairs, sources, weight, targets, channels);
+}
+
+// Where the rows of a few pairs lie, and their channels.
+template <typename T>
+struct PairedRows {
+  OffsetPairs pairs;
+  const T *sources, *targets;
+  Channels channels;
+
+  const T* source(int64_t pair) const { return sources + pairs.sources[pair] * channels.in; }
+  const T* target(int64_t pair) const { return targets + pairs.targets[pair] * channels.out; }
+};
+
+// The part of `weight` that `kRows` channels in, from `c` on, and `kVectors` vectors of channels
+// out, from `o` on, make up: weight += source x target, summed over the pairs.
 template <typename T, int kBytes, int kRows, int kVectors>
-PCDET_INLINE void add_outer_block(const OffsetPairs& pairs, int64_t begin, int64_t end,
-                                  const T* sources, const T* targets, T* weight,
-                                  Channels channels) {
+PCDET_INLINE void add_outer_block(const PairedRows<T>& rows, T* weight, int64_t c, int64_t o) {
   using Vector = typename Lanes<T, kBytes>::Vector;
   constexpr int kLanes = Lanes<T, kBytes>::kCount;
   Vector sums[kRows][kVectors] = {};
-  for (int64_t i = begin; i < end; ++i) {
-    const T* source = sources + pairs.sources[i] * channels.in;
-    const T* target = targets + pairs.targets[i] * channels.out;
+  for (int64_t i = 0; i < rows.pairs.count; ++i) {
+    const T* source = rows.source(i) + c;
+    const T* target = rows.target(i) + o;
     Vector row[kVectors];
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) row[v] = load<Vector>(target + v * kLanes);
@@ -153,55 +171,54 @@ PCDET_INLINE void add_outer_block(const OffsetPairs& pairs, int64_t begin, int64
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      T* part = weight + r * channels.out + v * kLanes;
+      T* part = weight + (c + r) * rows.channels.out + o + v * kLanes;
       const Vector sum = load<Vector>(part) + sums[r][v];
       std::memcpy(part, &sum, kBytes);
     }
   }
 }
 
-// All columns of `kRows` rows of `weight`.
-template <typename T, int kBytes, int kRows>
-PCDET_INLINE void add_outer_rows(const OffsetPairs& pairs, int64_t begin, int64_t end,
-                                 const T* sources, const T* targets, T* weight, Channels channels) {
-  constexpr int64_t kLanes = Lanes<T, kBytes>::kCount;
-  int64_t o = 0;
-  for (; o + 2 * kLanes <= channels.out; o += 2 * kLanes) {
-    add_outer_block<T, kBytes, kRows, 2>(pairs, begin, end, sources, targets + o, weight + o,
-                                         channels);
+// `kRows` rows of `weight`, the columns from `o` on in groups as those of `multiply_pairs`.
+template <typename T, int kBytes, int kRows, int kVectors>
+PCDET_INLINE void add_outer_rows(const PairedRows<T>& rows, T* weight, int64_t c, int64_t o = 0) {
+  constexpr int64_t kColumns = kVectors * Lanes<T, kBytes>::kCount;
+  for (; o + kColumns <= rows.channels.out; o += kColumns) {
+    add_outer_block<T, kBytes, kRows, kVectors>(rows, weight, c, o);
   }
-  for (; o + kLanes <= channels.out; o += kLanes) {
-    add_outer_block<T, kBytes, kRows, 1>(pairs, begin, end, sources, targets + o, weight + o,
-                                         channels);
-  }
-  for (; o < channels.out; ++o) {
-    add_outer_block<T, sizeof(T), kRows, 1>(pairs, begin, end, sources, targets + o, weight + o,
-                                            channels);
+  if constexpr (kVectors > 1) {
+    add_outer_rows<T, kBytes, kRows, kVectors / 2>(rows, weight, c, o);
+  } else if constexpr (kColumns > 1) {
+    add_outer_rows<T, kBytes / 2, kRows, 1>(rows, weight, c, o);
   }
 }
 
-// weight += the sum over all pairs (i, o) of the outer products of sources[i] and targets[o].
+// The rows of `weight` from `c` to `end`, `kRows` at a time; those that are left in halves of that.
+template <typename T, int kBytes, int kRows>
+PCDET_INLINE void add_outer_range(const PairedRows<T>& rows, T* weight, int64_t c, int64_t end) {
+  for (; c + kRows <= end; c += kRows) {
+    add_outer_rows<T, kBytes, kRows, kOuterVectors>(rows, weight, c);
+  }
+  if constexpr (kRows > 1) add_outer_range<T, kBytes, kRows / 2>(rows, weight, c, end);
+}
+
+// Rows [begin, end) of weight += the sum over all pairs (i, o) of the outer products of sources[i]
+// and targets[o].
 template <typename T, int kBytes>
-PCDET_INLINE void add_outer_products(const OffsetPairs& pairs, const T* sources, const T* targets,
-                                     T* weight, Channels channels) {
-  constexpr int64_t kRows = 4, kCache = 16384;  // the rows of a tile stay in the first cache
+PCDET_INLINE void add_outer_products(const PairedRows<T>& rows, T* weight, int64_t begin,
+                                     int64_t end) {
+  constexpr int64_t kCache = 16384;  // the rows of a tile stay in the first cache
+  const auto& [pairs, sources, targets, channels] = rows;
   const int64_t row = (channels.in + channels.out) * sizeof(T);
   const int64_t tile = std::max<int64_t>(16, kCache / std::max<int64_t>(1, row));
-  for (int64_t begin = 0; begin < pairs.count; begin += tile) {
-    const int64_t end = std::min(begin + tile, pairs.count);
-    for (int64_t next = end; next < std::min(end + tile, pairs.count); ++next) {
-      prefetch(sources + pairs.sources[next] * channels.in, channels.in);
-      prefetch(targets + pairs.targets[next] * channels.out, channels.out);
+  for (int64_t first = 0; first < pairs.count; first += tile) {
+    const int64_t count = std::min(tile, pairs.count - first);
+    for (int64_t next = first + count; next < std::min(first + count + tile, pairs.count); ++next) {
+      prefetch(rows.source(next) + begin, end - begin);
+      prefetch(rows.target(next), channels.out);
     }
-    int64_t c = 0;
-    for (; c + kRows <= channels.in; c += kRows) {
-      add_outer_rows<T, kBytes, kRows>(pairs, begin, end, sources + c, targets,
-                                       weight + c * channels.out, channels);
-    }
-    for (; c < channels.in; ++c) {
-      add_outer_rows<T, kBytes, 1>(pairs, begin, end, sources + c, targets,
-                                   weight + c * channels.out, channels);
-    }
+    add_outer_range<T, kBytes, kOuterRows<kBytes>>(
+        {{pairs.sources + first, pairs.targets + first, count}, sources, targets, channels}, weight,
+        begin, end);
   }
 }
 
