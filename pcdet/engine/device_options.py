@@ -12,6 +12,7 @@ from torch import nn
 
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
 from pcdet.models.bbox_heads.rpn_head import RPNV2
+from pcdet.models.folding import folded
 from pcdet.utils.device_utils import default_device
 from pcdet.utils.errors import ConfigError
 
@@ -101,16 +102,19 @@ def compile_dense_network(model: nn.Module, device: torch.device) -> None:
 
 
 def prepare_detector(model: nn.Module, device: torch.device, compile: bool) -> nn.Module:
-    """Put a network on its device, ready to detect.
+    """Put a network on its device, and make of it the one that detects there (`folded`).
+
+    Returns:
+        Another network, which keeps the weights that `model` has now.
 
     Raises:
         ConfigError: it is to be compiled, and torch cannot compile here.
     """
     choose_algorithms()
-    model.to(device).eval()
+    detector = folded(model.to(device))
     if compile:
-        compile_dense_network(model, device)
-    return model
+        compile_dense_network(detector, device)
+    return detector
 
 
 def choose_algorithms(deterministic: bool = False) -> None:

@@ -130,7 +130,7 @@ class _Convolution(nn.Module):
         matrices = self.weight.flatten(1, 3).permute(1, 2, 0)  # (K, Cin, Cout)
         features = gather_conv(x.features, matrices, plan.neighbours)
         if self.bias is not None:
-            features = features + self.bias.to(features.dtype)
+            features += self.bias.to(features.dtype)
         return x.moved_to(plan.outputs, features)
 
     def extra_repr(self) -> str:
