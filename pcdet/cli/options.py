@@ -51,9 +51,11 @@ def add_detection_options(parser: argparse._ActionsContainer) -> None:
         "--amp",
         nargs="?",
         const="bf16",
-        choices=AMP_NAMES,
+        default="auto",
+        choices=("auto", *AMP_NAMES, "none"),
         help="compute in 16 bits where that is safe: bf16 (what --amp alone means), or, on GPUs "
-        "that lack it, fp16 (default: float32)",
+        "that lack it, fp16; none for float32 (default: auto, bf16 on CPUs with instructions for "
+        "it, else float32)",
     )
     parser.add_argument(
         "--compile",

@@ -47,7 +47,7 @@ def test(args: argparse.Namespace) -> None:
     if args.report:
         run.from_rank0(lambda: report_newest(run.output_dir, test_set, args.html, run.logger))
         return
-    model = prepare_detector(build_network(test_set), run.device, args.compile)
+    model = build_network(test_set).to(run.device)
     test_set.unused = unused_arrays(model)
     if args.eval_all:
         repeat_eval_ckpt(run, model, test_loader, args.ckpt_dir or run.ckpt_dir)
@@ -93,6 +93,7 @@ def eval_single_ckpt(
         identity: name and sha256 of the checkpoint.
     """
     share_weights(run, model)
+    detector = prepare_detector(model, run.device, run.args.compile)
     epoch, split = epoch_of(identity["file"]), cfg.MODEL.TEST.SPLIT
     result_dir = run.output_dir / "eval" / f"epoch_{epoch}" / split / run.args.eval_tag
     record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0)
@@ -102,7 +103,7 @@ def eval_single_ckpt(
     with curves as tb_log:
         results = eval_one_epoch(
             cfg,
-            model,
+            detector,
             test_loader,
             epoch,
             run.logger,

@@ -12,6 +12,7 @@ from torch import nn
 
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
 from pcdet.models.bbox_heads.rpn_head import RPNV2
+from pcdet.models.folding import folded
 from pcdet.utils.device_utils import default_device
 from pcdet.utils.errors import ConfigError
 
@@ -49,12 +50,20 @@ def checked_device(name: str | None) -> torch.device:
 def amp_type(name: str | None, device: torch.device, logger: logging.Logger) -> torch.dtype | None:
     """Choose the type that --amp names; None for no mixed precision.
 
+    "auto" is bfloat16 on a CPU with instructions for it, and else, on GPUs too, no mixed precision.
     A CPU without instructions for bfloat16 computes in float32 all the same: it would spend five
     times as long on a training step otherwise.
 
     Raises:
         ConfigError: fp16 on a CPU.
     """
+    if name in (None, "none"):
+        return None
+    if name == "auto":
+        if device.type != "cpu" or not cpu_has_bfloat16():
+            return None
+        logger.info("computing in bfloat16, as this CPU has instructions for it (--amp none: not)")
+        return torch.bfloat16
     if name == "fp16" and device.type == "cpu":
         raise ConfigError("--amp fp16 needs a GPU; on the CPU use --amp bf16 or --amp alone")
     if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
@@ -62,7 +71,7 @@ def amp_type(name: str | None, device: torch.device, logger: logging.Logger) -> 
     if name == "bf16" and device.type == "cpu" and not cpu_has_bfloat16():
         logger.warning("--amp: this CPU has no instructions for bfloat16; computing in float32")
         return None
-    return None if name is None else AMP_TYPES[name]
+    return AMP_TYPES[name]
 
 
 def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -101,16 +110,19 @@ def compile_dense_network(model: nn.Module, device: torch.device) -> None:
 
 
 def prepare_detector(model: nn.Module, device: torch.device, compile: bool) -> nn.Module:
-    """Put a network on its device, ready to detect.
+    """Put a network on its device, and make of it the one that detects there (`folded`).
+
+    Returns:
+        Another network, which keeps the weights that `model` has now.
 
     Raises:
         ConfigError: it is to be compiled, and torch cannot compile here.
     """
     choose_algorithms()
-    model.to(device).eval()
+    detector = folded(model.to(device))
     if compile:
-        compile_dense_network(model, device)
-    return model
+        compile_dense_network(detector, device)
+    return detector
 
 
 def choose_algorithms(deterministic: bool = False) -> None:

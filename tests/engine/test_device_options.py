@@ -50,6 +50,19 @@ def test_bf16_on_a_cpu(monkeypatch, caplog):
 
 def test_no_amp():
     assert amp_type(None, CPU, LOGGER) is None
+    assert amp_type("none", CPU, LOGGER) is None
+
+
+def test_auto_follows_the_cpu_and_says_so(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(device_options, "cpu_has_bfloat16", lambda: False)
+    assert amp_type("auto", CPU, LOGGER) is None
+    monkeypatch.setattr(device_options, "cpu_has_bfloat16", lambda: True)
+    assert amp_type("auto", torch.device("cuda"), LOGGER) is None
+    assert not caplog.records
+    assert amp_type("auto", CPU, LOGGER) == torch.bfloat16
+    (record,) = caplog.records
+    assert "computing in bfloat16" in record.message and "--amp none" in record.message
 
 
 def test_fp16_needs_a_gpu():

@@ -64,6 +64,8 @@ class FullyConnected(nn.Module):
     Its weight is stored as that of a convolution of length 1, as in PCDet's checkpoints.
     """
 
+    runs_in_order = True
+
     def __init__(self, in_channels: int, out_channels: int, norm: bool = True):
         super().__init__()
         # The first layer has tens of millions of weights: they are drawn once, not twice.
@@ -71,6 +73,7 @@ class FullyConnected(nn.Module):
         nn.init.xavier_normal_(self.conv.weight)
         if norm:
             self.bn = nn.Sequential(OrderedDict(bn=VoxelNorm(out_channels)))
+            self.relu = nn.ReLU()
         else:
             nn.init.zeros_(self.conv.bias)
             self.bn = None
@@ -78,7 +81,7 @@ class FullyConnected(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(R, in_channels) to (R, out_channels)."""
         x = F.linear(x, self.conv.weight.squeeze(2), self.conv.bias)
-        return x if self.bn is None else F.relu(self.bn(x))
+        return x if self.bn is None else self.relu(self.bn(x))
 
 
 class RCNNHead(nn.Module):

@@ -61,15 +61,18 @@ def up_block(in_channels: int, out_channels: int, indice_key: str) -> SparseSequ
 class SparseBasicBlock(SparseModule):
     """Two submanifold convolutions with a connection around them (He et al., ResNet, 2016)."""
 
+    runs_in_order = True
+
     def __init__(self, channels: int, indice_key: str):
         super().__init__()
         self.conv1 = SubMConv3d(channels, channels, 3, padding=1, bias=False, indice_key=indice_key)
         self.bn1 = VoxelNorm(channels, **NORM)
+        self.relu = nn.ReLU()
         self.conv2 = SubMConv3d(channels, channels, 3, padding=1, bias=False, indice_key=indice_key)
         self.bn2 = VoxelNorm(channels, **NORM)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Sites and number of channels stay."""
         out = self.conv1(x)
-        out = self.conv2(out.replace_feature(F.relu(self.bn1(out.features))))
-        return out.replace_feature(F.relu(self.bn2(out.features) + x.features))
+        out = self.conv2(out.replace_feature(self.relu(self.bn1(out.features))))
+        return out.replace_feature(F.relu(self.bn2(out.features) + x.features, inplace=True))

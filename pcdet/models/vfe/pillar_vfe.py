@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from pcdet.models.model_utils.norm import NORM, VoxelNorm
@@ -17,18 +16,21 @@ class PFNLayer(nn.Module):
     All but the last layer give each point its own features and, beside them, that maximum.
     """
 
+    runs_in_order = True
+
     def __init__(self, in_channels: int, out_channels: int, use_norm: bool, last_layer: bool):
         super().__init__()
         self.last_layer = last_layer
         units = out_channels if last_layer else out_channels // 2
         self.linear = nn.Linear(in_channels, units, bias=not use_norm)
         self.norm = VoxelNorm(units, **NORM) if use_norm else nn.Identity()
+        self.relu = nn.ReLU()
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         """(V, P, in_channels) to (V, out_channels) in the last layer, else (V, P, out_channels)."""
         # Rows that hold no point take part in the statistics and in the maximum, as in PCDet:
         # trained weights count on it.
-        x = F.relu(self.norm(self.linear(points.flatten(0, 1)))).unflatten(0, points.shape[:2])
+        x = self.relu(self.norm(self.linear(points.flatten(0, 1)))).unflatten(0, points.shape[:2])
         pillar = x.amax(dim=1)
         if self.last_layer:
             return pillar
