@@ -35,6 +35,7 @@ CONCRETE = Surface(SOLID, 0.33, 0.02, 0.64, 0.63, 0.60)
 PLASTIC = Surface(SOLID, 0.12, -0.06, 0.18, 0.19, 0.20)
 SKIN = Surface(SOLID, 0.45, 0.02, 0.80, 0.62, 0.50)
 HAIR = Surface(SOLID, 0.15, -0.04, 0.22, 0.16, 0.11)
+SHRUB = Surface(SOLID, 0.42, 0.01, 0.22, 0.34, 0.14)
 TILE = Surface(SOLID, 0.25, 0.0, 0.55, 0.27, 0.20)
 
 _PAINTS = np.array(
