@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pcdet.simulator.mesh import GLASS, RETRO, SOLID, Surface
+from pcdet.simulator.mesh import CLOTH, GLASS, RETRO, SOLID, Surface
 
 ASPHALT = Surface(SOLID, 0.20, 0.035, 0.36, 0.36, 0.38)
 PAVING = Surface(SOLID, 0.30, 0.03, 0.55, 0.53, 0.50)
@@ -60,7 +60,7 @@ def car_paint(rng: np.random.Generator) -> Surface:
     reflectivity = _PAINT_REFLECTIVITY[index] * np.exp(0.7 * rng.standard_normal())
     if index == 0 and rng.random() < _BLACK_HOLE_SHARE:
         reflectivity *= 0.03
-    shift = -0.12 + 0.06 * rng.standard_normal() + (0.06 if index in (1, 3) else 0.0)
+    shift = -0.19 + 0.15 * rng.standard_normal() + (0.06 if index in (1, 3) else 0.0)
     colour = np.clip(_PAINTS[index] + rng.uniform(-0.05, 0.05, 3), 0.03, 0.95)
     return Surface(SOLID, float(min(reflectivity, 0.5)), float(shift), *map(float, colour))
 
@@ -89,7 +89,7 @@ def cloth(rng: np.random.Generator) -> Surface:
     """Draw one piece of clothing; most textiles, black too, are bright in the infrared."""
     colour = rng.uniform(0.08, 0.85, 3) * rng.uniform(0.4, 1.0)
     return Surface(
-        SOLID, float(rng.uniform(0.12, 0.6)), float(rng.normal(0.01, 0.04)), *map(float, colour)
+        CLOTH, float(rng.uniform(0.12, 0.6)), float(rng.normal(0.05, 0.06)), *map(float, colour)
     )
 
 
