@@ -140,6 +140,22 @@ class Ground:
         rise_y = self.at(x, y + reach) - self.at(x, y - reach)
         return rise_x / (2 * reach), rise_y / (2 * reach)
 
+    def verge(self, side: int) -> Verge:
+        """Verge of the first road at its left (1) or right (-1)."""
+        return self.left if side > 0 else self.right
+
+    def on_crossing(self, x: float, y: float, margin: float) -> bool:
+        """Whether a point lies on a road that crosses the first, or within `margin` of one."""
+        return _on_any(self.roads[1:], x, y, margin)
+
+    def on_road(self, x: float, y: float, margin: float) -> bool:
+        """Whether a point lies on a road or within `margin` metres of one."""
+        return _on_any(self.roads, x, y, margin)
+
+
+def _on_any(roads: list[Road], x: float, y: float, margin: float) -> bool:
+    return any(abs(road.lateral(x, y)) < road.half_width + margin for road in roads)
+
 
 @numba.njit(cache=True, fastmath=True)
 def height_at(field: np.ndarray, x: float, y: float) -> float:

@@ -8,7 +8,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from pcdet.simulator import foliage, street
+from pcdet.simulator import clutter, foliage, furniture, street
+from pcdet.simulator.furniture import AHEAD, BEHIND
 from pcdet.simulator.ground import Ground, Verge
 from pcdet.simulator.placement import Builder
 from pcdet.simulator.places import PLACES, Place
@@ -16,7 +17,6 @@ from pcdet.simulator.road import Road
 from pcdet.simulator.scene import Scene, assemble
 from pcdet.simulator.traffic import populate
 
-_BEHIND, _AHEAD = -65.0, 78.0  # stations between which a street is furnished, metres
 SENSOR_HEIGHT = 1.725  # above the road, metres, on KITTI's car
 
 
@@ -40,11 +40,11 @@ def draw_scene(
     populate(builder, place)
     for side in (1, -1):
         _line_with_fronts(builder, place, side)
-        _scatter_furniture(builder, place, side)
+        furniture.scatter(builder, place, side)
         _plant_trees(builder, place, side)
     if len(ground.roads) > 1:
         _line_crossing(builder, place)
-    _fill_yards(builder, place)
+    furniture.fill_yards(builder, place)
     _skyline(builder)
     sun = np.array([rng.normal(0.3, 0.5), rng.normal(0.0, 0.6), 0.9])
     return assemble(
@@ -120,27 +120,15 @@ def _draw_verge(place: Place, rng: np.random.Generator) -> Verge:
     )
 
 
-def _side(builder: Builder, side: int) -> tuple[Road, Verge]:
-    ground = builder.ground
-    return ground.roads[0], ground.left if side > 0 else ground.right
-
-
-def _on_crossing(builder: Builder, x: float, y: float, margin: float) -> bool:
-    """Whether a point lies on a road that crosses, or within `margin` metres of one."""
-    return any(
-        abs(road.lateral(x, y)) < road.half_width + margin for road in builder.ground.roads[1:]
-    )
-
-
 def _line_with_fronts(builder: Builder, place: Place, side: int) -> None:
     """Line one side of the main road with houses, hedges, fences, wood."""
     rng = builder.rng
-    road, verge = _side(builder, side)
+    road, verge = builder.ground.roads[0], builder.ground.verge(side)
     kinds = [kind for kind, _ in place.fronts]
     shares = np.array([share for _, share in place.fronts])
-    station = _BEHIND
+    station = BEHIND
     setback = rng.uniform(*place.setback)
-    while station < _AHEAD:
+    while station < AHEAD:
         kind = str(rng.choice(kinds, p=shares / shares.sum()))
         length = rng.uniform(5.0, 22.0)
         if rng.random() < 0.25:
@@ -149,7 +137,7 @@ def _line_with_fronts(builder: Builder, place: Place, side: int) -> None:
         x, y, theta = road.to_world(station + length / 2, lateral)
         # Fronts are modelled with their face towards +y: turn it towards the road.
         heading = theta if side < 0 else theta + np.pi
-        if not _on_crossing(builder, x, y, length / 2 + 1.0):
+        if not builder.ground.on_crossing(x, y, length / 2 + 1.0):
             _front(builder, kind, (x, y, heading), length)
         station += length + (rng.uniform(0.5, 5.0) if rng.random() < 0.3 else 0.0)
 
@@ -179,13 +167,10 @@ def _front(builder: Builder, kind: str, pose: tuple[float, float, float], length
     """One stretch of frontage of `length` metres, its face at `pose` (x, y, heading)."""
     rng = builder.rng
     x, y, heading = pose
-    ground = builder.height(x, y)
     if kind == "building":
         builder.add_static(street.building(length, rng.uniform(6.0, 12.0), rng), x, y, heading)
     elif kind == "hedge":
-        size = (length, rng.uniform(0.6, 2.4), rng.uniform(1.0, 3.6))
-        builder.add_volumes(foliage.hedge(x, y, ground, size, heading, rng))
-        builder.take(x, y, size[0], size[1], heading)
+        _hedge(builder, pose, length)
         _behind(builder, pose, length)
     elif kind == "wall":
         builder.add_static(street.wall(length, rng.uniform(0.5, 2.4), rng), x, y, heading)
@@ -206,6 +191,24 @@ def _front(builder: Builder, kind: str, pose: tuple[float, float, float], length
     else:
         _bushes(builder, pose, length, depth=12.0, density=0.01)
         _backdrop(builder, pose, length)
+
+
+def _hedge(builder: Builder, pose: tuple[float, float, float], length: float) -> None:
+    """A hedge, whole or in clumps that a person or a bicycle would fill, with posts in the gaps."""
+    rng = builder.rng
+    gaps = rng.random() < 0.3
+    depth, height = rng.uniform(0.6, 1.2 if gaps else 2.4), rng.uniform(0.9, 2.2 if gaps else 3.6)
+    start = -length / 2
+    while start < length / 2:
+        part = min(rng.uniform(0.5, 3.0), length / 2 - start) if gaps else length
+        x, y = _set_back(pose, start + part / 2, depth / 2)
+        size = (part, depth, height * (rng.uniform(0.75, 1.1) if gaps else 1.0))
+        if builder.is_free(x, y, part, depth, pose[2]):
+            builder.add_volumes(foliage.hedge(x, y, builder.height(x, y), size, pose[2], rng))
+            builder.take(x, y, part, depth, pose[2])
+        start += part + (rng.uniform(0.4, 1.2) if gaps else 0.0)
+        if gaps and rng.random() < 0.4:
+            builder.add_static(clutter.post(rng), *_set_back(pose, start - 0.3, 0.3), pose[2])
 
 
 def _set_back(pose: tuple[float, float, float], along: float, back: float) -> tuple[float, float]:
@@ -268,96 +271,20 @@ def _wood(
         builder.add_volumes(foliage.thicket(x, y, ground, size, pose[2], rng))
     for _ in range(rng.poisson(length / 5.0)):
         x, y = _set_back(pose, rng.uniform(-length / 2, length / 2), back + rng.uniform(0.5, 8.0))
-        _tree(builder, x, y)
-
-
-def _tree(builder: Builder, x: float, y: float) -> None:
-    """A tree: trunk and crown, or a young one on a stake."""
-    rng = builder.rng
-    height = rng.uniform(4.0, 13.0)
-    if builder.add_static(street.trunk(height, rng), x, y, 0.0, solid=False):
-        builder.take(x, y, 0.5, 0.5, 0.0)
-        builder.add_volumes(foliage.crown(x, y, builder.height(x, y), height, rng))
+        furniture.plant_tree(builder, x, y)
 
 
 def _plant_trees(builder: Builder, place: Place, side: int) -> None:
     """Trees along the kerb or the verge."""
     rng = builder.rng
-    road, verge = _side(builder, side)
-    for _ in range(rng.poisson(place.trees * (_AHEAD - _BEHIND) / 10.0)):
+    road, verge = builder.ground.roads[0], builder.ground.verge(side)
+    for _ in range(rng.poisson(place.trees * (AHEAD - BEHIND) / 10.0)):
         offset = (
             rng.uniform(0.6, 1.2) if verge.sidewalk > 1.5 else verge.sidewalk + rng.uniform(1, 6)
         )
-        x, y, _ = road.to_world(rng.uniform(_BEHIND, _AHEAD), side * (road.half_width + offset))
-        if not _on_crossing(builder, x, y, 1.0) and builder.is_free(x, y, 0.8, 0.8, 0.0):
-            _tree(builder, x, y)
-
-
-_FURNITURE = (
-    (street.pole, 0.20, (0.3, 1.0)),
-    (street.sign_post, 0.14, (0.3, 1.2)),
-    (street.bollard, 0.14, (0.2, 1.0)),
-    (street.bin_or_box, 0.20, (0.3, 2.5)),
-    (street.bicycle_stand, 0.10, (0.8, 3.0)),
-    (street.bench, 0.05, (0.8, 3.0)),
-    (street.motorcycle, 0.06, (0.5, 2.0)),
-    (street.shelter, 0.03, (1.8, 2.5)),
-)
-
-
-def _scatter_furniture(builder: Builder, place: Place, side: int) -> None:
-    """Small things on pavement and verge; half of them come in rows."""
-    rng = builder.rng
-    road, verge = _side(builder, side)
-    shares = np.array([share for _, share, _ in _FURNITURE])
-    for _ in range(rng.poisson(place.clutter * (_AHEAD - _BEHIND) / 10.0)):
-        make, _, offsets = _FURNITURE[int(rng.choice(len(_FURNITURE), p=shares / shares.sum()))]
-        station = rng.uniform(_BEHIND, _AHEAD)
-        reach = max(1.0, verge.sidewalk / 2.0)
-        lateral = side * (road.half_width + reach * rng.uniform(*offsets))
-        repeats = int(rng.integers(2, 7)) if rng.random() < 0.15 else 1
-        for k in range(repeats):
-            x, y, theta = road.to_world(station + k * rng.uniform(1.5, 3.0), lateral)
-            if _on_crossing(builder, x, y, 0.5):
-                continue
-            turn = rng.normal(0.0, 0.15) + rng.choice([0.0, np.pi, np.pi / 2])
-            builder.add_static(make(rng), x, y, theta + turn)
-
-
-def _fill_yards(builder: Builder, place: Place) -> None:
-    """What stands in gardens and yards, seen through the gaps between fronts."""
-    rng = builder.rng
-    ground = builder.ground
-    level = max(ground.left.sidewalk, ground.right.sidewalk) + 1.5
-    for _ in range(rng.poisson(place.yards)):
-        angle, distance = rng.uniform(-np.pi, np.pi), rng.uniform(7.0, 60.0)
-        x, y = distance * np.cos(angle), distance * np.sin(angle)
-        if _on_any_road(builder, x, y, level) or not builder.is_free(x, y, 2.0, 2.0, 0.0):
-            continue
-        heading = ground.roads[0].heading + rng.choice([0.0, np.pi / 2]) + rng.normal(0.0, 0.1)
-        _yard_thing(builder, (x, y, heading))
-
-
-def _yard_thing(builder: Builder, pose: tuple[float, float, float]) -> None:
-    """One bush, fence, wall, shed, tree, box or car."""
-    rng = builder.rng
-    x, y, heading = pose
-    chance = rng.random()
-    if chance < 0.34:
-        radius = rng.uniform(0.4, 1.6)
-        builder.add_volumes([foliage.bush(x, y, builder.height(x, y), radius, rng)])
-    elif chance < 0.52:
-        make = street.fence if rng.random() < 0.5 else street.wall
-        builder.add_static(make(rng.uniform(3.0, 9.0), rng.uniform(0.6, 2.0), rng), x, y, heading)
-    elif chance < 0.66:
-        shed = street.shed(rng)
-        builder.add_static(shed, x, y, heading)
-    elif chance < 0.80:
-        _tree(builder, x, y)
-    elif chance < 0.93:
-        builder.add_static(street.bin_or_box(rng), x, y, heading)
-    else:
-        builder.add_object("Car", x, y, heading + rng.choice([0.0, np.pi]))
+        x, y, _ = road.to_world(rng.uniform(BEHIND, AHEAD), side * (road.half_width + offset))
+        if not builder.ground.on_crossing(x, y, 1.0) and builder.is_free(x, y, 0.8, 0.8, 0.0):
+            furniture.plant_tree(builder, x, y)
 
 
 def _skyline(builder: Builder) -> None:
@@ -366,15 +293,10 @@ def _skyline(builder: Builder) -> None:
     for _ in range(int(rng.integers(20, 40))):
         angle, distance = rng.uniform(-np.pi, np.pi), rng.uniform(35.0, 78.0)
         x, y = distance * np.cos(angle), distance * np.sin(angle)
-        if _on_any_road(builder, x, y, 6.0):
+        if builder.ground.on_road(x, y, 6.0):
             continue
         if rng.random() < 0.4:
             length = rng.uniform(10, 25)
             builder.add_static(street.building(length, 10.0, rng), x, y, angle + np.pi / 2)
         else:
             _wood(builder, (x, y, angle + np.pi / 2), rng.uniform(6.0, 18.0), 0.0, (4.0, 9.0))
-
-
-def _on_any_road(builder: Builder, x: float, y: float, margin: float) -> bool:
-    """Whether a point lies on a road or within `margin` metres of one."""
-    return any(abs(road.lateral(x, y)) < road.half_width + margin for road in builder.ground.roads)

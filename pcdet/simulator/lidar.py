@@ -12,7 +12,7 @@ import numpy as np
 from pcdet.simulator import ground as terrain
 from pcdet.simulator import sensor
 from pcdet.simulator.casting import cast_scene, owners_of
-from pcdet.simulator.mesh import RETRO
+from pcdet.simulator.mesh import CLOTH, RETRO
 from pcdet.simulator.raycast import GROUND, NOTHING, Hits
 from pcdet.simulator.scene import Scene
 from pcdet.simulator.windows import lidar_windows
@@ -30,6 +30,7 @@ _FADING = ((0, 18, 26, 34, 42, 50, 60, 80), (0, 0, -0.04, -0.12, -0.22, -0.32, -
 _UPPER_BLOCK_NEAR = ((2, 6, 10), (-0.10, -0.07, 0.0))
 _STREAK = 16  # firings over which a laser may report nothing: how often, by block of lasers
 _STREAK_SHARES = 0.05, 0.02
+_GRAIN, _CLOTH_GRAIN = 0.04, 0.10  # of the intensity, from beam to beam
 _RETRO_GAIN = 60.0
 _GLOSSY = 0.1  # surfaces darker than this are varnished
 _MIRROR_LOBE = 0.25, 60.0  # strength and sharpness of the gloss seen square on
@@ -80,12 +81,14 @@ class _Returns(NamedTuple):
         shift: (N,) added to the intensity.
         cosine: (N,) of the angle of incidence.
         retro: (N,) bool, a reflector.
+        grain: (N,) standard deviation of the intensity from beam to beam.
     """
 
     reflectivity: np.ndarray
     shift: np.ndarray
     cosine: np.ndarray
     retro: np.ndarray
+    grain: np.ndarray
 
 
 def sweep(scene: Scene, rng: np.random.Generator) -> Sweep:
@@ -175,7 +178,13 @@ def _materials(scene: Scene, met: _Met, rng: np.random.Generator) -> _Returns:
     count, ground = len(met.index), scene.ground
     cosine = rng.uniform(0.1, 1.0, count)  # leaves lie every way
     partial = 0.3 * rng.random(count) * (rng.random(count) < _LEAF_PARTIAL)
-    returns = _Returns(np.full(count, _LEAF[0]), _LEAF[1] - partial, cosine, np.zeros(count, bool))
+    returns = _Returns(
+        np.full(count, _LEAF[0]),
+        _LEAF[1] - partial,
+        cosine,
+        np.zeros(count, bool),
+        np.full(count, _GRAIN),
+    )
     _strike_(
         sensor.beams().rays,
         met,
@@ -199,7 +208,7 @@ def _strike_(rays, met, solids, ground, returns):
     """
     triangles, surfaces = solids
     plan, slope, shade = ground
-    reflectivity, shift, cosine, retro = returns
+    reflectivity, shift, cosine, retro, grain = returns
     strength, sharpness = _MIRROR_LOBE
     for n in range(len(met.index)):
         what, ray = met.index[n], rays.directions[:, met.row[n], met.column[n]]
@@ -215,6 +224,8 @@ def _strike_(rays, met, solids, ground, returns):
         elif what < len(triangles):
             reflectivity[n], shift[n] = surfaces[what, 1], surfaces[what, 2]
             retro[n] = surfaces[what, 0] == RETRO
+            if surfaces[what, 0] == CLOTH:
+                grain[n] = _CLOTH_GRAIN
             cosine[n] = _incidence(triangles[what], ray)
             if reflectivity[n] < _GLOSSY:
                 reflectivity[n] += strength * math.exp(-sharpness * (1.0 - cosine[n]))
@@ -251,7 +262,7 @@ def _intensity(returns: _Returns, met: _Met, rng: np.random.Generator) -> np.nda
     bright += np.interp(distance, *_FADING)
     upper = row < sensor.UPPER_BLOCK
     bright += np.where(upper, np.interp(distance, *_UPPER_BLOCK_NEAR), 0.0)
-    bright += 0.04 * rng.standard_normal(len(row))
+    bright += returns.grain * rng.standard_normal(len(row))
     blocks = (sensor.RINGS, sensor.FIRINGS // _STREAK + 1)
     share = np.repeat(_STREAK_SHARES, sensor.RINGS // 2)[:, None]
     streaks = 0.03 * rng.standard_normal(blocks) - 0.3 * (rng.random(blocks) < share)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pcdet.simulator.mesh import GLASS, RETRO, SOLID, Surface
+from pcdet.simulator.mesh import CLOTH, GLASS, RETRO, SOLID, Surface
 
 ASPHALT = Surface(SOLID, 0.20, 0.035, 0.36, 0.36, 0.38)
 PAVING = Surface(SOLID, 0.30, 0.03, 0.55, 0.53, 0.50)
@@ -35,6 +35,7 @@ CONCRETE = Surface(SOLID, 0.33, 0.02, 0.64, 0.63, 0.60)
 PLASTIC = Surface(SOLID, 0.12, -0.06, 0.18, 0.19, 0.20)
 SKIN = Surface(SOLID, 0.45, 0.02, 0.80, 0.62, 0.50)
 HAIR = Surface(SOLID, 0.15, -0.04, 0.22, 0.16, 0.11)
+SHRUB = Surface(SOLID, 0.42, 0.01, 0.22, 0.34, 0.14)
 TILE = Surface(SOLID, 0.25, 0.0, 0.55, 0.27, 0.20)
 
 _PAINTS = np.array(
@@ -59,7 +60,7 @@ def car_paint(rng: np.random.Generator) -> Surface:
     reflectivity = _PAINT_REFLECTIVITY[index] * np.exp(0.7 * rng.standard_normal())
     if index == 0 and rng.random() < _BLACK_HOLE_SHARE:
         reflectivity *= 0.03
-    shift = -0.12 + 0.06 * rng.standard_normal() + (0.06 if index in (1, 3) else 0.0)
+    shift = -0.19 + 0.15 * rng.standard_normal() + (0.06 if index in (1, 3) else 0.0)
     colour = np.clip(_PAINTS[index] + rng.uniform(-0.05, 0.05, 3), 0.03, 0.95)
     return Surface(SOLID, float(min(reflectivity, 0.5)), float(shift), *map(float, colour))
 
@@ -88,7 +89,7 @@ def cloth(rng: np.random.Generator) -> Surface:
     """Draw one piece of clothing; most textiles, black too, are bright in the infrared."""
     colour = rng.uniform(0.08, 0.85, 3) * rng.uniform(0.4, 1.0)
     return Surface(
-        SOLID, float(rng.uniform(0.12, 0.6)), float(rng.normal(0.01, 0.04)), *map(float, colour)
+        CLOTH, float(rng.uniform(0.12, 0.6)), float(rng.normal(0.05, 0.06)), *map(float, colour)
     )
 
 

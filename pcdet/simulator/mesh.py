@@ -14,14 +14,15 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-SOLID, GLASS, RETRO = 0, 1, 2
+SOLID, GLASS, RETRO, CLOTH = 0, 1, 2, 3
 
 
 class Surface(NamedTuple):
     """A material as the two sensors see it.
 
     Attributes:
-        kind: SOLID, GLASS (mostly transparent to the LiDAR) or RETRO (a plate, lamp or sign).
+        kind: SOLID, GLASS (mostly transparent to the LiDAR), RETRO (a plate, lamp or sign) or CLOTH
+            (folds and patterns: its intensity varies from beam to beam).
         reflectivity: diffuse reflectivity at 905 nm, 0..1; of a pane, the share of beams that come
             back from what is close behind it.
         shift: added to the intensity that the reflectivity gives.

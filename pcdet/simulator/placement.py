@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from pcdet.simulator import people, vehicles
+from pcdet.simulator import bicycles, people, vehicles
 from pcdet.simulator.foliage import Volume
 from pcdet.simulator.forklift import forklift
 from pcdet.simulator.ground import Ground
@@ -25,7 +25,7 @@ SHAPES: dict[str, Shape] = {
     "Forklift": forklift,
     "Pedestrian": people.pedestrian,
     "Person_sitting": people.sitting_person,
-    "Cyclist": people.cyclist,
+    "Cyclist": bicycles.cyclist,
 }
 _RECORDING_CAR = (-0.3, 0.0, 5.4, 2.3, 0.0)  # a rectangle, with some air
 REACH = 78.0  # nothing is placed farther away, metres

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from pcdet.simulator import materials as m
+from pcdet.simulator.bicycles import bicycle
 from pcdet.simulator.mesh import (
     Corners,
     Mesh,
@@ -21,7 +22,6 @@ from pcdet.simulator.mesh import (
     quads,
     tube,
 )
-from pcdet.simulator.people import bicycle
 
 Panel = tuple[Corners, Surface]
 

@@ -1,9 +1,10 @@
-"""Who is on the road: vehicles in lanes and parking places, people on foot and on bicycles."""
+"""Who is on the road: vehicles in lanes, turning and parked; people are in `walkers`."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from pcdet.simulator import walkers
 from pcdet.simulator.placement import Builder
 from pcdet.simulator.places import Place
 from pcdet.simulator.road import Road
@@ -20,9 +21,12 @@ def populate(builder: Builder, place: Place) -> None:
     _drive(builder, place)
     for side in (1, -1):
         _park(builder, place, side)
-    _ride(builder, place)
-    _walk(builder, place)
-    _sit(builder, place)
+    if len(builder.ground.roads) > 1:
+        walkers.cross(builder, place)
+        _turn(builder, place)
+    walkers.ride(builder, place)
+    walkers.walk(builder, place)
+    walkers.sit(builder, place)
 
 
 def _pick(builder: Builder, table: tuple[tuple[str, float], ...]) -> str:
@@ -54,6 +58,18 @@ def _drive(builder: Builder, place: Place) -> None:
                 if name == "Cyclist":
                     x, y, _ = road.to_world(station, offset - direction * 1.0)
                 builder.add_object(name, x, y, heading, gap=1.5)
+
+
+def _turn(builder: Builder, place: Place) -> None:
+    """Vehicles that turn from one road into the other, or wait aslant to do so."""
+    rng = builder.rng
+    main, other = builder.ground.roads[:2]
+    for _ in range(rng.poisson(0.25 * place.traffic)):
+        direction = rng.choice([-1.0, 1.0])
+        x, y, theta = other.to_world(
+            direction * rng.uniform(0.0, main.half_width + 4.0), rng.uniform(-1.5, 1.5)
+        )
+        builder.add_object(_pick(builder, _PARKED), x, y, theta + rng.uniform(-np.pi, np.pi), 1.0)
 
 
 def _park(builder: Builder, place: Place, side: int) -> None:
@@ -98,74 +114,4 @@ def _park_in_yards(builder: Builder, road: Road, side: int) -> None:
 
 def _near_crossing(builder: Builder, station: float, lateral: float) -> bool:
     x, y, _ = builder.ground.roads[0].to_world(station, lateral)
-    return any(abs(road.lateral(x, y)) < road.half_width + 4.0 for road in builder.ground.roads[1:])
-
-
-def _ride(builder: Builder, place: Place) -> None:
-    """Cyclists at the right edge of the road, on the pavement, and crossing."""
-    rng = builder.rng
-    road = builder.ground.roads[0]
-    for _ in range(rng.poisson(place.riders)):
-        station = rng.uniform(-15.0, 50.0)
-        side = rng.choice([-1, 1])
-        if rng.random() < 0.65:
-            lateral, drift = side * (road.half_width - rng.uniform(0.3, 1.2)), 0.06
-        else:
-            lateral, drift = side * (road.half_width + rng.uniform(0.3, 2.5)), 0.15
-        x, y, theta = road.to_world(station, lateral)
-        heading = theta + (0.0 if side < 0 else np.pi) + rng.normal(0.0, drift)
-        if rng.random() < 0.15:
-            heading += rng.choice([-1, 1]) * np.pi / 2 + rng.normal(0.0, 0.3)
-        elif rng.random() < 0.15:
-            heading += np.pi
-        if builder.add_object("Cyclist", x, y, heading) and rng.random() < 0.12:
-            x, y, _ = road.to_world(station + rng.uniform(2, 4), lateral + rng.normal(0, 0.6))
-            builder.add_object("Cyclist", x, y, heading + rng.normal(0, 0.05))
-
-
-def _walk(builder: Builder, place: Place) -> None:
-    """Pedestrians on pavements, alone or in groups, and some who cross."""
-    rng = builder.rng
-    road = builder.ground.roads[0]
-    for _ in range(rng.poisson(place.walkers)):
-        station = rng.uniform(-12.0, 45.0)
-        side = rng.choice([-1, 1])
-        verge = builder.ground.left if side > 0 else builder.ground.right
-        reach = max(1.2, verge.sidewalk)
-        crossing = rng.random() < 0.12
-        lateral = side * (road.half_width + rng.uniform(0.15, 1.0) * reach)
-        if crossing:
-            lateral = rng.uniform(-road.half_width, road.half_width)
-        elif place.name == "campus" and rng.random() < 0.5:
-            lateral = side * rng.uniform(1.5, road.half_width + 8.0)
-        x, y, theta = road.to_world(station, lateral)
-        heading = theta + rng.choice([0.0, np.pi]) + rng.normal(0.0, 0.25)
-        if crossing or rng.random() < 0.15:
-            heading += np.pi / 2
-        builder.add_object("Pedestrian", x, y, heading, gap=0.15)
-        while rng.random() < place.groups:
-            across = heading + np.pi / 2
-            step = rng.choice([-1, 1]) * rng.uniform(0.6, 0.9)
-            x, y = x + step * np.cos(across), y + step * np.sin(across)
-            builder.add_object("Pedestrian", x, y, heading + rng.normal(0, 0.15), gap=0.05)
-
-
-def _sit(builder: Builder, place: Place) -> None:
-    """People who sit at the roadside."""
-    rng = builder.rng
-    road = builder.ground.roads[0]
-    for _ in range(rng.poisson(place.sitters)):
-        side = rng.choice([-1, 1])
-        lateral = side * (road.half_width + rng.uniform(1.0, 5.0))
-        x, y, theta = road.to_world(rng.uniform(4.0, 35.0), lateral)
-        heading = theta - side * np.pi / 2 + rng.normal(0.0, 0.4)
-        for k in range(int(rng.integers(1, 4))):
-            shift = 0.75 * k
-            along = heading + np.pi / 2
-            builder.add_object(
-                "Person_sitting",
-                x + shift * np.cos(along),
-                y + shift * np.sin(along),
-                heading,
-                gap=0.02,
-            )
+    return builder.ground.on_crossing(x, y, 4.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pcdet.simulator import street, vehicles
+from pcdet.simulator import body, clutter, companions, street, vehicles
 from pcdet.simulator.materials import CONCRETE, METAL, TYRE
 from pcdet.simulator.mesh import GLASS, RETRO, Mesh, box, merge, tube, wheel
 from pcdet.simulator.placement import SHAPES
@@ -80,8 +80,9 @@ def test_a_car_has_glass_lamps_and_a_cabin():
 
 STREET_THINGS = [
     make
-    for name, make in vars(street).items()
-    if callable(make) and make.__module__ == street.__name__ and not name.startswith("_")
+    for module in (street, clutter, companions)
+    for name, make in vars(module).items()
+    if callable(make) and make.__module__ == module.__name__ and not name.startswith("_")
 ]
 
 
@@ -97,6 +98,24 @@ def test_street_things_stand_on_the_ground(make):
         assert -0.4 < low[2] < 0.2
         assert high[2] > 0.3
         assert np.isfinite(mesh.triangles).all()
+
+
+def test_a_knee_is_as_far_from_hip_and_ankle_as_its_bones_are_long():
+    hip, ankle = np.array([0.0, 0.1, 1.0]), np.array([0.2, 0.1, 0.4])
+    knee = body.joint(hip, ankle, (0.42, 0.40), 1.0)
+    assert np.linalg.norm(knee - hip) == pytest.approx(0.42)
+    assert np.linalg.norm(knee - ankle) == pytest.approx(0.40)
+    assert knee[0] > 0.2  # it bends forward
+    # A leg that is too short is stretched, both bones alike.
+    np.testing.assert_allclose(body.joint(hip, ankle, (0.2, 0.1), 1.0), hip + (ankle - hip) * 2 / 3)
+
+
+def test_riders_legs_move():
+    rng = np.random.default_rng(4)
+    riders = [SHAPES["Cyclist"](rng)[0].triangles for _ in range(12)]
+    # The lowest corners of what is wider than a wheel: the pedals' height differs.
+    lowest = [t[np.abs(t[..., 1]) > 0.08][:, 2].min() for t in riders]
+    assert np.ptp(lowest) > 0.05
 
 
 def test_moved_turns_counter_clockwise():
