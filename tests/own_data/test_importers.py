@@ -159,6 +159,21 @@ def test_labelcloud_kitti_has_the_opposite_heading_of_kittis(cloud, tmp_path):
     assert_car_and_lift(result, ("Car", "Forklift"))
 
 
+@pytest.mark.parametrize("name", ["kitti", "kitti_untransformed"])
+def test_labelcloud_0_7_had_its_own_kitti(cloud, tmp_path, name):
+    """Its settings hold the format; see the source of its KittiFormat."""
+    text = ""
+    for label, row in (("Car", CAR), ("Fork_lift", LIFT)):
+        x, y, z, *sizes, heading = row
+        place = (-y, z + 2.3, x) if name == "kitti" else (x, y, z)
+        sizes = sizes[::-1] if name == "kitti" else sizes
+        angle = np.pi / 2 - heading if name == "kitti" else heading
+        text += f"{label} 0 0 0 0 0 0 0 {' '.join(map(str, (*sizes, *place, angle)))}\n"
+    write(cloud / "labels" / "000000.txt", text)
+    write(cloud / "config.ini", f"[LABEL]\nlabel_format = {name}\n")
+    assert_car_and_lift(imported("labelcloud", cloud, tmp_path / "out"))
+
+
 def test_boxes_that_lean_are_refused_unless_a_slope_does_it(cloud, tmp_path):
     content = centroid(lambda a: a)
     content["objects"][0]["rotations"]["x"] = -0.06

@@ -10,9 +10,12 @@
 - vertices: JSON with eight corners; from the first to the fourth leads the length, to the second
   the width, to the fifth the height.
 - kitti_untransformed: KITTI's lines with the middle of the box and its heading, LiDAR frame.
-  Version 0.7 wrote length, width and height there, 1.1 height, width and length.
 - kitti: the same in the camera's frame, the bottom's middle, and pi / 2 minus the heading, which is
   half a turn from what KITTI's own labels have.
+
+Version 0.7, which kept its format in config.ini, wrote length, width and height instead of KITTI's
+height, width and length into kitti_untransformed; and into kitti the middle of the box, by axes and
+a height that it took for granted, without a calibration.
 """
 
 from __future__ import annotations
@@ -44,6 +47,8 @@ FORMATS = ("centroid_rel", "centroid_abs", "vertices", "labelcloud_kitti", "kitt
 _CLASSES, _SETTINGS = "_classes.json", "config.ini"
 _AXES = ("x", "y", "z")
 _CALIB, _LABELS = "calib", "labels"
+# Metres that version 0.7 adds to heights in the format kitti.
+_OLD_HEIGHT = 2.3
 
 
 def reader_of(format_name: str) -> Callable[[Path, Path], Iterator[ImportedFrame]]:
@@ -65,7 +70,7 @@ def read_frames(
         scans: where to look for scans.
         format_name: one of `FORMATS`; None for what _classes.json says, or the files show.
     """
-    stated, found = _stated_format(source), find_scans(scans)
+    (stated, is_old), found = _stated_format(source), find_scans(scans)
     labels = _label_files(source, found)
     chosen = format_name or stated or _guess(labels, source)
     labels = [path for path in labels if path.suffix == (".txt" if "kitti" in chosen else ".json")]
@@ -74,7 +79,8 @@ def read_frames(
         if path.suffix == ".json":
             _read_json_labels(path, chosen, rows)
         else:
-            _read_kitti(path, chosen, rows, source)
+            place = _old_place(chosen) if is_old else _new_place(path, chosen, source)
+            _read_kitti(path, place, rows)
         yield ImportedFrame(path.stem, path, scan_of(path.stem, found, path), rows.objects())
 
 
@@ -98,13 +104,14 @@ def _holds_objects(path: Path) -> bool:
     return isinstance(content, dict) and "objects" in content
 
 
-def _stated_format(source: Path) -> str | None:
-    """The format that labelCloud's list of classes states, or, before version 0.8, its settings."""
+def _stated_format(source: Path) -> tuple[str | None, bool]:
+    """The format by labelCloud's list of classes, or by the settings of 0.7; and if it is these."""
     files = visible_files(source)
     for path in files:
         if path.name == _CLASSES:
             content = read_json(path)
-            return _known(content.get("format") if isinstance(content, dict) else None, path)
+            stated = content.get("format") if isinstance(content, dict) else None
+            return _known(stated, path), False
     for path in files:
         settings = configparser.ConfigParser()
         if path.name == _SETTINGS:
@@ -113,8 +120,8 @@ def _stated_format(source: Path) -> str | None:
             except configparser.Error as error:
                 raise DataError(f"{path}: {error}".replace("\n", " ")) from error
             if settings.has_option("LABEL", "label_format"):
-                return _known(settings.get("LABEL", "label_format"), path)
-    return None
+                return _known(settings.get("LABEL", "label_format"), path), True
+    return None, False
 
 
 def _known(stated: Any, path: Path) -> str:
@@ -198,8 +205,11 @@ def _add_vertices(k: int, entry: dict[str, Any], where: str, rows: Rows) -> None
     rows.add(k, entry["name"], corners.mean(axis=0), size, heading, lean)
 
 
-def _read_kitti(path: Path, chosen: str, rows: Rows, source: Path) -> None:
-    calib = _calibration(path, source) if chosen == "labelcloud_kitti" else None
+# From the sizes, the place and the angle of a line to middle, sizes (l, w, h) and heading.
+_Place = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray, float]]
+
+
+def _read_kitti(path: Path, place: _Place, rows: Rows) -> None:
     for number, line in enumerate(read_text(path, "labels").splitlines(), 1):
         fields = line.split()
         if not fields or fields[0] == DONT_CARE:
@@ -208,14 +218,33 @@ def _read_kitti(path: Path, chosen: str, rows: Rows, source: Path) -> None:
         if len(fields) < NUM_LABEL_FIELDS:
             raise DataError(f"{where}: expected {NUM_LABEL_FIELDS} fields, got {len(fields)}")
         try:
-            height, width, length, x, y, z, angle = (read_number(word) for word in fields[8:15])
+            numbers = np.array([read_number(word) for word in fields[8:15]])
         except ValueError as error:
             raise DataError(f"{where}: {error}") from error
-        center, heading = np.array([x, y, z]), angle
-        if calib is not None:
-            center = calib.rect_to_lidar(center[None])[0] + [0, 0, height / 2]
-            heading = np.pi / 2 - angle
-        rows.add(number, fields[0], center, (length, width, height), heading)
+        rows.add(number, fields[0], *place(numbers[:3], numbers[3:6], float(numbers[6])))
+
+
+def _new_place(path: Path, chosen: str, source: Path) -> _Place:
+    if chosen != "labelcloud_kitti":
+        return lambda sizes, middle, angle: (middle, sizes[::-1], angle)
+    calib = _calibration(path, source)
+
+    def place(sizes, bottom, angle):
+        middle = calib.rect_to_lidar(bottom[None])[0] + [0, 0, sizes[0] / 2]
+        return middle, sizes[::-1], np.pi / 2 - angle
+
+    return place
+
+
+def _old_place(chosen: str) -> _Place:
+    if chosen != "labelcloud_kitti":
+        return lambda sizes, middle, angle: (middle, sizes, angle)
+
+    def place(sizes, middle, angle):
+        lidar = np.array([middle[2], -middle[0], middle[1] - _OLD_HEIGHT])
+        return lidar, sizes[::-1], np.pi / 2 - angle
+
+    return place
 
 
 def _calibration(label: Path, source: Path) -> Calibration:
