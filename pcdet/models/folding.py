@@ -29,6 +29,7 @@ _OUTPUT_DIMENSION = {
     SparseConv3d: 0,
     SparseInverseConv3d: 0,
 }
+_SPARSE = (SubMConv3d, SparseConv3d, SparseInverseConv3d)
 _WITHOUT_EFFECT = (nn.Identity, nn.Dropout)  # when the network is not in training
 
 
@@ -52,7 +53,8 @@ def folded(model: nn.Module) -> nn.Module:
     the other as they are registered. There
 
     - a convolution or linear layer takes in the normalisation after it, which becomes `Identity`;
-    - a ReLU directly after it works in place;
+    - a sparse convolution takes in the ReLU after it, which becomes `Identity`, too;
+    - after another such layer it works in place;
     - a transposed convolution whose patches do not overlap becomes a product.
 
     What fits none of this stays as it is.
@@ -91,7 +93,10 @@ def _fold_sequence(places: list[_Place], uses: Counter[nn.Module]) -> None:
                 _take_in(last.layer, place.layer)
                 place.put(nn.Identity())
                 continue
-            if isinstance(place.layer, nn.ReLU) and type(last.layer) in _OUTPUT_DIMENSION:
+            if isinstance(place.layer, nn.ReLU) and type(last.layer) in _SPARSE:
+                last.layer.relu = True
+                place.put(nn.Identity())
+            elif isinstance(place.layer, nn.ReLU) and type(last.layer) in _OUTPUT_DIMENSION:
                 place.layer.inplace = True
         last = place
     for place in places:

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from models.model_fixture import random_batch, small_model
 from pcdet.models import example_convert_to_torch
 from pcdet.models.folding import PatchProduct, folded
+from pcdet.ops.sparse_conv import SparseConv3d, SubMConv3d
 
 DETECTORS = ("second", "pointpillar", "PartA2", "sassd")
 
@@ -73,6 +74,13 @@ def test_frames_without_points():
         batch = example_convert_to_torch(random_batch((0,), name=name))
         with torch.inference_mode():
             assert len(folded(small_model(name))(batch)[0]) == 1
+
+
+def test_sparse_convolutions_take_in_relu():
+    model = folded(small_model("second"))
+    convolutions = [m for m in model.modules() if isinstance(m, (SubMConv3d, SparseConv3d))]
+    assert convolutions and all(m.relu for m in convolutions)
+    assert not any(isinstance(m, nn.ReLU) for m in model.rpn_net.modules())
 
 
 def check(layers: nn.Module, x: torch.Tensor) -> nn.Module:

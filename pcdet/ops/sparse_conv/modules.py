@@ -106,10 +106,15 @@ def plan_ahead(x: SparseTensor, network: nn.Module) -> None:
 
 
 class _Convolution(nn.Module):
-    """Mixin: a weight (Cout, kd, kh, kw, Cin), a bias, and the product with neighbours."""
+    """Mixin: a weight (Cout, kd, kh, kw, Cin), a bias, and the product with neighbours.
+
+    Attributes:
+        relu: whether ReLU is part of the layer, as in a network that is folded for testing.
+    """
 
     weight: nn.Parameter
     bias: nn.Parameter | None
+    relu: bool = False
 
     def make_weights(
         self, in_channels: int, out_channels: int, kernel_size: Sequence[int], bias: bool
@@ -128,7 +133,9 @@ class _Convolution(nn.Module):
     def convolve(self, x: SparseTensor, plan: LayerPlan) -> SparseTensor:
         """Features at the outputs of the plan."""
         matrices = self.weight.flatten(1, 3).permute(1, 2, 0)  # (K, Cin, Cout)
-        features = gather_conv(x.features, matrices, plan.neighbours, bias=self.bias)
+        features = gather_conv(
+            x.features, matrices, plan.neighbours, bias=self.bias, relu=self.relu
+        )
         return x.moved_to(plan.outputs, features)
 
     def extra_repr(self) -> str:
