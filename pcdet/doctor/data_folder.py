@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pcdet.doctor.findings import Finding
@@ -43,6 +44,7 @@ def examine_data(root: Path, given: bool) -> list[Finding]:
             )
     if (root / TRAINING).is_dir():
         findings.append(_planes(root / TRAINING))
+        findings += _first_scan(root, frames["train"] or ())
     for split, names in frames.items():
         if names:
             path, remedy = root / f"kitti_infos_{split}.pkl", f"run `{CREATE} --data_path {root}`"
@@ -109,6 +111,22 @@ def _planes(folder: Path) -> Finding:
     count = len(_stems(folder / "planes", SUFFIXES["planes"]))
     state = f"{count} files" if count else "none: estimated from the points"
     return Finding("training/planes", state)
+
+
+def _first_scan(root: Path, names: Sequence[str]) -> list[Finding]:
+    """What is wrong with the format of scans that no infos have been made of; nothing if right."""
+    from pcdet.utils.point_files import read_points  # needs a NumPy that works
+
+    paths = (root / TRAINING / "velodyne" / f"{name}{SUFFIXES['velodyne']}" for name in names)
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None or (root / "kitti_infos_train.pkl").is_file():
+        return []
+    try:
+        read_points(path, 4)
+    except DataError as error:
+        advice = f"{error}; scans of other columns need `{CREATE} --num_point_features N`"
+        return [Finding("training/velodyne", "not as it should be", advice, broken=True)]
+    return []
 
 
 def infos_finding(path: Path, split_file: str, count: int, remedy: str) -> Finding:

@@ -70,9 +70,17 @@ def change_infos(root: Path, monkeypatch) -> None:
     (root / "kitti_infos_train.pkl").write_bytes(b"other infos")
 
 
+def leave_pointers(root: Path, monkeypatch) -> None:
+    """Scans that Git LFS did not fetch, before the preparation."""
+    (root / "kitti_infos_train.pkl").unlink()
+    for path in (root / "training/velodyne").iterdir():
+        path.write_text("version https://git-lfs.github.com/spec/v1\n")
+
+
 @pytest.mark.parametrize(
     ("change", "name", "sentence", "broken"),
     [
+        (leave_pointers, "training/velodyne", "it looks like a Git LFS pointer: fetch", True),
         (change_format, "kitti_infos_train.pkl", "has format 1 and this version writes 2", True),
         (add_frame, "kitti_infos_val.pkl", "holds 2 frames and ImageSets/val.txt 3", True),
         (change_infos, "kitti_infos_train.pkl", "not made by this version (or was changed", False),
