@@ -186,7 +186,7 @@ def _native_plan(sites: Sites, geometry: Geometry) -> LayerPlan:
 
 
 def by_first_offset(plan: LayerPlan) -> LayerPlan:
-    """The same plan, of `Pairs`, with its outputs in the order of their first offset, then of its input.
+    """The same plan, of `Pairs`, with its outputs in the order of first offset, then of input.
 
     The order in which spconv's pooling on the CPU had them: what follows adds in this order, and
     results stay as they were to the last bit.
