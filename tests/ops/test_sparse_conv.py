@@ -85,6 +85,8 @@ def test_pairs_with_outputs_equal_reference(kernel, stride, padding, dilation, s
     outputs, pairs, counts = strided_pairs(voxels, SHAPE, out_shape, *sizes)
     expected = plain.strided_pairs(voxels, out_shape, *sizes)
     assert named(pairs, counts, voxels, outputs) == expected
+    assert outputs.tolist() == sorted(outputs.tolist())
+    assert all(row[row >= 0].diff().gt(0).all() for row in pairs[1])
     reached = {target for pairs in expected for _, target in pairs}
     assert {tuple(row) for row in outputs.tolist()} == reached and len(outputs) == len(reached)
 

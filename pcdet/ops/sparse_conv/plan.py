@@ -186,7 +186,7 @@ def _native_plan(sites: Sites, geometry: Geometry) -> LayerPlan:
 
 
 def by_first_offset(plan: LayerPlan) -> LayerPlan:
-    """The same plan, of `Pairs`, with its outputs in the order of their first offset.
+    """The same plan, of `Pairs`, with its outputs in the order of first offset, then of input.
 
     The order in which spconv's pooling on the CPU had them: what follows adds in this order, and
     results stay as they were to the last bit.
@@ -194,7 +194,8 @@ def by_first_offset(plan: LayerPlan) -> LayerPlan:
     pairs, order = plan.neighbours, plan.neighbours.targets.new_empty(0, dtype=torch.long)
     # The last entry for a target that is none.
     rank = pairs.targets.new_full((pairs.num_outputs + 1,), -1)
-    for _, targets in pairs.lists():
+    for sources, targets in pairs.lists():
+        targets = targets[sources.argsort()]
         order = torch.cat((order, targets[rank[targets] < 0]))
         rank[order] = torch.arange(len(order), dtype=rank.dtype, device=rank.device)
     targets = rank[pairs.targets]

@@ -65,8 +65,8 @@ def strided_pairs(
         dilation: inputs from one offset to the next.
 
     Returns:
-        (M, 4) int32 voxels of the output, in the order of their first pair; and pairs and counts as
-        those of `submanifold_pairs`.
+        (M, 4) int32 voxels of the output, in the order of their keys; and pairs and counts as those
+        of `submanifold_pairs`.
 
     Raises:
         IndexError: a voxel lies outside the grid.

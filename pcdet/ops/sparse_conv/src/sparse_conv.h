@@ -115,7 +115,8 @@ PCDET_INLINE void add_products(const OffsetPairs& pairs, const T* sources, const
   const T* from[kPairs];
   T* to[kPairs];
   for (; i + kPairs <= pairs.count; i += kPairs) {
-    for (int64_t next = i + kPairs; next < std::min(i + 2 * kPairs, pairs.count); ++next) {
+    for (int p = 0; p < kPairs && i + kPairs + p < pairs.count; ++p) {
+      const int64_t next = i + kPairs + p;
       prefetch(sources + pairs.sources[next] * channels.in, channels.in);
       prefetch(targets + pairs.targets[next] * channels.out, channels.out);
     }
