@@ -15,6 +15,7 @@ import re
 import shlex
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -179,6 +180,19 @@ def make_extension(name: str, toolkit: Toolkit | None):
     )
 
 
+class BuildExtension(cpp_extension.BuildExtension):
+    """Keeps object files below build/, so that the next build compiles what has changed alone.
+
+    An editable installation would put them into a folder that it deletes.
+    """
+
+    def finalize_options(self) -> None:
+        """Place the object files where an installation that is not editable has them."""
+        super().finalize_options()
+        tag = f"{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+        self.build_temp = str(Path("build") / f"temp.{tag}")
+
+
 def main() -> None:
     """Run setuptools."""
     toolkit = prepare_cuda()
@@ -195,7 +209,7 @@ def main() -> None:
             "pcdet.viewer": ["assets/*"],
         },
         ext_modules=[make_extension(name, toolkit) for name in EXTENSIONS],
-        cmdclass={"build_ext": cpp_extension.BuildExtension},
+        cmdclass={"build_ext": BuildExtension},
         entry_points={"console_scripts": COMMANDS},
         zip_safe=False,
     )

@@ -24,7 +24,7 @@ ALLOWED = {
     "engine": {"ops", "utils", "models", "evaluation", "viewer"},
     "own_data": {"ops", "utils", "datasets", "evaluation", "viewer"},
     "run": {"ops", "utils", "engine"},
-    "doctor": {"ops", "utils", "config"},
+    "doctor": {"ops", "utils", "config", "datasets", "own_data"},
     "export": {"utils", "models", "inference"},
     "inference": {"ops", "utils", "config", "datasets", "models", "engine", "viewer"},
     "viewer": {"ops", "utils", "evaluation"},

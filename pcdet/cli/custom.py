@@ -60,7 +60,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "format",
         metavar="FORMAT",
         help="labelcloud (or centroid_rel, centroid_abs, vertices, labelcloud_kitti, "
-        "kitti_untransformed), sustechpoints, cvat (its Datumaro export), kitti, nuscenes",
+        "kitti_untransformed), sustechpoints, cvat (its exports Datumaro, Kitti Raw and Sly Point "
+        "Cloud), supervisely, kitti, nuscenes",
     )
     imported.add_argument("source", metavar="SRC", type=Path, help="folder of that program")
     imported.add_argument("folder", metavar="DST", type=Path, help="folder to write")

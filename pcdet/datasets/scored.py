@@ -20,6 +20,7 @@ class ScoredFrames:
     Attributes:
         overlap_sets: what the 3D IoU of a hit must exceed, by class in lower case: the usual
             overlaps, and looser ones.
+        neighbours: class to another, both in lower case, whose objects excuse a detection.
     """
 
     infos: Sequence[Mapping[str, Any]]
@@ -27,6 +28,7 @@ class ScoredFrames:
         rules.OVERLAPS,
         rules.LOOSE_OVERLAPS,
     )
+    neighbours: Mapping[str, str] = rules.NEIGHBOURS
 
     def truth(self) -> list[Mapping[str, Any]] | None:
         """The labels of all frames, `annos` of their infos; None unless each frame has them."""

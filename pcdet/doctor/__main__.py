@@ -2,6 +2,8 @@
 
     python -m pcdet.doctor [--data_path data/kitti] [--cfg_file tools/cfgs/second.yaml]
 
+The data folder may have KITTI's layout or that of docs/own_data.md.
+
 Prints one line for each part, and at the end one line of advice for each thing amiss. The exit code
 is 1 if something is broken, so that nothing runs or the data cannot be used; 0 if all is well or
 could merely be better (a GPU that is not used, say). A data folder that is not there counts as
@@ -18,8 +20,9 @@ from pathlib import Path
 
 from pcdet.doctor.data_folder import examine_data
 from pcdet.doctor.findings import Finding, ask
-from pcdet.doctor.labelled_frames import examine_labelled_frames
+from pcdet.doctor.labelled_frames import examine_labelled_frames, settings_of
 from pcdet.doctor.libraries import examine_libraries
+from pcdet.doctor.own_data import examine_own_data, is_own_data
 from pcdet.doctor.software import (
     examine_extensions,
     examine_python,
@@ -41,8 +44,20 @@ _PARTS = {
 }
 
 
-def default_data_path() -> Path:
-    """data/kitti below `root_dir()`."""
+def default_data_path(cfg_file: str | None = None) -> Path:
+    """DATA_DIR of a yaml, else data/kitti; below `root_dir()`."""
+    try:
+        if cfg_file is not None:
+            from easydict import EasyDict
+
+            from pcdet.config import cfg_from_yaml_file, find_yaml
+
+            return (
+                root_dir()
+                / cfg_from_yaml_file(find_yaml(cfg_file), EasyDict()).DATA_CONFIG.DATA_DIR
+            )
+    except Exception:  # of an installation or a yaml that the parts tell of
+        pass
     return root_dir() / "data" / "kitti"
 
 
@@ -50,12 +65,16 @@ def examine(data_path: Path | None, cfg_file: str | None = None) -> list[Finding
     """All findings.
 
     Args:
-        data_path: the data folder; None for the default one, which need not be there.
+        data_path: the data folder; None for the yaml's or KITTI's, which need not be there.
         cfg_file: a yaml whose range and points the data are compared with.
     """
-    root = default_data_path() if data_path is None else data_path
-    parts = {**_PARTS, "data folder": partial(examine_data, root, data_path is not None)}
-    parts["labelled frames"] = partial(examine_labelled_frames, root, cfg_file)
+    root = default_data_path(cfg_file) if data_path is None else data_path
+    parts = dict(_PARTS)
+    if is_own_data(root):
+        parts["data folder"] = partial(examine_own_data, root, partial(settings_of, cfg_file))
+    else:
+        parts["data folder"] = partial(examine_data, root, data_path is not None)
+        parts["labelled frames"] = partial(examine_labelled_frames, root, cfg_file)
     return [finding for name, part in parts.items() for finding in ask(name, part)]
 
 
@@ -78,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--data_path",
         type=Path,
-        help=f"the data folder; {default_data_path()} if not given",
+        help=f"the data folder; if not given, the yaml's, or {default_data_path()}",
     )
     parser.add_argument("--cfg_file", help="a yaml, whose POINT_CLOUD_RANGE the data should fit")
     args = parser.parse_args(argv)

@@ -32,7 +32,7 @@ def examine_data(root: Path, given: bool) -> list[Finding]:
         )
         return [Finding("data folder", f"{root}, missing", advice, broken=given)]
     findings = [Finding("data folder", str(root))]
-    frames = {split: _listed(root, split) for split in _SPLITS}
+    frames = {split: listed_frames(root, split) for split in _SPLITS}
     for split, names in frames.items():
         findings.append(_split(root, split, names))
     for folder in (TRAINING, TESTING):
@@ -43,12 +43,17 @@ def examine_data(root: Path, given: bool) -> list[Finding]:
             )
     if (root / TRAINING).is_dir():
         findings.append(_planes(root / TRAINING))
-    findings += [_infos(root, split, names) for split, names in frames.items() if names]
+    for split, names in frames.items():
+        if names:
+            path, remedy = root / f"kitti_infos_{split}.pkl", f"run `{CREATE} --data_path {root}`"
+            finding = infos_finding(path, f"ImageSets/{split}.txt", len(names), remedy)
+            finding.broken &= split != "test" or path.is_file()
+            findings.append(finding)
     findings.append(_database(root))
     return findings
 
 
-def _listed(root: Path, split: str) -> list[str] | None:
+def listed_frames(root: Path, split: str) -> list[str] | None:
     """Frames of a split, none if its list cannot be read, None if ImageSets does not have it."""
     from pcdet.utils.kitti_format.split import read_split, split_path  # need a NumPy that works
 
@@ -106,16 +111,14 @@ def _planes(folder: Path) -> Finding:
     return Finding("training/planes", state)
 
 
-def _infos(root: Path, split: str, names: list[str]) -> Finding:
-    """The infos of a split: there, of the present format, and of as many frames as it lists."""
+def infos_finding(path: Path, split_file: str, count: int, remedy: str) -> Finding:
+    """Infos: there, of the present format, and of the `count` frames that their split lists."""
     from pcdet.utils import info_record  # needs a NumPy that works
 
-    path = root / f"kitti_infos_{split}.pkl"
     finding = Finding(path.name, "missing")
-    remedy = f"run `{CREATE} --data_path {root}`"
     if not path.is_file():
         finding.advice = f"{path} is missing: {remedy}"
-        finding.broken = split != "test"
+        finding.broken = True
         return finding
     record = info_record.read_record(path)
     if record is None:
@@ -131,8 +134,8 @@ def _infos(root: Path, split: str, names: list[str]) -> Finding:
         reasons.append(
             f"has format {record['format']} and this version writes {info_record.INFO_FORMAT}"
         )
-    if record["frames"] != len(names):
-        reasons.append(f"holds {record['frames']} frames and ImageSets/{split}.txt {len(names)}")
+    if record["frames"] != count:
+        reasons.append(f"holds {record['frames']} frames and {split_file} {count}")
     if reasons:
         finding.advice = f"{path} {' and '.join(reasons)}: {remedy}"
         finding.broken = True

@@ -22,7 +22,7 @@ def examine_labelled_frames(root: Path, cfg_file: str | None) -> list[Finding]:
         return []
     from pcdet.utils.kitti_format.frame_facts import data_report, frames_of_infos
 
-    limit_range, uses_intensity, only_seen = _settings(cfg_file)
+    limit_range, uses_intensity, only_seen = settings_of(cfg_file)
     findings, frames = [], {}
     for split in _SPLITS:
         infos, facts = _read(root / f"kitti_infos_{split}.pkl", findings)
@@ -35,7 +35,7 @@ def examine_labelled_frames(root: Path, cfg_file: str | None) -> list[Finding]:
     return findings + [Finding("data", "amiss", line, broken=True) for line in warnings]
 
 
-def _settings(cfg_file: str | None) -> tuple[Any, bool, bool]:
+def settings_of(cfg_file: str | None) -> tuple[Any, bool, bool]:
     """Of a yaml: the range, whether the intensity is used, whether only what the camera sees is."""
     if cfg_file is None:
         return None, True, True

@@ -69,6 +69,7 @@ class Detector:
         )
         self._samples = network.samples
         self._num_stored = network.samples.num_stored_features
+        self._columns = network.config.DATA_CONFIG.get("POINT_COLUMNS")
         # Samples are made of the columns that the network uses.
         self._samples.num_stored_features = self._samples.num_point_features
 
@@ -157,7 +158,7 @@ class Detector:
         """Name and points (N, C) of a scan, with the columns that the network uses."""
         name, use = str(number), self._samples.num_point_features
         if isinstance(scan, (str, os.PathLike)):
-            name, scan = Path(scan).stem, read_points(scan, self._num_stored)
+            name, scan = Path(scan).stem, read_points(scan, self._num_stored, self._columns)
         elif isinstance(scan, torch.Tensor):
             scan = scan.detach().float().cpu().numpy()
         points = np.asarray(scan)

@@ -8,11 +8,11 @@ from pcdet.datasets.custom.folder import (
     COLUMNS_KEY,
     DATASET_FILE,
     POINTS,
-    USUAL_COLUMNS,
     stated_columns,
+    usual_columns,
 )
 from pcdet.utils.errors import DataError
-from pcdet.utils.point_files import list_scans, read_points
+from pcdet.utils.point_files import list_scans, named_columns, read_points
 
 # In the order in which they are tried: most scans have an intensity, some have not.
 _CANDIDATES = (4, 3, 5, 6, 7, 8, 9, 10)
@@ -32,6 +32,11 @@ def find_columns(root: Path) -> tuple[tuple[str, ...], str]:
     if stated is not None:
         return stated, DATASET_FILE
     scan = list_scans(root / POINTS)[0]
+    named = named_columns(scan)
+    if named is not None:
+        columns, fields = named
+        read_points(scan, len(columns), columns)
+        return columns, f"the fields {' '.join(fields)} of {scan.name}"
     first_error = None
     for count in _CANDIDATES:
         try:
@@ -39,13 +44,8 @@ def find_columns(root: Path) -> tuple[tuple[str, ...], str]:
         except DataError as error:
             first_error = first_error or error
         else:
-            return _usual_names(count), scan.name
+            return usual_columns(count), scan.name
     raise DataError(
         f"{first_error}; if it is right, name its columns in {root / DATASET_FILE}: "
         f"`{COLUMNS_KEY}: [x, y, z, intensity]`"
     )
-
-
-def _usual_names(count: int) -> tuple[str, ...]:
-    known = USUAL_COLUMNS[:count]
-    return (*known, *(f"column_{k}" for k in range(len(known), count)))

@@ -17,7 +17,7 @@ from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.utils import box_utils
 from pcdet.utils.box_utils import CENTER, H, L, W, X, Y
 from pcdet.utils.visualize_utils import DrawnBoxes
-from pcdet.viewer.scene import OVERLAP_CHOICES, Pane, Scene, find_partners, overlaps
+from pcdet.viewer.scene import OVERLAP_CHOICES, HitRules, Pane, Scene, find_partners, overlaps
 
 # Metres of one step of a stored coordinate: 16 bits then reach 163 m.
 STEP = 0.005
@@ -72,7 +72,7 @@ def describe_scene(scene: Scene, class_names: Sequence[str]) -> dict[str, Any]:
                 "cloud": indices[id(pane.points)],
                 "labels": pane.truth is not None,
                 "detections": pane.found is not None,
-                "boxes": describe_boxes(pane, class_names),
+                "boxes": describe_boxes(pane, class_names, scene.hits),
             }
             for pane in scene.panes
         ],
@@ -84,7 +84,7 @@ def clouds_of(scene: Scene) -> list[np.ndarray]:
     return list({id(pane.points): pane.points for pane in scene.panes}.values())
 
 
-def describe_boxes(pane: Pane, class_names: Sequence[str]) -> list[dict[str, Any]]:
+def describe_boxes(pane: Pane, class_names: Sequence[str], hits: HitRules) -> list[dict[str, Any]]:
     """Objects and then detections of a pane, as plain data.
 
     Returns:
@@ -96,7 +96,9 @@ def describe_boxes(pane: Pane, class_names: Sequence[str]) -> list[dict[str, Any
     truth = pane.truth or DrawnBoxes(np.zeros((0, 7)), [])
     found = pane.found or DrawnBoxes(np.zeros((0, 7)), [], np.zeros(0))
     iou = overlaps(truth, found)
-    partners = {choice: find_partners(truth, found, iou, choice) for choice in OVERLAP_CHOICES}
+    partners = {
+        choice: find_partners(truth, found, iou, hits, choice) for choice in OVERLAP_CHOICES
+    }
     boxes = _describe(truth, pane.points, class_names, iou.max(axis=0, initial=0))
     for k, box in enumerate(_describe(found, pane.points, class_names, iou.max(axis=1, initial=0))):
         box["partner"] = {choice: int(of_all[k]) for choice, of_all in partners.items()}

@@ -14,7 +14,7 @@ from pcdet.utils.errors import DataError, PcdetError
 from pcdet.utils.io_utils import atomic_write, read_file
 from pcdet.utils.visualize_utils import EDGES, FRONT
 from pcdet.viewer import packing
-from pcdet.viewer.scene import OVERLAP_CHOICES, Scene
+from pcdet.viewer.scene import OVERLAP_CHOICES, HitRules, Scene
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 _SCRIPTS = ("outcomes.js", "drawing.js", "controls.js")
@@ -43,9 +43,10 @@ def write_page(
         DataError: there is no scene.
         PcdetError: k3d is not installed.
     """
-    described, data = [], []
+    described, data, hits = [], [], HitRules()
     for k, scene in enumerate(scenes):
         described.append(packing.describe_scene(scene, class_names))
+        hits = scene.hits
         for j, points in enumerate(packing.clouds_of(scene)):
             data.append(_block(f"points-{k}-{j}", packing.pack_points(points)))
         if scene.image is not None:
@@ -78,7 +79,7 @@ def write_page(
             library=packing.pack(library_source()),
             index=packing.pack_json(index),
             data="\n".join(data),
-            **{choice: _overlap_words(choice, class_names) for choice in OVERLAP_CHOICES},
+            **{choice: _overlap_words(hits, choice, class_names) for choice in OVERLAP_CHOICES},
         )
         .encode()
     )
@@ -109,7 +110,6 @@ def _block(name: str, text: str) -> str:
     return f'<script type="application/octet-stream" id="{name}">{text}</script>'
 
 
-def _overlap_words(choice: str, class_names: Sequence[str]) -> str:
+def _overlap_words(hits: HitRules, choice: str, class_names: Sequence[str]) -> str:
     """Such as "0.7 / 0.5 / 0.5"."""
-    overlaps = (OVERLAP_CHOICES[choice].get(name.lower()) for name in class_names)
-    return html.escape(" / ".join("-" if value is None else f"{value:g}" for value in overlaps))
+    return " / ".join(f"{hits.overlap(name, choice):g}" for name in class_names)

@@ -22,7 +22,7 @@ from pcdet.viewer.packing import image_url
 from pcdet.viewer.page import ASSETS, FIRST_SCORE, write_page
 from pcdet.viewer.pictures import draw_frames
 from pcdet.viewer.results import REPORT, SCENES
-from pcdet.viewer.scene import Counts, count_outcomes, detections_of, objects_of
+from pcdet.viewer.scene import Counts, count_outcomes, detections_of, objects_of, rules_of
 from pcdet.viewer.sources import evenly_spread, scenes_of_split
 
 _NUM_WORST, _NUM_PICTURES = 5, 3
@@ -97,10 +97,14 @@ def write_report(tested: Tested, folder: Path) -> Path:
 
 def worst_frames(tested: Tested) -> list[tuple[int, Counts]]:
     """The frames with most misses and false positives: index and counts, worst first."""
-    names = tested.dataset.class_names
+    names, hits = tested.dataset.class_names, rules_of(tested.dataset)
     counts = [
         count_outcomes(
-            objects_of(info), detections_of(anno, tested.scores_are_logits), names, FIRST_SCORE
+            objects_of(info),
+            detections_of(anno, tested.scores_are_logits),
+            names,
+            FIRST_SCORE,
+            hits,
         )
         for info, anno in zip(tested.dataset.infos, tested.annos)
     ]
@@ -210,7 +214,7 @@ def _worst(tested: Tested, worst: list[tuple[int, Counts]], shown: Sequence[int]
     lines = [
         "<h2>The worst frames</h2>",
         f'<p class="soft">Most misses and false positives, of detections with a score of '
-        f"{FIRST_SCORE} or more, at KITTI's overlaps.</p>",
+        f"{FIRST_SCORE} or more, at the overlaps of AP.</p>",
     ]
     for k, counts in worst:
         name = html.escape(tested.dataset.sample_ids[k])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +14,34 @@ from pcdet.ops.iou3d_nms import iou3d_nms_utils
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.visualize_utils import DrawnBoxes
 
-# Choices of the page: what a hit must exceed. KITTI's overlaps, and the looser ones.
-OVERLAP_CHOICES = {"strict": rules.OVERLAPS, "loose": rules.LOOSE_OVERLAPS}
-# For a class that KITTI's rules do not know.
+# Choices of the page: the overlaps of AP, and looser ones.
+OVERLAP_CHOICES = ("strict", "loose")
+# For a class that the data set's rules do not know.
 _USUAL_OVERLAP = {"strict": 0.5, "loose": 0.25}
+
+
+@dataclass(frozen=True)
+class HitRules:
+    """What makes a detection a hit; KITTI's rules unless others are given.
+
+    Attributes:
+        strict: what the 3D IoU must exceed, by class in lower case.
+        loose: the same, looser.
+        neighbours: class to another, both in lower case, whose objects excuse a detection.
+    """
+
+    strict: Mapping[str, float] = field(default_factory=lambda: rules.OVERLAPS)
+    loose: Mapping[str, float] = field(default_factory=lambda: rules.LOOSE_OVERLAPS)
+    neighbours: Mapping[str, str] = field(default_factory=lambda: rules.NEIGHBOURS)
+
+    def overlap(self, name: str, choice: str) -> float:
+        """What the 3D IoU of a class must exceed, by one of `OVERLAP_CHOICES`."""
+        return getattr(self, choice).get(name.lower(), _USUAL_OVERLAP[choice])
+
+
+def rules_of(dataset: Any) -> HitRules:
+    """The rules by which the AP of a data set is computed."""
+    return HitRules(*dataset.overlap_sets, dataset.neighbours)
 
 
 @dataclass
@@ -45,12 +70,14 @@ class Scene:
         panes: one or two.
         image: (H, W, 3) uint8 of the camera, or None.
         calib: projects to the image, or None.
+        hits: which detection is a hit; the same in all scenes of a page.
     """
 
     name: str
     panes: list[Pane]
     image: np.ndarray | None = None
     calib: Calibration | None = None
+    hits: HitRules = field(default_factory=HitRules)
 
 
 def overlaps(truth: DrawnBoxes, found: DrawnBoxes) -> np.ndarray:
@@ -62,7 +89,11 @@ def overlaps(truth: DrawnBoxes, found: DrawnBoxes) -> np.ndarray:
 
 
 def find_partners(
-    truth: DrawnBoxes, found: DrawnBoxes, iou: np.ndarray, choice: str = "strict"
+    truth: DrawnBoxes,
+    found: DrawnBoxes,
+    iou: np.ndarray,
+    hits: HitRules,
+    choice: str = "strict",
 ) -> np.ndarray:
     """Which object each detection found: the best score chooses first, its best overlap.
 
@@ -74,7 +105,8 @@ def find_partners(
         truth: G objects, also those that only excuse a detection (a van, for a car).
         found: D detections with scores.
         iou: (D, G) of `overlaps`.
-        choice: of the overlap that must be exceeded, a key of `OVERLAP_CHOICES`.
+        hits: what is a hit.
+        choice: of the overlap that must be exceeded, one of `OVERLAP_CHOICES`.
 
     Returns:
         (D,) index of the object, of the detection's own class or of one that excuses it, or -1.
@@ -84,9 +116,9 @@ def find_partners(
     free = np.ones(len(truth_names), dtype=bool)
     for k in np.argsort(-np.asarray(found.scores), kind="stable"):
         name = found.names[k].lower()
-        least = OVERLAP_CHOICES[choice].get(name, _USUAL_OVERLAP[choice])
+        least = hits.overlap(name, choice)
         # Its own class first; the neighbour's objects may excuse several.
-        for wanted in (free & (truth_names == name), truth_names == rules.NEIGHBOURS.get(name, "")):
+        for wanted in (free & (truth_names == name), truth_names == hits.neighbours.get(name, "")):
             candidates = np.flatnonzero(wanted & (iou[k] > least))
             if len(candidates):
                 partners[k] = candidates[iou[k, candidates].argmax()]
@@ -110,11 +142,15 @@ class Counts:
 
 
 def count_outcomes(
-    truth: DrawnBoxes, found: DrawnBoxes, class_names: Sequence[str], score_thresh: float
+    truth: DrawnBoxes,
+    found: DrawnBoxes,
+    class_names: Sequence[str],
+    score_thresh: float,
+    hits: HitRules,
 ) -> Counts:
-    """Count hits, misses and false positives at KITTI's overlaps, above a score."""
+    """Count hits, misses and false positives at the strict overlaps, above a score."""
     kept = select_boxes(found, np.asarray(found.scores) >= score_thresh)
-    partners = find_partners(truth, kept, overlaps(truth, kept))
+    partners = find_partners(truth, kept, overlaps(truth, kept), hits)
     known = np.isin(np.asarray(truth.names, dtype=np.str_), class_names)
     hit = np.zeros(len(known), dtype=bool)
     hit[partners[partners >= 0]] = True

@@ -11,7 +11,7 @@ import numpy as np
 
 from pcdet.utils.errors import DataError
 from pcdet.utils.visualize_utils import DrawnBoxes
-from pcdet.viewer.scene import Pane, Scene, detections_of, objects_of
+from pcdet.viewer.scene import Pane, Scene, detections_of, objects_of, rules_of
 
 
 def evenly_spread(count: int, total: int) -> list[int]:
@@ -38,6 +38,7 @@ def scenes_of_split(
     """
     dataset = copy.copy(dataset)
     dataset.unused = frozenset()  # what its model does not read is shown
+    hits = rules_of(dataset)
     for k in indices:
         info = dataset.infos[k]
         name = info["point_cloud"]["lidar_idx"]
@@ -48,7 +49,7 @@ def scenes_of_split(
             for title, annos in results.items()
         ]
         image, calib = dataset.camera_view(info) or (None, None)
-        yield Scene(name, panes or [Pane("labels", points, truth)], image, calib)
+        yield Scene(name, panes or [Pane("labels", points, truth)], image, calib, hits)
 
 
 def training_scenes(dataset: Any, recorded: Any, indices: Sequence[int]) -> Iterator[Scene]:

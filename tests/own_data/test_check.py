@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from pcdet.cli import custom
+from pcdet.datasets.custom.folder import CustomFolder
 from pcdet.datasets.custom.label_file import objects_from_rows
 from pcdet.own_data.check import check_folder
 from pcdet.own_data.columns import find_columns
 from pcdet.own_data.object_views import draw_object, object_frame
 from pcdet.own_data.sheet import write_sheet
 from pcdet.utils.errors import DataError
+from scan_files import made_scan, write_pcd
 from tiny_custom import SIZES, make_tiny_custom, points_in
 
 
@@ -123,11 +125,25 @@ def test_columns_are_found_in_the_scans(tmp_path, columns, expected):
     assert find_columns(tmp_path) == (("x", "y", "z", "ring"), "dataset.yaml")
 
 
+def test_columns_of_named_fields(tmp_path):
+    (tmp_path / "points").mkdir()
+    scan = tmp_path / "points" / "0.pcd"
+    write_pcd(scan, made_scan()[:, [3, 0, 1, 2]], "binary", "ring x y z")
+    assert find_columns(tmp_path) == (("x", "y", "z"), "the fields ring x y z of 0.pcd")
+    write_pcd(scan, made_scan()[:, [3, 0, 1, 2]], "binary", "reflectivity x y z")
+    columns, _ = find_columns(tmp_path)
+    assert columns == ("x", "y", "z", "intensity")
+    np.testing.assert_array_equal(CustomFolder(tmp_path, columns).read_points("0"), made_scan())
+
+
 def test_scans_that_are_none_are_told(tmp_path):
     (tmp_path / "points").mkdir()
     with pytest.raises(DataError, match="expected scans in it"):
         find_columns(tmp_path)
     (tmp_path / "points" / "0.npy").write_bytes(b"text")
+    with pytest.raises(DataError, match=r"0\.npy: no array of numbers"):
+        find_columns(tmp_path)
+    np.save(tmp_path / "points" / "0.npy", np.zeros((99, 2)))
     with pytest.raises(DataError, match=r"0\.npy.*name its columns in .*dataset\.yaml"):
         find_columns(tmp_path)
 

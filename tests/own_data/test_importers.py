@@ -202,7 +202,11 @@ def test_sustechpoints_scenes_keep_apart(tmp_path):
         ({"boxes": []}, r"expected the keys \['objs'\], got \['boxes'\]"),
         ("[1,", "not valid JSON"),
         ([psr("Car", [*CAR[:3], 0, *CAR[4:]])], r"object 0 \(Car\): dx: expected a size above 0"),
-        ([psr("Car", [None, *CAR[1:]])], r"object 0 \(Car\):"),
+        ([psr("Car", [None, *CAR[1:]])], r"object 0: expected numbers, got \[None, 4.0, -0.5\]"),
+        ([psr("Car", CAR, lean=float("nan"))], r"object 0 \(Car\): it leans by nan"),
+        ([psr("Car", [*CAR[:3], -4, *CAR[4:]])], "dx: expected a size above 0"),
+        ([psr(None, CAR)], "class: expected a name"),
+        ([psr(" ", CAR)], "class: expected a name"),
         ([psr("a/b", CAR)], "class: expected a name without blanks or slashes"),
     ],
 )
@@ -247,7 +251,7 @@ def test_cvat(tmp_path, item):
     ("annotation", "message"),
     [
         (cuboid(1, CAR, "bbox"), "item 000000: object 0: expected a cuboid_3d, got 'bbox'"),
-        (cuboid(2, CAR), "expected a label_id below 2 and three angles, got 2"),
+        (cuboid(2, CAR), "expected a label_id below 2, got 2"),
         ({"type": "cuboid_3d"}, "expected the keys"),
         (7, "got None"),
     ],
@@ -303,8 +307,142 @@ def test_nuscenes(tmp_path):
     np.testing.assert_allclose(rows, [[-3, 9, -1.05, 4, 2, 1.5, np.pi / 2]], atol=1e-3)
     assert stated_columns(tmp_path / "out") == ("x", "y", "z", "intensity", "ring")
     write(tables / "instance.json", [])
-    with pytest.raises(DataError, match="sample_annotation 0: unknown instance 'i'"):
+    with pytest.raises(DataError, match=r"sample_annotation\.json: object 0: unknown instance"):
         import_folder("nuscenes", source, tmp_path / "other")
+
+
+def without(record, key):
+    return {name: value for name, value in record.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("sample_data", lambda row: without(row, "filename"), "row d: expected the keys"),
+        ("sample_annotation", lambda row: row | {"rotation": [1, 0, 0]}, "expected 4 numbers"),
+        ("sample_annotation", lambda row: row | {"rotation": [0] * 4}, "expected a quaternion"),
+        ("sample_annotation", lambda row: row | {"size": "4"}, "size: expected a list"),
+        ("ego_pose", lambda row: without(row, "rotation"), r"row p: expected the keys"),
+    ],
+)
+def test_nuscenes_tables_that_lack_something_are_named(tmp_path, table, change, message):
+    test_nuscenes(tmp_path)
+    tables = tmp_path / "src" / "v1.0-mini"
+    write(tables / "instance.json", [{"token": "i", "category_token": "c"}])
+    path = tables / f"{table}.json"
+    write(path, [change(json.loads(path.read_text())[0])])
+    with pytest.raises(DataError, match=message):
+        import_folder("nuscenes", tmp_path / "src", tmp_path / "other")
+
+
+TRACKLET = """<item><objectType>{}</objectType><h>{}</h><w>{}</w><l>{}</l>
+<first_frame>{}</first_frame><poses class_id="2"><count>{}</count><item_version>2</item_version>{}
+</poses><finished>1</finished></item>"""
+
+
+def tracklet(name, row, first, truncations):
+    values = zip(("tx", "ty", "tz", "rx", "ry", "rz"), (*row[:3], 0.0, 0.0, row[6]))
+    tags = "".join(f"<{key}>{value}</{key}>" for key, value in values)
+    poses = "".join(f"<item>{tags}<truncation>{t}</truncation></item>" for t in truncations)
+    # As Datumaro writes them: w, h, l are the extents along x, y, z.
+    return TRACKLET.format(name, row[4], row[3], row[5], first, len(truncations), poses)
+
+
+def write_tracklets(folder, *tracklets):
+    head = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?><!DOCTYPE boost_serialization>'
+    body = f"<count>{len(tracklets)}</count><item_version>1</item_version>{''.join(tracklets)}"
+    text = f"{head}<boost_serialization><tracklets>{body}</tracklets></boost_serialization>"
+    write(folder / "tracklet_labels.xml", text)
+
+
+def test_cvat_kitti_raw(tmp_path):
+    """The lift is outside of the image in frame 1; frame 2 is empty."""
+    source = tmp_path / "src"
+    for name in ("a.1", "b", "c"):
+        scan(source / "velodyne_points" / "data" / f"{name}.bin")
+    write(source / "frame_list.txt", "0 a.1\n1 velodyne_points/data/b\n2 c\n")
+    write_tracklets(source, tracklet("Car", CAR, 0, [0, 1]), tracklet("Fork lift", LIFT, 0, [0, 2]))
+    assert_car_and_lift(imported("cvat", source, tmp_path / "out", "a.1"))
+    folder = CustomFolder(tmp_path / "out")
+    assert folder.labelled_frames() == ["a.1", "b", "c"]
+    assert [len(folder.read_objects(name)) for name in ("b", "c")] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (tracklet("Car", CAR, 3, [0]), r"frame 3: no scan 0000000003"),
+        (tracklet("", CAR, 0, [0]), r"tracklet_labels.xml: object 0 \(\): class: expected a name"),
+        (tracklet("Car", CAR, "x", [0]), "tracklet 0: first_frame: expected a number, got 'x'"),
+        ("<item>", "not valid XML"),
+    ],
+)
+def test_cvat_tracklets_that_cannot_be_mapped_are_named(tmp_path, text, message):
+    scan(tmp_path / "src" / "velodyne_points" / "data" / "0000000000.bin")
+    write_tracklets(tmp_path / "src", text)
+    with pytest.raises(DataError, match=message):
+        import_folder("cvat", tmp_path / "src", tmp_path / "out")
+
+
+def figure(key, row, swap):
+    """Supervisely's boxes look along y where their yaw is 0, CVAT's along x."""
+    size = [row[4], row[3], row[5]] if swap else row[3:6]
+    turn = row[6] - np.pi / 2 if swap else row[6]
+    geometry = {
+        "position": dict(zip("xyz", row[:3])),
+        "dimensions": dict(zip("xyz", size)),
+        "rotation": {"x": 0, "y": 0, "z": turn},
+    }
+    return {"key": "f", "objectKey": key, "geometryType": "cuboid_3d", "geometry": geometry}
+
+
+@pytest.mark.parametrize("name", ["supervisely", "cvat"])
+def test_supervisely_and_cvats_export_of_it(tmp_path, name):
+    source = tmp_path / "src"
+    scan(source / "ds0" / "pointcloud" / "000000.bin")
+    scan(source / "ds0" / "related_images" / "000000.bin")
+    objects = [{"key": "a", "classTitle": "Car"}, {"key": "b", "classTitle": "Fork lift"}]
+    figures = [figure(k, row, name == "supervisely") for k, row in (("a", CAR), ("b", LIFT))]
+    labels = source / "ds0" / "ann" / "000000.bin.json"
+    write(source / "meta.json", {"classes": []})
+    write(labels, {"tags": [], "objects": objects, "figures": figures})
+    assert_car_and_lift(imported(name, source, tmp_path / "out"))
+    figures[1]["objectKey"] = "c"
+    write(labels, {"objects": objects, "figures": figures})
+    with pytest.raises(DataError, match=r"000000\.bin\.json: figure 1: .*of one of the 2 objects"):
+        import_folder(name, source, tmp_path / "other")
+
+
+def test_other_lidars_of_sustechpoints_do_not_count(tmp_path):
+    scene = tmp_path / "src" / "scene"
+    for folder in ("lidar", "aux_lidar/front", "radar/front_points"):
+        scan(scene / folder / "000000.bin")
+    write(scene / "label" / "000000.json", [psr("Car", CAR), psr("Fork lift", LIFT)])
+    assert_car_and_lift(imported("sustechpoints", tmp_path / "src", tmp_path / "out"))
+
+
+def test_what_lies_beside_labelcloud_s_labels_does_not_count(cloud, tmp_path):
+    """A BOM, settings, another JSON file, clouds as they were before they were turned."""
+    scan(cloud / "pointclouds" / "originals" / "000000.bin")
+    scan(cloud / "__MACOSX" / "pointclouds" / "._000000.bin")
+    write(cloud / "labels" / "schema" / "label_definition.json", {"cart": 0})
+    write(cloud / "config.ini", "[LABEL]\n; format\nlabel_format = centroid_abs\n")
+    write(cloud / "labels" / "000000.txt", "an older format")
+    text = json.dumps(centroid(lambda a: np.degrees(a) % 360))
+    write(cloud / "labels" / "000000.json", "\ufeff" + text)
+    assert_car_and_lift(imported("labelcloud", cloud, tmp_path / "out"))
+    write(cloud / "config.ini", "[FILE]\nlabel_folder = labels/\n")
+    with pytest.raises(DataError, match=r"labels as \.json and as \.txt: give the format"):
+        import_folder("labelcloud", cloud, tmp_path / "other")
+
+
+def test_a_frame_that_two_people_have_labelled_is_told(cloud, tmp_path):
+    for person in ("a", "b"):
+        write(cloud / "labels" / person / "000000.json", centroid(lambda a: a))
+    told = r"b/000000\.json: frame 000000 is labelled in .*a/000000\.json, too: keep one of them"
+    with pytest.raises(DataError, match=told):
+        import_folder("centroid_rel", cloud, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_labels_without_a_scan_and_scans_of_one_name_are_told(cloud, tmp_path):
@@ -327,4 +465,4 @@ def test_folders_are_looked_at_first(cloud, tmp_path):
     import_folder("labelcloud", cloud, tmp_path / "out")
     with pytest.raises(DataError, match="holds labels already"):
         import_folder("labelcloud", cloud, tmp_path / "out")
-    assert len(FORMATS) == 10
+    assert len(FORMATS) == 11

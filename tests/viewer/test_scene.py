@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from pcdet.viewer.scene import count_outcomes, detections_of, find_partners, objects_of, overlaps
+from pcdet.viewer.scene import (
+    HitRules,
+    count_outcomes,
+    detections_of,
+    find_partners,
+    objects_of,
+    overlaps,
+)
 from viewer.made_scenes import CLASSES, car, drawn
 
 
-def partners(truth, found, choice="strict"):
-    return find_partners(truth, found, overlaps(truth, found), choice).tolist()
+def partners(truth, found, choice="strict", hits=None):
+    return find_partners(truth, found, overlaps(truth, found), hits or HitRules(), choice).tolist()
 
 
 def test_the_best_score_chooses_first_and_an_object_is_found_once():
@@ -38,12 +45,25 @@ def test_the_overlap_must_be_exceeded():
         assert partners(truth, found, "loose") == [loose], shift
 
 
+def test_other_data_sets_bring_their_own_rules():
+    # IoU = (1.6 - s) / (1.6 + s): 0.45 for a shift of 0.6 m.
+    truth = drawn([car(10, 0), car(30, 0)], ["Forklift", "Van"])
+    found = drawn([car(10.6, 0), car(30, 0)], ["Forklift", "Car"], [0.9, 0.8])
+    assert partners(truth, found) == [-1, 1]
+    for strict, hit in ((0.4, 0), (0.46, -1)):
+        hits = HitRules({"forklift": strict}, {"forklift": 0.2}, neighbours={})
+        assert partners(truth, found, hits=hits) == [hit, -1]
+        assert partners(truth, found, "loose", hits) == [0, -1]
+        counts = count_outcomes(truth, found, ["Forklift"], 0.3, hits)
+        assert counts.found == hit + 1
+
+
 def test_counts_follow_the_score():
     truth = drawn([car(10, 0), car(20, 0), car(30, 0)], ["Car", "Car", "Van"])
     found = drawn([car(10, 0), car(40, 0), car(30, 0)], ["Car"] * 3, [0.9, 0.4, 0.6])
-    low = count_outcomes(truth, found, CLASSES, 0.3)
+    low = count_outcomes(truth, found, CLASSES, 0.3, HitRules())
     assert (low.found, low.missed, low.false_positives) == (1, 1, 1)
-    high = count_outcomes(truth, found, CLASSES, 0.95)
+    high = count_outcomes(truth, found, CLASSES, 0.95, HitRules())
     assert (high.found, high.missed, high.false_positives) == (0, 2, 0)
 
 
@@ -51,7 +71,7 @@ def test_frames_without_objects_or_detections():
     nothing, none_found = drawn([], []), drawn([], [], [])
     assert partners(nothing, none_found) == []
     assert partners(nothing, drawn([car(10, 0)], ["Car"], [0.5])) == [-1]
-    counts = count_outcomes(drawn([car(10, 0)], ["Car"]), none_found, CLASSES, 0.3)
+    counts = count_outcomes(drawn([car(10, 0)], ["Car"]), none_found, CLASSES, 0.3, HitRules())
     assert (counts.found, counts.missed, counts.false_positives) == (0, 1, 0)
 
 

@@ -1,13 +1,12 @@
-"""Write docs/configuration.md.
+"""Write docs/configuration.md."""
 
-python -m pcdet.config.schema [file]
-"""
-
-import sys
+import argparse
 from pathlib import Path
 
 from pcdet.config.schema.page import PAGE, render
 from pcdet.utils.paths import root_dir
 
 if __name__ == "__main__":
-    Path(*sys.argv[1:] or [root_dir() / PAGE]).write_text(render(), encoding="utf-8")
+    parser = argparse.ArgumentParser(prog="python -m pcdet.config.schema", description=__doc__)
+    parser.add_argument("file", nargs="?", type=Path, default=root_dir() / PAGE)
+    parser.parse_args().file.write_text(render(), encoding="utf-8")

@@ -118,8 +118,9 @@ class DataConfig(Section):
     )
     NUM_POINT_FEATURES: NumPointFeatures = key()
     POINT_COLUMNS: Optional[list[str]] = key(
-        "of CustomDataset: names of the numbers of a point in the files, x, y, z first; null for "
-        "x, y, z, intensity and others without a name",
+        "of CustomDataset: names of the numbers of a point in the files, x, y, z first; fields of "
+        ".pcd, .ply and structured .npy files are taken by these names, wherever they stand; null "
+        "for x, y, z, intensity and others without a name",
         None,
     )
     POINT_CLOUD_RANGE: list[float] = key(

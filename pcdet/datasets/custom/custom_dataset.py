@@ -12,7 +12,7 @@ import numpy as np
 
 from pcdet.config import cfg as global_cfg
 from pcdet.config.schema import read_data_config, read_test
-from pcdet.datasets.custom.folder import USUAL_COLUMNS, CustomFolder
+from pcdet.datasets.custom.folder import CustomFolder, usual_columns
 from pcdet.datasets.custom.infos import (
     check_labels_unchanged,
     lidar_as_camera,
@@ -23,6 +23,7 @@ from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.evaluation import EvalResult, rules
 from pcdet.evaluation.by_distance import choose_overlaps, evaluate_by_distance, loose_overlap
 from pcdet.evaluation.confusion import confusion_counts, confusion_table
+from pcdet.evaluation.protocol import BY_DISTANCE
 from pcdet.utils.array_utils import as_numpy
 from pcdet.utils.box_utils import CENTER, DIMS
 from pcdet.utils.errors import ConfigError
@@ -39,6 +40,8 @@ class CustomDataset(DatasetTemplate):
         infos: of the frames, in the order of the samples, see `infos.build_infos`.
         overlaps: of each class, what the 3D IoU of a hit must exceed.
     """
+
+    neighbours = BY_DISTANCE.neighbours
 
     def __init__(
         self,
@@ -201,7 +204,7 @@ def _columns(section: Mapping[str, Any]) -> Sequence[str]:
     total = config.NUM_POINT_FEATURES.total
     columns = config.POINT_COLUMNS
     if columns is None:
-        return [*USUAL_COLUMNS, *(f"column_{k}" for k in range(len(USUAL_COLUMNS), total))][:total]
+        return usual_columns(total)
     if len(columns) != total:
         raise ConfigError(
             f"DATA_CONFIG.POINT_COLUMNS: expected {total} names, NUM_POINT_FEATURES.total, "

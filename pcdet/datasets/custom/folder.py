@@ -23,11 +23,12 @@ from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.io_utils import read_text
 from pcdet.utils.kitti_format.split import read_split, split_path
 from pcdet.utils.point_files import SCAN_SUFFIXES, read_points
+from pcdet.utils.point_files.fields import UNNAMED
 
 POINTS, LABELS = "points", "labels"
 DATASET_FILE = "dataset.yaml"
 COLUMNS_KEY = "POINT_COLUMNS"
-# Names of the numbers of a point if none are given.
+# Names of the first numbers of a point if none are given.
 USUAL_COLUMNS = ("x", "y", "z", "intensity")
 
 
@@ -63,7 +64,7 @@ class CustomFolder:
 
     def read_points(self, frame: str) -> np.ndarray:
         """Read the points (N, C) float32 of a frame: LiDAR frame, metres."""
-        return read_points(self.points_path(frame), len(self.columns))
+        return read_points(self.points_path(frame), len(self.columns), self.columns)
 
     def read_objects(self, frame: str) -> Objects:
         """Read the labelled objects of a frame."""
@@ -87,6 +88,12 @@ class FiniteReader:
     def get_lidar(self, idx: str) -> np.ndarray:
         """Read the points (N, C) float32 of a frame."""
         return self._finite(self._folder.read_points(idx), f"frame {idx}", self._logger)
+
+
+def usual_columns(count: int) -> tuple[str, ...]:
+    """Names of so many numbers of a point where nobody has named them."""
+    known = USUAL_COLUMNS[:count]
+    return (*known, *(f"{UNNAMED}{k}" for k in range(len(known), count)))
 
 
 def check_columns(columns: Sequence[str], where: str) -> tuple[str, ...]:

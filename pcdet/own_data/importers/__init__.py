@@ -10,8 +10,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from pcdet.own_data.importers import cvat, kitti, labelcloud, nuscenes, sustechpoints
-from pcdet.own_data.importers.common import ImportedFrame, write_frame, write_note
+from pcdet.own_data.importers import (
+    cvat,
+    kitti,
+    labelcloud,
+    nuscenes,
+    supervisely,
+    sustechpoints,
+)
+from pcdet.own_data.importers.common import (
+    ImportedFrame,
+    check_frames,
+    write_frame,
+    write_note,
+)
 from pcdet.utils.errors import DataError, lookup
 
 _LOGGER = logging.getLogger("pcdet.own_data")
@@ -22,6 +34,7 @@ FORMATS: Mapping[str, Callable[[Path, Path], Iterator[ImportedFrame]]] = {
     **{name: labelcloud.reader_of(name) for name in labelcloud.FORMATS},
     "sustechpoints": sustechpoints.read_frames,
     "cvat": cvat.read_frames,
+    "supervisely": supervisely.read_frames,
     "kitti": kitti.read_frames,
     "nuscenes": nuscenes.read_frames,
 }
@@ -50,6 +63,7 @@ def import_folder(name: str, source: Path, target: Path, scans: Path | None = No
     frames = list(read(source, scans or source))
     if not frames:
         raise DataError(f"{source}: no labels of the format {name} were found")
+    check_frames(frames)
     for frame in frames:
         write_frame(frame, target)
     write_note(frames, target)

@@ -1,7 +1,12 @@
-"""CVAT's export "Datumaro": annotations/<subset>.json with cuboids.
+"""CVAT's exports for 3D tasks: "Datumaro", "Kitti Raw Format" and "Sly Point Cloud Format".
 
-An item is a frame, whose annotations of the type `cuboid_3d` have label_id, position (the box's
-middle), rotation around x, y, z in radians, and scale: length, width and height.
+- Datumaro: annotations/<subset>.json. An item is a frame, whose annotations of the type `cuboid_3d`
+  have label_id, position (the box's middle), rotation around x, y, z in radians, and scale: length,
+  width and height.
+- Kitti Raw: tracklet_labels.xml, frame_list.txt, velodyne_points/data. A tracklet is an object from
+  first_frame on, with a pose in each frame. As Datumaro's writer fills them, unlike KITTI itself, w
+  is the length, h the width and l the height, and tx, ty, tz is the middle.
+- Sly: see `supervisely`; here x of the dimensions is the length, along the heading.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from pcdet.own_data.importers.common import (
     ImportedFrame,
@@ -16,17 +22,36 @@ from pcdet.own_data.importers.common import (
     entry_of,
     find_scans,
     list_of,
+    numbers_of,
     read_json,
     scan_of,
+    visible_files,
 )
+from pcdet.own_data.importers.supervisely import read_datasets
 from pcdet.utils.errors import DataError
+from pcdet.utils.io_utils import read_number, read_text
 
-_CUBOID = "cuboid_3d"
+_CUBOID, _TAG = "cuboid_3d", "label"
+_TRACKLETS, _FRAMES = "tracklet_labels.xml", "frame_list.txt"
+# Values of `truncation` where a track has no object: out of the image, behind it.
+_OUTSIDE = (2, 99)
+# Of a pose or tracklet: middle, angles, and length, width, height.
+_NUMBERS = ("tx", "ty", "tz", "rx", "ry", "rz")
+_SIZES = ("w", "h", "l")
 
 
 def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
-    """Read the frames of all subsets; those without a scan must have no objects."""
-    found = find_scans(scans)
+    """Read the frames of an export, whichever of the three formats it has."""
+    tracklets = [path for path in visible_files(source) if path.name == _TRACKLETS]
+    if tracklets:
+        return _of_tracklets(tracklets, find_scans(scans))
+    if any(path.parent.name == "ann" for path in source.rglob("*.json")):
+        return read_datasets(source, scans, length_along_x=True)
+    return _of_datumaro(source, find_scans(scans))
+
+
+def _of_datumaro(source: Path, found: dict[str, Path]) -> Iterator[ImportedFrame]:
+    """All subsets."""
     for path in sorted((source / "annotations").glob("*.json")) or sorted(source.glob("*.json")):
         categories, items = entry_of(read_json(path), ["categories", "items"], str(path))
         names = _class_names(categories, path)
@@ -34,9 +59,14 @@ def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
             name, annotations = entry_of(item, ["id", "annotations"], f"{path}: item")
             where = Path(f"{path}: item {name}")
             rows = _rows(list_of(annotations, str(where)), names, where)
-            frame = Path(str(name)).name  # an id may hold the folders of its file
-            frame = frame if frame in found else Path(frame).stem
-            yield ImportedFrame(frame, scan_of(frame, found, where), rows.objects())
+            frame = _frame(name, found)
+            yield ImportedFrame(frame, where, scan_of(frame, found, where), rows.objects())
+
+
+def _frame(name: Any, found: dict[str, Path]) -> str:
+    """The name of a frame's scan: an id may hold folders and the suffix of its file."""
+    frame = Path(str(name)).name
+    return frame if frame in found else Path(frame).stem
 
 
 def _class_names(categories: Any, path: Path) -> list[str]:
@@ -52,15 +82,77 @@ def _rows(annotations: list[Any], names: list[str], where: Path) -> Rows:
     rows = Rows(where)
     for k, annotation in enumerate(annotations):
         kind = annotation.get("type") if isinstance(annotation, dict) else None
+        if kind == _TAG:  # says something of the whole frame
+            continue
         if kind != _CUBOID:
             raise DataError(f"{where}: object {k}: expected a {_CUBOID}, got {kind!r}")
         keys = ["label_id", "position", "rotation", "scale"]
         label, *parts = entry_of(annotation, keys, f"{where}: object {k}")
-        position, rotation, scale = (list_of(part, f"{where}: object {k}") for part in parts)
-        if type(label) is not int or not 0 <= label < len(names) or len(rotation) != 3:
+        position, rotation, scale = (numbers_of(part, 3, f"{where}: object {k}") for part in parts)
+        if type(label) is not int or not 0 <= label < len(names):
             raise DataError(
-                f"{where}: object {k}: expected a label_id below {len(names)} and three angles, "
-                f"got {label!r} and {rotation!r}"
+                f"{where}: object {k}: expected a label_id below {len(names)}, got {label!r}"
             )
         rows.add(k, names[label], position, scale, rotation[2], rotation[:2])
     return rows
+
+
+def _of_tracklets(paths: list[Path], found: dict[str, Path]) -> Iterator[ImportedFrame]:
+    """Frames that the list names or an object is in; several exports keep apart by their scans."""
+    for path in paths:
+        names = _frame_names(path.parent / _FRAMES)
+        frames: dict[int, Rows] = {number: Rows(path) for number in names}
+        for k, tracklet in enumerate(_tracklets(path)):
+            _add_track(k, tracklet, frames, path)
+        for number, rows in sorted(frames.items()):
+            where = Path(f"{path}: frame {number}")
+            frame = _frame(names.get(number, f"{number:010d}"), found)
+            yield ImportedFrame(frame, where, scan_of(frame, found, where), rows.objects())
+
+
+def _tracklets(path: Path) -> list[ElementTree.Element]:
+    text = read_text(path, "labels")
+    if "<!ENTITY" in text:
+        raise DataError(f"{path}: entities are not read")
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise DataError(f"{path}: not valid XML: {error}") from error
+    tracklets = root.find("tracklets")
+    if tracklets is None:
+        raise DataError(f"{path}: expected the element tracklets")
+    return tracklets.findall("item")
+
+
+def _frame_names(path: Path) -> dict[int, str]:
+    """Number of a frame to the name of its scan; empty if there is no list."""
+    names = {}
+    for line, text in enumerate(read_text(path).splitlines() if path.exists() else (), 1):
+        number, _, name = text.strip().partition(" ")
+        if not number or number.startswith("#"):
+            continue
+        if not number.isdecimal() or not name:
+            raise DataError(f"{path}:{line}: expected a number and a name, got {text[:80]!r}")
+        names[int(number)] = name.strip()
+    return names
+
+
+def _add_track(k: int, tracklet: ElementTree.Element, frames: dict[int, Rows], path: Path) -> None:
+    """Add the poses of an object to their frames."""
+    where = f"{path}: tracklet {k}"
+    name = tracklet.findtext("objectType") or ""
+    size = [_number(tracklet, key, where) for key in _SIZES]
+    first = _number(tracklet, "first_frame", where)
+    for number, pose in enumerate(tracklet.findall("poses/item"), int(first)):
+        if int(float(pose.findtext("truncation") or 0)) in _OUTSIDE:
+            continue
+        x, y, z, *turns = (_number(pose, key, f"{where}, frame {number}") for key in _NUMBERS)
+        rows = frames.setdefault(number, Rows(path))
+        rows.add(k, name, (x, y, z), size, turns[2], turns[:2])
+
+
+def _number(element: ElementTree.Element, key: str, where: str) -> float:
+    try:
+        return read_number((element.findtext(key) or "").strip())
+    except ValueError as error:
+        raise DataError(f"{where}: {key}: {error}") from error

@@ -26,4 +26,5 @@ def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
         annos = object_annotations(get_objects_from_label(path), calib)
         names = annos["name"][annos["name"] != DONT_CARE]
         objects = Objects(names, annos["gt_boxes_lidar"])
-        yield ImportedFrame(path.stem, scan_of(path.stem, found, path), objects, USUAL_COLUMNS)
+        scan = scan_of(path.stem, found, path)
+        yield ImportedFrame(path.stem, path, scan, objects, USUAL_COLUMNS)

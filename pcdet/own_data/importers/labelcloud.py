@@ -10,13 +10,15 @@
 - vertices: JSON with eight corners; from the first to the fourth leads the length, to the second
   the width, to the fifth the height.
 - kitti_untransformed: KITTI's lines with the middle of the box and its heading, LiDAR frame.
+  Version 0.7 wrote length, width and height there, 1.1 height, width and length.
 - kitti: the same in the camera's frame, the bottom's middle, and pi / 2 minus the heading, which is
   half a turn from what KITTI's own labels have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import configparser
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,10 @@ from pcdet.own_data.importers.common import (
     entry_of,
     find_scans,
     list_of,
+    numbers_of,
     read_json,
     scan_of,
+    visible_files,
 )
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import read_number, read_text
@@ -37,7 +41,7 @@ from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.label import DONT_CARE, NUM_LABEL_FIELDS
 
 FORMATS = ("centroid_rel", "centroid_abs", "vertices", "labelcloud_kitti", "kitti_untransformed")
-_CLASSES = "_classes.json"
+_CLASSES, _SETTINGS = "_classes.json", "config.ini"
 _AXES = ("x", "y", "z")
 _CALIB = "calib"
 
@@ -62,37 +66,62 @@ def read_frames(
         format_name: one of `FORMATS`; None for what _classes.json says, or the files show.
     """
     stated, found = _stated_format(source), find_scans(scans)
-    labels = [path for path in _label_files(source) if path.stem in found or path.suffix == ".json"]
+    labels = _label_files(source, found)
     chosen = format_name or stated or _guess(labels, source)
+    labels = [path for path in labels if path.suffix == (".txt" if "kitti" in chosen else ".json")]
     for path in labels:
         rows = Rows(path)
         if path.suffix == ".json":
             _read_json_labels(path, chosen, rows)
         else:
             _read_kitti(path, chosen, rows, source)
-        yield ImportedFrame(path.stem, scan_of(path.stem, found, path), rows.objects())
+        yield ImportedFrame(path.stem, path, scan_of(path.stem, found, path), rows.objects())
 
 
-def _label_files(source: Path) -> list[Path]:
-    """Label files: JSON anywhere, and text outside of the folder of the calibrations."""
-    files = [
+def _label_files(source: Path, scans: Mapping[str, Path]) -> list[Path]:
+    """Text that is named as a scan, but no calibration; and JSON with objects."""
+    return [
         path
-        for path in sorted(source.rglob("*"))
-        if path.suffix in (".json", ".txt") and path.name != _CLASSES and path.is_file()
+        for path in visible_files(source)
+        if path.name != _CLASSES
+        and path.parent.name != _CALIB
+        and (
+            (path.suffix == ".txt" and path.stem in scans)
+            or (path.suffix == ".json" and (path.stem in scans or _holds_objects(path)))
+        )
     ]
-    return [path for path in files if path.parent.name != _CALIB]
+
+
+def _holds_objects(path: Path) -> bool:
+    """Tell whether a JSON file holds labels; others, as of settings, may lie beside them."""
+    content = read_json(path)
+    return isinstance(content, dict) and "objects" in content
 
 
 def _stated_format(source: Path) -> str | None:
-    """The format that labelCloud's list of classes states."""
-    for path in sorted(source.rglob(_CLASSES)):
-        content = read_json(path)
-        stated = content.get("format") if isinstance(content, dict) else None
-        stated = "labelcloud_kitti" if stated == "kitti" else stated
-        if stated not in FORMATS:
-            raise DataError(f"{path}: format: expected one of {list(FORMATS)}, got {stated!r}")
-        return stated
+    """The format that labelCloud's list of classes states, or, before version 0.8, its settings."""
+    files = visible_files(source)
+    for path in files:
+        if path.name == _CLASSES:
+            content = read_json(path)
+            return _known(content.get("format") if isinstance(content, dict) else None, path)
+    for path in files:
+        settings = configparser.ConfigParser()
+        if path.name == _SETTINGS:
+            try:
+                settings.read_string(read_text(path, "settings"))
+            except configparser.Error as error:
+                raise DataError(f"{path}: {error}".replace("\n", " ")) from error
+            if settings.has_option("LABEL", "label_format"):
+                return _known(settings.get("LABEL", "label_format"), path)
     return None
+
+
+def _known(stated: Any, path: Path) -> str:
+    stated = "labelcloud_kitti" if stated == "kitti" else stated
+    if stated not in FORMATS:
+        raise DataError(f"{path}: format: expected one of {list(FORMATS)}, got {stated!r}")
+    return stated
 
 
 def _guess(labels: Sequence[Path], source: Path) -> str:
@@ -101,7 +130,10 @@ def _guess(labels: Sequence[Path], source: Path) -> str:
     Raises:
         DataError: angles fit radians as well as degrees.
     """
-    if any(path.suffix == ".txt" for path in labels):
+    suffixes = sorted({path.suffix for path in labels})
+    if len(suffixes) == 2:
+        raise DataError(f"{source}: labels as .json and as .txt: give the format")
+    if suffixes == [".txt"]:
         has_calib = any(path.is_dir() for path in source.rglob(_CALIB))
         return "labelcloud_kitti" if has_calib else "kitti_untransformed"
     angles = []
@@ -109,7 +141,7 @@ def _guess(labels: Sequence[Path], source: Path) -> str:
         for entry in _entries(path):
             if "vertices" in entry:
                 return "vertices"
-            angles += list(_numbers(entry.get("rotations"), _AXES, f"{path}: rotations"))
+            angles += list(numbers_of(entry.get("rotations"), _AXES, f"{path}: rotations"))
     if any(abs(angle) > np.pi + 1e-6 for angle in angles):
         return "centroid_abs"
     if any(angle < 0 for angle in angles) or not any(angles):
@@ -136,7 +168,7 @@ def _read_json_labels(path: Path, chosen: str, rows: Rows) -> None:
             continue
         keys = ["centroid", "dimensions", "rotations"]
         center, size, turns = entry_of(entry, keys, where)
-        angles = _numbers(turns, _AXES, f"{where}: rotations")
+        angles = numbers_of(turns, _AXES, f"{where}: rotations")
         if chosen == "centroid_abs":
             angles = np.radians(angles)
         elif np.abs(angles).max() > np.pi + 1e-3:
@@ -147,18 +179,11 @@ def _read_json_labels(path: Path, chosen: str, rows: Rows) -> None:
         rows.add(
             k,
             entry["name"],
-            _numbers(center, _AXES, f"{where}: centroid"),
-            _numbers(size, ("length", "width", "height"), f"{where}: dimensions"),
+            numbers_of(center, _AXES, f"{where}: centroid"),
+            numbers_of(size, ("length", "width", "height"), f"{where}: dimensions"),
             angles[2],
             angles[:2],
         )
-
-
-def _numbers(value: Any, keys: Sequence[str], where: str) -> np.ndarray:
-    numbers = entry_of(value, keys, where)
-    if not all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers):
-        raise DataError(f"{where}: expected numbers, got {numbers}")
-    return np.array(numbers, dtype=np.float64)
 
 
 def _add_vertices(k: int, entry: dict[str, Any], where: str, rows: Rows) -> None:

@@ -13,7 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from pcdet.own_data.importers.common import ImportedFrame, Rows, entry_of, list_of, read_json
+from pcdet.own_data.importers.common import (
+    ImportedFrame,
+    Rows,
+    entry_of,
+    list_of,
+    numbers_of,
+    read_json,
+)
 from pcdet.utils.errors import DataError
 
 _LIDAR = "LIDAR_TOP"
@@ -37,18 +44,24 @@ def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
         boxes.setdefault(sample, []).append((k, box))
     for record in _table(folder, "sample_data").values():
         sensor = _row(data, "calibrated_sensor", record, folder)
-        channel = _row(data, "sensor", sensor, folder)["channel"]
-        if channel != _LIDAR or not record["is_key_frame"]:
+        where = f"{folder / 'sample_data.json'}: row {record['token']}"
+        keys = ["sample_token", "is_key_frame", "filename"]
+        sample, is_key_frame, file = entry_of(record, keys, where)
+        (channel,) = entry_of(
+            _row(data, "sensor", sensor, folder), ["channel"], f"{folder}: sensor"
+        )
+        if channel != _LIDAR or not is_key_frame:
             continue
         rows = Rows(path)
         to_lidar = _to_lidar(_row(data, "ego_pose", record, folder), sensor)
-        for k, box in boxes.get(record["sample_token"], []):
-            _add(k, box, names, to_lidar, rows)
-        scan = scans / record["filename"]
+        for k, box in boxes.get(sample, []):
+            _add(k, box, names, to_lidar, rows, f"{path}: object {k}")
+        scan = scans / str(file)
         if not scan.is_file():
             raise DataError(f"{scan}: missing, which {folder / 'sample_data.json'} names")
         name = scan.name.removesuffix(".bin").removesuffix(".pcd")
-        yield ImportedFrame(name, scan, rows.objects(), _COLUMNS)
+        columns = _COLUMNS if scan.suffix == ".bin" else None
+        yield ImportedFrame(name, Path(where), scan, rows.objects(), columns)
 
 
 def _table(folder: Path, name: str) -> dict[str, Mapping[str, Any]]:
@@ -76,7 +89,7 @@ def _class_names(folder: Path) -> dict[str, str]:
         (category,) = entry_of(instance, ["category_token"], f"{folder}: instance {token}")
         if category not in categories:
             raise DataError(f"{folder / 'category.json'}: no row {category!r} of {token!r}")
-        names[token] = categories[category]["name"]
+        (names[token],) = entry_of(categories[category], ["name"], f"{folder}: {category}")
     return names
 
 
@@ -88,13 +101,19 @@ def _to_lidar(pose: Mapping[str, Any], sensor: Mapping[str, Any]) -> np.ndarray:
 def _motion(row: Mapping[str, Any]) -> np.ndarray:
     """(4, 4) of a translation and a rotation."""
     matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = _rotation(row["rotation"]), row["translation"]
+    where = f"row {row['token']}"
+    rotation, translation = entry_of(row, ["rotation", "translation"], where)
+    matrix[:3, :3] = _rotation(numbers_of(rotation, 4, f"{where}: rotation"), where)
+    matrix[:3, 3] = numbers_of(translation, 3, f"{where}: translation")
     return matrix
 
 
-def _rotation(quaternion: Any) -> np.ndarray:
+def _rotation(quaternion: np.ndarray, where: str) -> np.ndarray:
     """(3, 3) of w, x, y, z."""
-    w, x, y, z = np.array(quaternion, dtype=np.float64) / np.linalg.norm(quaternion)
+    length = float(np.linalg.norm(quaternion))
+    if not 0 < length < np.inf:
+        raise DataError(f"{where}: rotation: expected a quaternion, got {quaternion.tolist()}")
+    w, x, y, z = quaternion / length
     return np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
@@ -105,15 +124,21 @@ def _rotation(quaternion: Any) -> np.ndarray:
 
 
 def _add(
-    k: int, box: Mapping[str, Any], names: Mapping[str, str], to_lidar: np.ndarray, rows: Rows
+    k: int,
+    box: Mapping[str, Any],
+    names: Mapping[str, str],
+    to_lidar: np.ndarray,
+    rows: Rows,
+    where: str,
 ) -> None:
     keys = ["instance_token", "translation", "size", "rotation"]
-    instance, translation, size, rotation = entry_of(box, keys, f"sample_annotation {k}")
+    instance, translation, size, rotation = entry_of(box, keys, where)
     if instance not in names:
-        raise DataError(f"sample_annotation {k}: unknown instance {instance!r}")
-    axes = to_lidar[:3, :3] @ _rotation(rotation)
-    center = (to_lidar @ [*translation, 1])[:3]
+        raise DataError(f"{where}: unknown instance {instance!r}")
+    turn = _rotation(numbers_of(rotation, 4, f"{where}: rotation"), where)
+    axes = to_lidar[:3, :3] @ turn
+    center = (to_lidar @ [*numbers_of(translation, 3, f"{where}: translation"), 1])[:3]
     lean = np.arcsin(np.clip(axes[2, [1, 0]], -1, 1))
-    width, length, height = size
+    width, length, height = numbers_of(size, 3, f"{where}: size")
     heading = np.arctan2(axes[1, 0], axes[0, 0])
     rows.add(k, names[instance], center, (length, width, height), heading, lean)

@@ -20,11 +20,12 @@ from pcdet.own_data.importers.common import (
     entry_of,
     find_scans,
     list_of,
+    numbers_of,
     read_json,
     scan_of,
 )
 
-_LABEL = "label"
+_LABEL, _SCANS = "label", ("lidar", "pcd")
 _AXES = ["x", "y", "z"]
 
 
@@ -34,10 +35,17 @@ def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
     folders = folders or [source]
     for folder in folders:
         scene = folder.parent if folder.name == _LABEL else folder
-        found = find_scans(scene if scans == source else scans)
-        for path in sorted(folder.glob("*.json")):
+        found = find_scans(_scan_folder(scene) if scans == source else scans)
+        for path in sorted(folder.glob("[!.]*.json")):
             name = f"{scene.name}_{path.stem}" if len(folders) > 1 else path.stem
-            yield ImportedFrame(name, scan_of(path.stem, found, path), _objects(path).objects())
+            yield ImportedFrame(
+                name, path, scan_of(path.stem, found, path), _objects(path).objects()
+            )
+
+
+def _scan_folder(scene: Path) -> Path:
+    """The folder of a scene's main LiDAR; aux_lidar/ and radar/ hold scans of the same names."""
+    return next((path for name in _SCANS if (path := scene / name).is_dir()), scene)
 
 
 def _objects(path: Path) -> Rows:
@@ -48,6 +56,6 @@ def _objects(path: Path) -> Rows:
         where = f"{path}: object {k}"
         name, place = entry_of(entry, ["obj_type", "psr"], where)
         parts: list[Any] = entry_of(place, ["position", "scale", "rotation"], where)
-        position, scale, rotation = (entry_of(part, _AXES, where) for part in parts)
+        position, scale, rotation = (numbers_of(part, _AXES, where) for part in parts)
         rows.add(k, name, position, scale, rotation[2], rotation[:2])
     return rows

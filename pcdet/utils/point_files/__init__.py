@@ -7,8 +7,16 @@ from pcdet.utils.point_files.reader import (
     SCAN_SUFFIXES,
     check_points,
     list_scans,
+    named_columns,
     read_points,
     read_rows,
 )
 
-__all__ = ["SCAN_SUFFIXES", "check_points", "list_scans", "read_points", "read_rows"]
+__all__ = [
+    "SCAN_SUFFIXES",
+    "check_points",
+    "list_scans",
+    "named_columns",
+    "read_points",
+    "read_rows",
+]

@@ -2,42 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+# Names of the same measurement; the first is the one that is told.
 _INTENSITY = ("intensity", "i", "reflectance", "reflectivity", "remission")
+_SAME = (
+    _INTENSITY,
+    ("ring", "channel", "laser", "laser_id", "line", "beam"),
+    ("time", "t", "timestamp", "time_stamp", "offset_time"),
+)
+# A column whose name begins so has none: the next field of the file is taken for it.
+UNNAMED = "column_"
 # Three colours packed into one number: no measurement. What begins with _ pads a row.
 _PACKED = ("rgb", "rgba")
 
 
-def points_of_fields(fields: Mapping[str, np.ndarray], num_features: int) -> np.ndarray:
+def plain_names(fields: Mapping[str, np.ndarray]) -> list[str]:
+    """The names of fields in lower case, as columns are called, in the order of the file.
+
+    Fields that are no measurement are left out; CloudCompare's `scalar_` is dropped.
+    """
+    names = [name.lower().removeprefix("scalar_") for name in fields]
+    return [name for name in names if name not in _PACKED and not name.startswith("_")]
+
+
+def usual_names(fields: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """x, y, z, and intensity if a field is one, under whichever name."""
+    has_intensity = any(name in _INTENSITY for name in plain_names(fields))
+    return ("x", "y", "z", *_INTENSITY[:has_intensity])
+
+
+def points_of_fields(
+    fields: Mapping[str, np.ndarray], num_features: int, columns: Sequence[str] | None = None
+) -> np.ndarray:
     """Put the numbers of points side by side.
 
     Args:
         fields: name to (N,) numbers, in the order of the file.
         num_features: columns that are wanted.
+        columns: their names, whose fields are taken wherever they stand; other usual names of the
+            same measurement count, too. None: x, y, z, the intensity if there is one, then the
+            other fields in the order of the file.
 
     Returns:
-        (N, num_features) float32: x, y, z, the intensity if there is one, then the other fields in
-        the order of the file.
+        (N, num_features) float32.
 
     Raises:
-        ValueError: x, y or z is missing, or there are fewer fields.
+        ValueError: a column has no field; without names: x, y or z is missing, or there are fewer
+            fields.
     """
     by_name = {name.lower().removeprefix("scalar_"): values for name, values in fields.items()}
-    intensity = [name for name in by_name if name in _INTENSITY][:1]
-    first = ["x", "y", "z", *intensity]
-    others = [name for name in by_name if name not in (*first, *_PACKED)]
-    order = [*first, *(name for name in others if not name.startswith("_"))]
-    if not {"x", "y", "z"} <= by_name.keys() or len(order) < num_features:
-        raise ValueError(
-            f"expected x, y, z and {num_features - 3} more numbers of each point "
-            f"(NUM_POINT_FEATURES.total {num_features}), got the fields {' '.join(fields)}"
-        )
-    columns = [by_name[name] for name in order[:num_features]]
+    there = plain_names(fields)
+    if columns is None:
+        first = [*usual_names(fields)[:3], *(n for n in there if n in _INTENSITY)][:4]
+        order = [*first, *(name for name in there if name not in first)]
+        if not {"x", "y", "z"} <= by_name.keys() or len(order) < num_features:
+            raise ValueError(
+                f"expected x, y, z and {num_features - 3} more numbers of each point "
+                f"(NUM_POINT_FEATURES.total {num_features}), got the fields {' '.join(fields)}"
+            )
+        order = order[:num_features]
+    else:
+        order = _fields_of_columns(there, columns)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.stack([np.asarray(c, dtype=np.float32) for c in columns], axis=1)
+        return np.stack([np.asarray(by_name[name], dtype=np.float32) for name in order], axis=1)
+
+
+def _fields_of_columns(there: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Of each column the field that holds it; columns without a name take what is left."""
+    wanted = [name.lower() for name in columns]
+    chosen = {name: name for name in wanted if name in there}
+    for name in wanted:
+        same = next((names for names in _SAME if name in names), ())
+        others = [other for other in same if other in there and other not in chosen.values()]
+        if name not in chosen and others:
+            chosen[name] = others[0]
+    left = iter([name for name in there if name not in chosen.values()])
+    for name in wanted:
+        if name not in chosen and name.startswith(UNNAMED):
+            chosen[name] = next(left, "")
+    missing = [name for name, key in zip(columns, wanted) if not chosen.get(key)]
+    if missing:
+        raise ValueError(
+            f"no field {' and no field '.join(missing)}, of the columns {', '.join(columns)} "
+            f"(POINT_COLUMNS); its fields are {', '.join(there)}"
+        )
+    return [chosen[name] for name in wanted]
 
 
 def fields_of_text(text: bytes, names: list[str], count: int) -> dict[str, np.ndarray]:

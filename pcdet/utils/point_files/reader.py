@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import read_file, regular_file_size
-from pcdet.utils.point_files.fields import points_of_fields
+from pcdet.utils.point_files.fields import points_of_fields, usual_names
 from pcdet.utils.point_files.likeness import (
     better_columns,
     implausible,
@@ -24,6 +25,8 @@ from pcdet.utils.point_files.ply import read_ply
 
 SCAN_SUFFIXES = (".bin", ".npy", ".pcd", ".ply")
 _HEAD = 256
+# Forms whose points have named fields.
+_FIELDS = {".pcd": read_pcd, ".ply": read_ply}
 
 
 def list_scans(path: str | os.PathLike) -> list[Path]:
@@ -42,7 +45,9 @@ def list_scans(path: str | os.PathLike) -> list[Path]:
     return files
 
 
-def read_points(path: str | os.PathLike, num_features: int) -> np.ndarray:
+def read_points(
+    path: str | os.PathLike, num_features: int, columns: Sequence[str] | None = None
+) -> np.ndarray:
     """Read a scan: a file .npy, .pcd or .ply by its suffix, else rows of float32.
 
     Args:
@@ -51,6 +56,7 @@ def read_points(path: str | os.PathLike, num_features: int) -> np.ndarray:
             frame, the intensity, then others. Plain rows must have just these. So must an array of
             NumPy, which may also be float64 or in one row. Of named fields (.pcd, .ply, structured
             arrays) the first of these are taken, see `points_of_fields`.
+        columns: names of these numbers, by which named fields are taken.
 
     Returns:
         (N, num_features) float32; single points that are not finite are still in it.
@@ -67,10 +73,10 @@ def read_points(path: str | os.PathLike, num_features: int) -> np.ndarray:
     content = read_file(path, "points")
     try:
         if suffix == ".npy":
-            points = _points_of_npy(content, num_features)
+            points = _points_of_npy(content, num_features, columns)
         else:
-            fields = read_pcd(content) if suffix == ".pcd" else read_ply(content)
-            points = points_of_fields(fields, num_features)
+            fields = _FIELDS[suffix](content)
+            points = points_of_fields(fields, num_features, columns)
         reason = implausible(points)
         if reason:
             raise ValueError(f"expected points, x, y, z in metres: {reason}")
@@ -79,6 +85,32 @@ def read_points(path: str | os.PathLike, num_features: int) -> np.ndarray:
         hint = f"; it looks like {other}" if other and suffix not in other else ""
         raise DataError(f"{path}: {error}{hint}") from error
     return points
+
+
+def named_columns(path: str | os.PathLike) -> tuple[tuple[str, ...], list[str]] | None:
+    """What the points of a scan are, if its fields have names.
+
+    Returns:
+        x, y, z, and intensity if there is one; and all names of the file. None if they have none.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _FIELDS and suffix != ".npy":
+        return None
+    content = read_file(path, "points")
+    try:
+        if suffix == ".npy":
+            array = _load_npy(content)
+            names = array.dtype.names
+            fields = None if names is None else {name: array[name] for name in names}
+        else:
+            fields = _FIELDS[suffix](content)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    return None if fields is None else (usual_names(fields), list(fields))
 
 
 def check_points(points: np.ndarray, path: str | os.PathLike) -> None:
@@ -132,17 +164,23 @@ def _expected(columns: int) -> str:
     return f"expected {columns} columns of float32 (NUM_POINT_FEATURES.total)"
 
 
-def _points_of_npy(content: bytes, num_features: int) -> np.ndarray:
-    """The points of a NumPy file; a ValueError if it holds something else."""
+def _load_npy(content: bytes) -> np.ndarray:
+    """The array of a NumPy file; a ValueError if it holds something else."""
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
     except Exception as error:  # a damaged header may raise anything
         raise ValueError(f"no array of numbers: {error or type(error).__name__}"[:200]) from error
     if not isinstance(array, np.ndarray):
         raise ValueError("expected one array of points, got an archive of several")
+    return array
+
+
+def _points_of_npy(content: bytes, num_features: int, columns: Sequence[str] | None) -> np.ndarray:
+    """The points of a NumPy file; a ValueError if it holds something else."""
+    array = _load_npy(content)
     if array.dtype.names is not None:
         return points_of_fields(
-            {name: array[name].ravel() for name in array.dtype.names}, num_features
+            {name: array[name].ravel() for name in array.dtype.names}, num_features, columns
         )
     if array.dtype.kind not in "iuf":
         raise ValueError(f"expected an array of numbers, got {array.dtype}")

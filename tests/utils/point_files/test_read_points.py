@@ -148,6 +148,44 @@ def test_pcd(tmp_path, form):
     np.testing.assert_array_equal(read_points(tmp_path / "scan.pcd", 3), rows[:, :3])
 
 
+@pytest.mark.parametrize("suffix", [".pcd", ".ply", ".npy"])
+def test_columns_are_taken_by_their_names(tmp_path, suffix):
+    rows = columns_of("5, ring")
+    names, path = "ring x z y Reflectivity", tmp_path / f"scan{suffix}"
+    stored = rows[:, [4, 0, 2, 1, 3]]
+    if suffix == ".pcd":
+        write_pcd(path, stored, "binary", names)
+    elif suffix == ".ply":
+        write_ply(path, stored, "ascii", names)
+    else:
+        row = np.dtype([(name, "<f4") for name in names.split()])
+        np.save(path, np.ascontiguousarray(stored).view(row)[:, 0])
+    for columns, expected in (
+        (("x", "y", "z", "intensity"), [0, 1, 2, 3]),
+        (("x", "y", "z", "reflectivity", "channel"), [0, 1, 2, 3, 4]),
+        (("x", "y", "z", "ring", "intensity"), [0, 1, 2, 4, 3]),
+        (("x", "y", "z", "intensity", "column_4"), [0, 1, 2, 3, 4]),
+    ):
+        points = read_points(path, len(columns), columns)
+        np.testing.assert_array_equal(points, rows[:, expected], err_msg=str(columns))
+    told = (
+        f"scan{suffix}: no field time and no field intensity2, of the columns x, y, z, time, "
+        r"intensity2 \(POINT_COLUMNS\); its fields are ring, x, z, y, reflectivity"
+    )
+    with pytest.raises(DataError, match=told):
+        read_points(path, 5, ("x", "y", "z", "time", "intensity2"))
+
+
+def test_a_field_is_taken_once_and_an_exact_name_goes_first(tmp_path):
+    rows = columns_of("5, ring")
+    write_pcd(tmp_path / "scan.pcd", rows, "binary", "x y z reflectivity intensity")
+    columns = ("x", "y", "z", "intensity", "reflectivity")
+    points = read_points(tmp_path / "scan.pcd", 5, columns)
+    np.testing.assert_array_equal(points, rows[:, [0, 1, 2, 4, 3]])
+    with pytest.raises(DataError, match="no field i, of"):
+        read_points(tmp_path / "scan.pcd", 6, (*columns, "i"))
+
+
 def test_pcd_with_padding_and_fields_of_several_numbers(tmp_path):
     row = np.dtype(
         [("x", "<f4"), ("p", "u1", 4), ("y", "<f4"), ("z", "<f8"), ("q", "u1"), ("i", "<u2")]
