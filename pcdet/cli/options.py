@@ -51,11 +51,11 @@ def add_detection_options(parser: argparse._ActionsContainer) -> None:
         "--amp",
         nargs="?",
         const="bf16",
-        default="auto",
-        choices=("auto", *AMP_NAMES, "none"),
+        default="none",
+        choices=(*AMP_NAMES, "auto", "none"),
         help="compute in 16 bits where that is safe: bf16 (what --amp alone means), or, on GPUs "
-        "that lack it, fp16; none for float32 (default: auto, bf16 on CPUs with instructions for "
-        "it, else float32)",
+        "that lack it, fp16; auto for bf16 on CPUs with instructions for it, else float32; it may "
+        "cost pedestrians a point of AP (default: none, float32)",
     )
     parser.add_argument(
         "--compile",

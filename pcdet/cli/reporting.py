@@ -12,7 +12,6 @@ from pcdet.run.curve_reader import read_curves
 from pcdet.run.record import RunRecord
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import load_pickle
-from pcdet.viewer.report import Tested, write_report
 from pcdet.viewer.results import newest_result, title_of_result
 from pcdet.viewer.sources import check_frames
 
@@ -29,6 +28,9 @@ def report_test(
         num_scenes: frames of scenes.html; 0 for no such page.
         logger: told where the report is.
     """
+    # Starts matplotlib, for which the first frame of a test need not wait.
+    from pcdet.viewer.report import Tested, write_report
+
     annos = load_pickle(result)
     check_frames(annos, dataset, result)
     tested = Tested(

@@ -20,10 +20,11 @@ from benchmark_utils.networks import (
     training_ms,
 )
 from benchmark_utils.ops import bev_of, cars
-from benchmark_utils.work import Ceilings, Work, counted, measure_ceilings
+from benchmark_utils.work import Ceilings, Work, counted, measure_ceilings, work_of
 from pcdet.engine.device_options import compile_dense_network, cpu_has_bfloat16
 from pcdet.engine.optimization import build_optimizer
 from pcdet.models import example_convert_to_torch
+from pcdet.models.folding import PatchProduct, folded
 from pcdet.ops.iou3d_nms import iou3d_nms_utils
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.ops.sparse_conv import SparseTensor, dense_bev, plan_ahead
@@ -123,8 +124,28 @@ def _table(model: nn.Module, cfg: Any, setting: Setting) -> Iterator[Row]:
         )
         with counted(model) as forward:
             model(batch)
-        yield setting.row("whole test", lambda: model(batch), forward)
+        yield setting.row("whole test, as trained", lambda: model(batch), forward)
+        detector = folded(model)
+        yield setting.row("whole test", lambda: detector(batch), forward)
+        yield _dense_row(detector, setting)
     yield from _step_rows(model, cfg, setting, forward)
+
+
+def _dense_row(detector: nn.Module, setting: Setting) -> Row:
+    """The dense convolutions alone, each with the input that it has in the network."""
+    calls: list[tuple[nn.Module, torch.Tensor]] = []
+    work = Work()
+
+    def keep(layer: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        calls.append((layer, inputs[0]))
+        work.layers.append(work_of(layer, inputs[0], output))
+
+    layers = [m for m in detector.rpn_head.modules() if isinstance(m, (nn.Conv2d, PatchProduct))]
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    detector(setting.batch)
+    for hook in hooks:
+        hook.remove()
+    return setting.row("dense convolutions alone", lambda: [m(x) for m, x in calls], work)
 
 
 def _step_rows(model: nn.Module, cfg: Any, setting: Setting, forward: Work) -> Iterator[Row]:

@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from benchmark_utils.common import median_ms
 from benchmark_utils.networks import synchronized
 from pcdet.models.bbox_heads.rpn_head import RPNV2
+from pcdet.models.folding import PatchProduct
 from pcdet.ops.sparse_conv import SparseInverseConv3d, SparseTensor
 from pcdet.ops.sparse_conv.modules import PlannedLayer
 
@@ -139,6 +140,7 @@ _FLOPS: dict[type, Callable[..., float]] = {
     nn.Conv2d: _convolution,
     nn.ConvTranspose2d: _convolution,
     nn.Linear: lambda layer, x, output: 2 * layer.in_features * output.numel(),
+    PatchProduct: lambda layer, x, output: 2 * layer.weight.shape[1] * output.numel(),
     PlannedLayer: _sparse,
     SparseInverseConv3d: _sparse,
     RPNV2: _outputs,
