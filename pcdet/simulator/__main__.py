@@ -7,12 +7,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pcdet.simulator.own_sensor import write_own_data
+from pcdet.simulator.own_sensor import fewer_beams, named_sensor, write_own_data
+from pcdet.simulator.sensors import SENSORS
 from pcdet.simulator.writer import write_dataset
 from pcdet.utils.device_utils import keep_freed_memory
 from pcdet.utils.errors import ConfigError, PcdetError
 from pcdet.utils.frame_pool import available_cores
 from pcdet.utils.program_name import program_name
+
+_HEIGHT = 2.4  # of the sensor of --beams above the road, metres
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -37,11 +40,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     own.add_argument(
         "--own_data",
         action="store_true",
-        help="write points/ and labels/ of the classes Car and Forklift",
+        help="write points/ and labels/ of the classes Car and Forklift, or with --sensor of Car, "
+        "Pedestrian and Cyclist",
     )
-    own.add_argument("--beams", type=int, default=32, choices=(8, 16, 32, 64), help="of the sensor")
     own.add_argument(
-        "--height", type=float, default=2.4, help="of the sensor above the road, metres"
+        "--beams", type=int, default=32, choices=(8, 16, 32, 64), help="of KITTI's sensor"
+    )
+    own.add_argument("--sensor", help=f"one by name: {', '.join(SENSORS)}")
+    own.add_argument(
+        "--height",
+        type=float,
+        help="of the sensor above the road, metres; 2.4, or what is usual for --sensor",
     )
     return parser.parse_args(argv)
 
@@ -51,8 +60,10 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("train", "val", "test", "seed"):
         if getattr(args, name) < 0:
             raise ConfigError(f"--{name}: expected 0 or more, got {getattr(args, name)}")
-    if not 1 <= args.height <= 5:
-        raise ConfigError(f"--height: expected 1 to 5 metres, got {args.height:g}")
+    if args.height is not None and not 1 <= args.height <= 8:
+        raise ConfigError(f"--height: expected 1 to 8 metres, got {args.height:g}")
+    if args.sensor and not args.own_data:
+        raise ConfigError("--sensor: expected --own_data with it, the layout for other sensors")
     if args.workers < 1:
         raise ConfigError(f"--workers: expected 1 or more, got {args.workers}")
     if args.train + args.val + args.test == 0:
@@ -69,7 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         keep_freed_memory()
         splits = {"train": args.train, "val": args.val, "test": args.test}
         if args.own_data:
-            write_own_data(args.out, splits, args.seed, args.beams, args.height, args.workers)
+            setup = (
+                named_sensor(args.sensor, args.height)
+                if args.sensor
+                else fewer_beams(args.beams, args.height or _HEIGHT)
+            )
+            write_own_data(args.out, splits, setup, args.seed, args.workers)
         else:
             write_dataset(args.out, *splits.values(), args.seed, args.workers)
     except (PcdetError, OSError) as error:

@@ -35,7 +35,7 @@ def cast_scene(
     raycast.cast_triangles_(scene.triangles, scene.is_glass, scene.owner, windows, rays, hits)
     if len(scene.volumes):
         hulls = windows_of(volume_hulls(scene.volumes).reshape(-1, 3, 3))
-        windows = enclosing(hulls, len(scene.volumes), wrap=is_turn)
+        windows = enclosing(hulls, len(scene.volumes), shape if is_turn else None)
         luck = rng.random(shape, dtype=np.float32)
         raycast.cast_volumes_(scene.volumes, windows, luck, len(scene.triangles), rays, hits)
     return hits

@@ -24,6 +24,7 @@ def draw_scene(
     rng: np.random.Generator,
     sensor_height: float = SENSOR_HEIGHT,
     stand_ins: Mapping[str, str] = MappingProxyType({}),
+    beside_road: bool = False,
 ) -> Scene:
     """Draw a random scene.
 
@@ -31,9 +32,10 @@ def draw_scene(
         rng: all its randomness; the same state gives the same scene.
         sensor_height: of the LiDAR above the road, metres.
         stand_ins: class to the one that stands in its place, see `placement.SHAPES`.
+        beside_road: the sensor stands at the kerb on a mast, not in a lane.
     """
     place = PLACES[int(rng.choice(len(PLACES), p=[place.share for place in PLACES]))]
-    ground = _draw_ground(place, rng, sensor_height)
+    ground = _draw_ground(place, rng, sensor_height, beside_road)
     ground.build(rng)
     builder = Builder(ground, rng, stand_ins)
     # People and vehicles come first: they have the tightest wishes about where to be.
@@ -57,9 +59,11 @@ def draw_scene(
     )
 
 
-def _draw_ground(place: Place, rng: np.random.Generator, sensor_height: float) -> Ground:
+def _draw_ground(
+    place: Place, rng: np.random.Generator, sensor_height: float, beside_road: bool
+) -> Ground:
     """Roads and terrain about the recording car, which drives in a lane of the first road."""
-    roads = _draw_roads(place, rng)
+    roads = _draw_roads(place, rng, beside_road)
     left, right = _draw_verge(place, rng), _draw_verge(place, rng)
     # Amplitude, wave numbers and phase of four waves, from metres to a hundred metres long.
     waves = np.column_stack(
@@ -84,7 +88,7 @@ def _draw_ground(place: Place, rng: np.random.Generator, sensor_height: float) -
     )
 
 
-def _draw_roads(place: Place, rng: np.random.Generator) -> list[Road]:
+def _draw_roads(place: Place, rng: np.random.Generator, beside_road: bool) -> list[Road]:
     """The road that the recording car is on and, perhaps, one that crosses it."""
     half_width = rng.uniform(*place.half_width)
     lanes = int(rng.choice(place.lanes)) if half_width > 5.0 else 1
@@ -92,6 +96,8 @@ def _draw_roads(place: Place, rng: np.random.Generator) -> list[Road]:
     shape = Road(0.0, 0.0, 0.0, 0.0, half_width, lanes, one_way)
     lane = rng.choice([c for c, direction in shape.lane_centres() if direction > 0])
     lane = float(lane) + rng.normal(0.0, 0.15)
+    if beside_road:
+        lane = -half_width - rng.uniform(0.4, 1.5)
     heading = rng.normal(0.0, 0.02 if place.name == "country" else 0.05)
     # The sensor is at the origin: the centre line passes at the lane's offset to its side.
     road = replace(

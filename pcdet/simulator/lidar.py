@@ -13,16 +13,16 @@ from pcdet.simulator import ground as terrain
 from pcdet.simulator import sensor
 from pcdet.simulator.casting import cast_scene, owners_of
 from pcdet.simulator.mesh import CLOTH, RETRO
-from pcdet.simulator.raycast import GROUND, NOTHING, Hits
+from pcdet.simulator.raycast import GROUND, NOTHING, Hits, Rays
 from pcdet.simulator.scene import Scene
+from pcdet.simulator.sensor import HDL_64E, Sensor
 from pcdet.simulator.windows import lidar_windows
 
 _LEAF = (0.45, 0.01)  # reflectivity and shift of foliage
 _LEAF_PARTIAL = 0.13  # share of beams that a leaf catches only in part
 _GLASS_RETURNS = 0.06  # share of beams that a pane itself sends back
 _BEHIND_GLASS = 2.2  # metres; what is farther lies behind a second pane and is lost
-_DETECTION = 4.0e-6  # least reflectivity * cosine / range^2 that is seen in half of the cases
-_DETECTION_SPREAD = 0.45  # of its logarithm
+_DETECTION_SPREAD = 0.45  # of the logarithm of the least signal that is seen
 _NEAR_FOCUS = 8.0  # metres; nearer than this the signal grows no more
 # Distance, metres, and what it adds to the intensity; the lasers of the upper block are focused
 # farther away and lose some of it close to the sensor.
@@ -34,7 +34,6 @@ _GRAIN, _CLOTH_GRAIN = 0.04, 0.10  # of the intensity, from beam to beam
 _RETRO_GAIN = 60.0
 _GLOSSY = 0.1  # surfaces darker than this are varnished
 _MIRROR_LOBE = 0.25, 60.0  # strength and sharpness of the gloss seen square on
-_RING_BIAS, _RANGE_NOISE = 0.018, 0.008  # metres; 2 cm together
 _LOST = 0.003  # share of returns lost for no visible reason
 
 
@@ -91,48 +90,57 @@ class _Returns(NamedTuple):
     grain: np.ndarray
 
 
-def sweep(scene: Scene, rng: np.random.Generator) -> Sweep:
+def sweep(scene: Scene, rng: np.random.Generator, model: Sensor = HDL_64E) -> Sweep:
     """Make one turn of the sensor.
 
     Args:
         scene: the scene.
         rng: for noise, chance returns and leaves.
+        model: the sensor.
     """
-    beams = sensor.beams()
-    hits = cast_scene(scene, beams.rays, lidar_windows, True, rng)
+    beams = sensor.beams(model)
+
+    def windows_of(triangles: np.ndarray) -> np.ndarray:
+        return lidar_windows(triangles, model)
+
+    hits = cast_scene(scene, beams.rays, windows_of, True, rng)
     pane_first = hits.glass_distance < hits.distance
     owners = owners_of(scene, np.where(pane_first, hits.glass_index, hits.index))
     visible = np.bincount(owners[owners >= 0], minlength=len(scene.objects))
     distance, index = _through_glass(scene, hits, pane_first, rng)
     row, column = np.nonzero(
-        (index != NOTHING) & ~beams.blind & (distance < 1.01 * sensor.MAX_RANGE)
+        (index != NOTHING) & ~beams.blind & (distance < 1.01 * model.ranges[1])
     )
     met = _Met(row, column, distance[row, column].astype(np.float64), index[row, column])
-    points, back = _measure(scene, met, rng)
+    points, back = _measure(scene, met, model, rng)
     owner, ring = owners_of(scene, met.index), row.astype(np.int32)
     return Sweep(points[back], owner[back], ring[back], visible, hits.reached)
 
 
-def _measure(scene: Scene, met: _Met, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _measure(
+    scene: Scene, met: _Met, model: Sensor, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """What the sensor reports of N hits.
 
     Args:
         scene: the scene.
         met: the hits.
+        model: the sensor.
         rng: for noise and chance.
 
     Returns:
         (N, 4) float32 points with intensity, and (N,) bool whether the return is seen at all.
     """
     count = len(met.index)
-    returns = _materials(scene, met, rng)
-    threshold = _DETECTION * np.exp(_DETECTION_SPREAD * rng.standard_normal(count))
+    rays = sensor.beams(model).rays
+    returns = _materials(scene, met, rays, rng)
+    threshold = model.detection * np.exp(_DETECTION_SPREAD * rng.standard_normal(count))
     seen = (_signal(returns, met.distance) > threshold) & (rng.random(count) > _LOST)
-    brightness = _intensity(returns, met, rng)
-    bias = _RING_BIAS * rng.standard_normal(sensor.RINGS)
-    measured = met.distance + bias[met.row] + _RANGE_NOISE * rng.standard_normal(count)
-    points, size = _points(sensor.beams().rays, met, measured, brightness)
-    return points, seen & (size < sensor.MAX_RANGE) & (size > sensor.MIN_RANGE)
+    brightness = _intensity(returns, met, model, rng)
+    bias = model.noise[0] * rng.standard_normal(model.rings)
+    measured = met.distance + bias[met.row] + model.noise[1] * rng.standard_normal(count)
+    points, size = _points(rays, met, measured, brightness)
+    return points, seen & (size < model.ranges[1]) & (size > model.ranges[0])
 
 
 @numba.njit(cache=True)
@@ -173,7 +181,7 @@ def _through_glass(
     return distance, index
 
 
-def _materials(scene: Scene, met: _Met, rng: np.random.Generator) -> _Returns:
+def _materials(scene: Scene, met: _Met, rays: Rays, rng: np.random.Generator) -> _Returns:
     """What each hit is made of and how it is struck."""
     count, ground = len(met.index), scene.ground
     cosine = rng.uniform(0.1, 1.0, count)  # leaves lie every way
@@ -186,7 +194,7 @@ def _materials(scene: Scene, met: _Met, rng: np.random.Generator) -> _Returns:
         np.full(count, _GRAIN),
     )
     _strike_(
-        sensor.beams().rays,
+        rays,
         met,
         (scene.triangles, scene.surfaces),
         (ground.plan, ground.slope[0], ground.shade),
@@ -250,16 +258,31 @@ def _signal(returns: _Returns, distance: np.ndarray) -> np.ndarray:
     return light / np.maximum(distance, _NEAR_FOCUS) ** 2
 
 
-def _intensity(returns: _Returns, met: _Met, rng: np.random.Generator) -> np.ndarray:
+def _intensity(returns: _Returns, met: _Met, model: Sensor, rng: np.random.Generator) -> np.ndarray:
     """Intensity as KITTI stores it: hundredths from 0 to 0.99.
+
+    It grows with reflectivity and falls with the angle of incidence; sensors even out the distance,
+    the HDL-64E with the defects of `_wear`.
+    """
+    bright = 0.30 + 0.13 * np.log10(returns.reflectivity / 0.2) + returns.shift
+    bright += 0.05 * np.log10(returns.cosine / 0.2)
+    if model == HDL_64E:
+        bright = _wear(bright, returns, met, rng)
+    else:
+        bright += returns.grain * rng.standard_normal(len(bright))
+    noise = rng.standard_normal(len(bright))
+    bright = np.where(returns.retro, returns.reflectivity + 0.06 * noise, bright)
+    return np.round(np.clip(bright, 0.0, 0.99), 2)
+
+
+def _wear(bright: np.ndarray, returns: _Returns, met: _Met, rng: np.random.Generator) -> np.ndarray:
+    """Add to intensities (N,) what the HDL-64E of KITTI's car makes of them.
 
     The sensor evens out the distance up to some 20 m; from there on intensities of all but
     reflectors fall to nothing at 50 m. Each laser falls off in its own way when little comes back.
     """
     row, column, distance, _ = met
-    bright = 0.30 + 0.13 * np.log10(returns.reflectivity / 0.2) + returns.shift
-    bright += 0.05 * np.log10(returns.cosine / 0.2)
-    bright += np.interp(distance, *_FADING)
+    bright = bright + np.interp(distance, *_FADING)
     upper = row < sensor.UPPER_BLOCK
     bright += np.where(upper, np.interp(distance, *_UPPER_BLOCK_NEAR), 0.0)
     bright += returns.grain * rng.standard_normal(len(row))
@@ -267,7 +290,4 @@ def _intensity(returns: _Returns, met: _Met, rng: np.random.Generator) -> np.nda
     share = np.repeat(_STREAK_SHARES, sensor.RINGS // 2)[:, None]
     streaks = 0.03 * rng.standard_normal(blocks) - 0.3 * (rng.random(blocks) < share)
     bright += streaks[row, column // _STREAK]
-    bright -= sensor.WEAKNESS[row] * np.clip((0.42 - bright) / 0.06, 0.0, 1.8)
-    noise = rng.standard_normal(len(row))
-    bright = np.where(returns.retro, returns.reflectivity + 0.06 * noise, bright)
-    return np.round(np.clip(bright, 0.0, 0.99), 2)
+    return bright - sensor.WEAKNESS[row] * np.clip((0.42 - bright) / 0.06, 0.0, 1.8)

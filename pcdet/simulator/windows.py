@@ -8,22 +8,33 @@ import numba
 import numpy as np
 
 from pcdet.simulator.mesh import BOX_FACES
-from pcdet.simulator.sensor import APEX, ELEVATIONS, FIRINGS, RINGS
+from pcdet.simulator.sensor import HDL_64E, Sensor
 
 _NEAR = 0.3  # metres in front of the camera
-_LOWEST_APEX, _HIGHEST_APEX = APEX.min(), APEX.max()
-_FALLS = -np.tan(ELEVATIONS)  # ascending, as searchsorted needs
-_PER_RADIAN = FIRINGS / (2 * np.pi)
 
 
-@numba.njit(cache=True)
-def lidar_windows(triangles: np.ndarray) -> np.ndarray:
+def lidar_windows(triangles: np.ndarray, sensor: Sensor = HDL_64E) -> np.ndarray:
     """Rings and firings that may meet each triangle (T, 3, 3) of the LiDAR frame.
 
     Returns:
         (T, 4) int32: first ring, ring after the last, first firing, firing after the last;
         firings may be negative or beyond the turn and count modulo its length.
     """
+    falls = -np.tan(sensor.elevations)  # ascending, as searchsorted needs
+    return _turn_windows(triangles, falls, (min(sensor.apex), max(sensor.apex)), sensor.firings)
+
+
+@numba.njit(cache=True)
+def _turn_windows(triangles, falls, apex, firings):
+    """The windows of `lidar_windows`.
+
+    Args:
+        triangles: (T, 3, 3) float64.
+        falls: (R,) metres that each laser falls in one.
+        apex: least and greatest height of the lasers' cones.
+        firings: of a turn.
+    """
+    per_radian = firings / (2 * np.pi)
     windows = np.zeros((len(triangles), 4), np.int32)
     for k in range(len(triangles)):
         corners = triangles[k]
@@ -40,16 +51,16 @@ def lidar_windows(triangles: np.ndarray) -> np.ndarray:
             continue
         nearest = _distance_to_axis(corners)
         near = max(nearest, 0.3)
-        top, bottom = high - _LOWEST_APEX, low - _HIGHEST_APEX
+        top, bottom = high - apex[0], low - apex[1]
         highest = top / near if top > 0 else top / far
         lowest = bottom / far if bottom > 0 else bottom / near
-        windows[k, 0] = np.searchsorted(_FALLS, -highest - 1e-4)
-        windows[k, 1] = np.searchsorted(_FALLS, -lowest + 1e-4)
+        windows[k, 0] = np.searchsorted(falls, -highest - 1e-4)
+        windows[k, 1] = np.searchsorted(falls, -lowest + 1e-4)
         if nearest > 0.0:
-            windows[k, 2] = math.floor(left * _PER_RADIAN) - 1 + FIRINGS
-            windows[k, 3] = math.ceil(right * _PER_RADIAN) + 2 + FIRINGS
+            windows[k, 2] = math.floor(left * per_radian) - 1 + firings
+            windows[k, 3] = math.ceil(right * per_radian) + 2 + firings
         else:
-            windows[k, 2], windows[k, 3] = FIRINGS, 2 * FIRINGS
+            windows[k, 2], windows[k, 3] = firings, 2 * firings
     return windows
 
 
@@ -152,13 +163,13 @@ def volume_hulls(volumes: np.ndarray) -> np.ndarray:
     return (corners + volumes[:, None, 1:4])[:, BOX_FACES]
 
 
-def enclosing(windows: np.ndarray, count: int, wrap: bool) -> np.ndarray:
+def enclosing(windows: np.ndarray, count: int, turn: tuple[int, int] | None = None) -> np.ndarray:
     """Find one window about the windows of a volume's hull.
 
     Args:
         windows: (count * 12, 4) of the hulls' triangles.
         count: number of volumes.
-        wrap: columns count modulo the firings of a turn; else they are pixels.
+        turn: rings and firings of a turn, modulo which columns count; none for pixels.
 
     Returns:
         (count, 4) int32.
@@ -167,19 +178,20 @@ def enclosing(windows: np.ndarray, count: int, wrap: bool) -> np.ndarray:
     empty = (windows[..., 0] >= windows[..., 1]) & (windows[..., 2] >= windows[..., 3])
     low = np.where(empty[..., None], 1 << 30, windows[..., [0, 2]])
     high = np.where(empty[..., None], -1, windows[..., [1, 3]])
-    if wrap:
+    if turn:
+        rings, firings = turn
         # Bring all columns near those of the first triangle that is not empty.
         chosen = np.argmin(empty, axis=1)
         anchor = windows[np.arange(count), chosen, 2][:, None]
-        shift = np.round((windows[..., 2] - anchor) / FIRINGS).astype(np.int64) * FIRINGS
+        shift = np.round((windows[..., 2] - anchor) / firings).astype(np.int64) * firings
         low[..., 1] = np.where(empty, low[..., 1], low[..., 1] - shift)
         high[..., 1] = np.where(empty, high[..., 1], high[..., 1] - shift)
     first, last = low.min(axis=1), high.max(axis=1)
     result = np.stack([first[:, 0], last[:, 0], first[:, 1], last[:, 1]], axis=1)
-    if wrap:
-        wide = result[:, 3] - result[:, 2] >= FIRINGS
-        result[wide, 2], result[wide, 3] = 0, FIRINGS
-        result[:, 0], result[:, 1] = np.maximum(result[:, 0], 0), np.minimum(result[:, 1], RINGS)
-        result[:, 2:] += FIRINGS * 2
+    if turn:
+        wide = result[:, 3] - result[:, 2] >= firings
+        result[wide, 2], result[wide, 3] = 0, firings
+        result[:, 0], result[:, 1] = np.maximum(result[:, 0], 0), np.minimum(result[:, 1], rings)
+        result[:, 2:] += firings * 2
     result[empty.all(axis=1)] = 0
     return result.astype(np.int32)

@@ -7,14 +7,15 @@ import pytest
 
 from pcdet.simulator import __main__ as command
 from pcdet.simulator.forklift import forklift
-from pcdet.simulator.own_sensor import write_own_data
+from pcdet.simulator.own_sensor import fewer_beams, named_sensor, write_own_data
 from pcdet.simulator.sensor import ELEVATIONS
+from pcdet.simulator.sensors import SENSORS
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     root = tmp_path_factory.mktemp("own")
-    write_own_data(root, {"train": 2, "val": 1, "test": 0}, seed=3, beams=16, height=3.0)
+    write_own_data(root, {"train": 2, "val": 1, "test": 0}, fewer_beams(16, 3.0), seed=3)
     return root
 
 
@@ -52,7 +53,7 @@ def test_labels_are_all_around_and_hold_points(written):
 
 
 def test_the_same_seed_makes_the_same_bytes(written, tmp_path):
-    write_own_data(tmp_path, {"train": 1}, seed=3, beams=16, height=3.0)
+    write_own_data(tmp_path, {"train": 1}, fewer_beams(16, 3.0), seed=3)
     for name in ("points/000000.npy", "labels/000000.txt"):
         assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
 
@@ -67,4 +68,48 @@ def test_a_forklift_fills_its_box():
 def test_heights_that_make_no_sense_are_refused(tmp_path, capsys):
     options = ["--out", str(tmp_path / "x"), "--own_data", "--height", "40"]
     assert command.main(options) == 1
-    assert "--height: expected 1 to 5 metres, got 40" in capsys.readouterr().err
+    assert "--height: expected 1 to 8 metres, got 40" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(SENSORS))
+def test_a_sensor_by_name_has_the_beams_of_its_data_sheet(tmp_path, name):
+    setup = named_sensor(name.upper())
+    write_own_data(tmp_path, {"train": 1}, setup, seed=2)
+    points = np.load(tmp_path / "points" / "000000.npy")
+    model, far = SENSORS[name], np.linalg.norm(points[:, :3], axis=1) > 15
+    height = np.interp(np.arange(model.rings), np.arange(model.rings), model.apex).mean()
+    elevation = np.arctan2(points[far, 2] - height, np.hypot(points[far, 0], points[far, 1]))
+    off = np.abs(elevation[:, None] - np.array(model.elevations)).min(axis=1)
+    assert np.percentile(off, 95) < np.deg2rad(0.25)
+    near = np.hypot(points[:, 0], points[:, 1]) < 20
+    assert np.percentile(points[near, 2], 20) == pytest.approx(-model.height, abs=0.7)
+    assert {label for label, _ in rows_of(tmp_path, "000000")} <= {"Car", "Pedestrian", "Cyclist"}
+    assert any(
+        abs(np.arctan2(row[1], row[0])) > np.pi / 2 for _, row in rows_of(tmp_path, "000000")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "rings", "top", "bottom"),
+    [
+        ("vlp-16", 16, 15, -15), ("hdl-32e", 32, 10.67, -30.67), ("os1-64", 64, 16.6, -16.6),
+        ("pandar64", 64, 14.88, -24.9), ("hdl-64e", 64, 1.94, -25.0),
+    ],
+)  # fmt: skip
+def test_elevations_of_the_data_sheets(name, rings, top, bottom):
+    degrees = np.rad2deg(SENSORS[name].elevations)
+    assert len(degrees) == rings
+    assert (np.diff(degrees) < 0).all()
+    np.testing.assert_allclose([degrees[0], degrees[-1]], [top, bottom], atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--own_data", "--sensor", "abc"], "sensor: expected one of hdl-64e, vlp-16, hdl-32e"),
+        (["--sensor", "vlp-16"], "--sensor: expected --own_data with it"),
+    ],
+)
+def test_sensors_that_are_not_known_are_refused(tmp_path, capsys, options, message):
+    assert command.main(["--out", str(tmp_path / "x"), *options]) == 1
+    assert message in capsys.readouterr().err

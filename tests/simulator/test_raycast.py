@@ -164,7 +164,9 @@ def test_leaves_stop_rays_inside_their_volume_only(shape):
     volumes = np.array([volume], dtype=np.float64)
     rays = sensor.beams().rays
     hits = raycast.no_hits(rays.directions.shape[1:], 0)
-    windows = enclosing(lidar_windows(volume_hulls(volumes).reshape(-1, 3, 3)), 1, wrap=True)
+    windows = enclosing(
+        lidar_windows(volume_hulls(volumes).reshape(-1, 3, 3)), 1, (sensor.RINGS, sensor.FIRINGS)
+    )
     luck = np.random.default_rng(0).random(hits.distance.shape, dtype=np.float32)
     raycast.cast_volumes_(volumes, windows, luck, 7, rays, hits)
     met = hits.index == 7
@@ -190,7 +192,9 @@ def test_windows_of_a_volume_lose_no_hit():
     rays = sensor.beams().rays
     luck = rng.random(rays.directions.shape[1:], dtype=np.float32)
     windows = enclosing(
-        lidar_windows(volume_hulls(volumes).reshape(-1, 3, 3)), len(volumes), wrap=True
+        lidar_windows(volume_hulls(volumes).reshape(-1, 3, 3)),
+        len(volumes),
+        (sensor.RINGS, sensor.FIRINGS),
     )
     results = []
     for used in (windows, everywhere(volumes, luck.shape)):

@@ -1,0 +1,80 @@
+"""Sensors by name, from their makers' data sheets; the HDL-64E of KITTI stands in `sensor`.
+
+VLP-16: user manual 63-9243 (elevations, offsets of the lasers, 0.2 degrees between firings at
+10 Hz, 100 m, 3 cm). HDL-32E: user manual (elevations from -30.67 to 10.67 degrees by 4/3, 100 m,
+2 cm; 2,170 firings at 10 Hz). OS1-64, first generation: data sheet (33.2 degrees, 1,024 firings,
+0.8 to 120 m at 80 % reflectivity, 1.5 to 3 cm). Pandar64: user manual (1/6 degree from +2 to -6
+degrees, coarser outside; 0.2 degrees between firings, 200 m at 10 %, 2 cm).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pcdet.simulator.sensor import HDL_64E, Sensor
+from pcdet.utils.errors import ConfigError
+
+_NEAR = 0.5  # metres; what is nearer is not reported
+
+
+def _detection(reflectivity: float, distance: float) -> float:
+    """Least signal, from the distance at which a target of a reflectivity is still seen."""
+    return reflectivity / distance**2
+
+
+def _sensor(
+    name: str, degrees: np.ndarray, firings: int, sight: tuple[float, float], noise: float
+) -> Sensor:
+    """A sensor on a car's roof.
+
+    Args:
+        name: of the model.
+        degrees: elevations of its lasers, the highest first.
+        firings: of a turn.
+        sight: a reflectivity, and the distance at which such a target is seen, metres.
+        noise: of a range, metres.
+    """
+    return Sensor(
+        name,
+        tuple(np.deg2rad(degrees).tolist()),
+        (0.0,) * len(degrees),
+        firings,
+        (_NEAR, 200.0),
+        (0.0, noise),
+        _detection(*sight),
+        1.8,
+    )
+
+
+_PANDAR_LOW = [-7.06, -8.06, -9.06, -9.89, -11.03, -12.01, -12.97, -13.93, -18.89, -24.9]
+_PANDAR = np.array([14.88, 11.03, 8.06, 5.06, 3.04, *np.arange(12, -37, -1) / 6, *_PANDAR_LOW])
+# The sheets of the first two give a distance alone; it is taken to hold for a bright target.
+VLP_16 = _sensor("VLP-16", np.arange(15.0, -16.0, -2.0), 1808, (0.8, 100.0), 0.03 / 2)
+HDL_32E = _sensor("HDL-32E", 32 / 3 - np.arange(32) * 4 / 3, 2170, (0.8, 100.0), 0.02 / 2)
+OS1_64 = _sensor("OS1-64", np.linspace(16.6, -16.6, 64), 1024, (0.8, 120.0), 0.02)
+PANDAR_64 = _sensor("Pandar64", _PANDAR, 1800, (0.1, 200.0), 0.02 / 2)
+MAST = Sensor(
+    "mast",
+    HDL_32E.elevations,
+    HDL_32E.apex,
+    HDL_32E.firings,
+    HDL_32E.ranges,
+    HDL_32E.noise,
+    HDL_32E.detection,
+    5.0,
+    beside_road=True,
+)
+SENSORS = {
+    sensor.name.lower(): sensor for sensor in (HDL_64E, VLP_16, HDL_32E, OS1_64, PANDAR_64, MAST)
+}
+
+
+def sensor_by_name(name: str) -> Sensor:
+    """Find a sensor; capitals make no difference.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name.lower() not in SENSORS:
+        raise ConfigError(f"sensor: expected one of {', '.join(SENSORS)}, got {name}")
+    return SENSORS[name.lower()]
