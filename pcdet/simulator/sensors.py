@@ -1,10 +1,13 @@
 """Sensors by name, from their makers' data sheets; the HDL-64E of KITTI stands in `sensor`.
 
-VLP-16: user manual 63-9243 (elevations, offsets of the lasers, 0.2 degrees between firings at
-10 Hz, 100 m, 3 cm). HDL-32E: user manual (elevations from -30.67 to 10.67 degrees by 4/3, 100 m,
-2 cm; 2,170 firings at 10 Hz). OS1-64, first generation: data sheet (33.2 degrees, 1,024 firings,
-0.8 to 120 m at 80 % reflectivity, 1.5 to 3 cm). Pandar64: user manual (1/6 degree from +2 to -6
-degrees, coarser outside; 0.2 degrees between firings, 200 m at 10 %, 2 cm).
+VLP-16: user manual 63-9243 (elevations, 0.2 degrees between firings at 10 Hz, 100 m, 3 cm).
+HDL-32E: user manual (elevations from -30.67 to 10.67 degrees by 4/3, 100 m, 2 cm; 2,170 firings at
+10 Hz). OS1-64, first generation: data sheet (33.2 degrees, 1,024 firings, 0.8 to 120 m at 80 %
+reflectivity, 1.5 to 3 cm). Pandar64: its design (1/6 degree from +2 to -6 degrees, coarser outside;
+0.2 degrees between firings, 200 m at 10 %, 2 cm); the coarse angles are approximate, as each unit
+has a calibration of its own.
+
+Left out are the millimetres between the lasers of one sensor, and their offsets in azimuth.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ struct Lanes {
 // How many sums are kept at a time: with the vectors that they are made from they fill the 16
 // registers of AVX2, and the 32 of AVX-512 (64 bytes each). Of a product so many pairs and vectors
 // of columns, of a weight's gradient so many rows and vectors.
-constexpr int kSumPairs = 6;
+template <int kBytes>
+constexpr int kSumPairs = kBytes == 64 ? 6 : 4;
 template <int kBytes>
 constexpr int kSumVectors = kBytes == 64 ? 4 : 2;
 template <int kBytes>
@@ -135,7 +136,7 @@ PCDET_INLINE void add_products(const OffsetPairs& pairs, const T* sources, const
 template <typename T, int kBytes>
 PCDET_INLINE void add_products(const OffsetPairs& pairs, const T* sources, const T* weight,
                                T* targets, Channels channels) {
-  add_products<T, kBytes, kSumPairs>(pairs, sources, weight, targets, channels);
+  add_products<T, kBytes, kSumPairs<kBytes>>(pairs, sources, weight, targets, channels);
 }
 
 // Where the rows of a few pairs lie, and their channels.
