@@ -23,6 +23,15 @@ _LIBRARY = Path("static") / "standalone.js"
 _FONT_FILES = re.compile(rb"""(src:|,)url\(fonts/[^)]*\) format\([^)]*\)""")
 # The page begins with this least score.
 FIRST_SCORE = 0.3
+_COLOURS = {
+    "classes": palette.CLASSES,
+    "found": palette.FOUND,
+    "hit": palette.HIT,
+    "detection": palette.HIT,
+    "missed": palette.MISSED,
+    "false positive": palette.FALSE_POSITIVE,
+    "ignored": palette.IGNORED,
+}
 
 
 def write_page(
@@ -60,15 +69,7 @@ def write_page(
         "edges": EDGES.tolist(),
         "front": list(FRONT),
         "score": FIRST_SCORE,
-        "colours": {
-            "classes": palette.CLASSES,
-            "found": palette.FOUND,
-            "hit": palette.HIT,
-            "detection": palette.HIT,
-            "missed": palette.MISSED,
-            "false positive": palette.FALSE_POSITIVE,
-            "ignored": palette.IGNORED,
-        },
+        "colours": _COLOURS,
     }
     content = (
         Template(_asset("viewer.html"))

@@ -176,7 +176,7 @@ def _against_kitti(frames: Sequence[Frame], limit_range: Sequence[float] | None)
 
 def told_split(split: str, names: Sequence[str]) -> str:
     """One line that says whether a split is KITTI's usual one."""
-    found = usual_split(names)
+    found, frames = usual_split(names), f"{split}: {len(names)} frames"
     if found is None:
-        return f"{split}: {len(names)} frames, not KITTI's usual split: AP differ from papers'"
-    return f"{split}: {len(names)} frames, KITTI's usual {found} split"
+        return f"{frames}, not KITTI's usual split: its AP does not compare with papers"
+    return f"{frames}, KITTI's usual {found} split"
