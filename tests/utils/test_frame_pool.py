@@ -62,8 +62,10 @@ def test_a_full_disk_names_the_frame(slow):
 
 
 _INTERRUPTED = """
-import time
+import signal, time
 from pcdet.utils import frame_pool
+# A shell's background jobs, and so the tests in them, begin with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 frame_pool.available_cores = lambda: 2
 
 def work(item):
