@@ -111,6 +111,7 @@ def _can_take_in(layer: nn.Module, norm: nn.Module) -> bool:
         and isinstance(norm, _BatchNorm)
         and norm.running_mean is not None
         and getattr(layer, "groups", 1) == 1
+        and not getattr(layer, "relu", False)  # which would come before the normalisation
     )
 
 

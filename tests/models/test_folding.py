@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from models.model_fixture import random_batch, small_model
 from pcdet.models import example_convert_to_torch
 from pcdet.models.folding import PatchProduct, folded
-from pcdet.ops.sparse_conv import SparseConv3d, SubMConv3d
+from pcdet.ops.sparse_conv import SparseConv3d, SparseSequential, SparseTensor, SubMConv3d
 
 DETECTORS = ("second", "pointpillar", "PartA2", "sassd")
 
@@ -81,6 +81,19 @@ def test_sparse_convolutions_take_in_relu():
     convolutions = [m for m in model.modules() if isinstance(m, (SubMConv3d, SparseConv3d))]
     assert convolutions and all(m.relu for m in convolutions)
     assert not any(isinstance(m, nn.ReLU) for m in model.rpn_net.modules())
+
+
+def test_a_norm_after_a_taken_relu_stays():
+    layers = SparseSequential(SparseSequential(SubMConv3d(4, 4, 3), nn.ReLU(), nn.BatchNorm1d(4)))
+    with_statistics(layers.double())
+    sites = torch.tensor([[0, 1, 1, z] for z in range(4)], dtype=torch.int32)
+    features = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        plain, found = (
+            net(SparseTensor(features, sites, [3, 3, 4], 1)).features
+            for net in (layers, folded(layers))
+        )
+    torch.testing.assert_close(found, plain, rtol=1e-12, atol=1e-12)
 
 
 def check(layers: nn.Module, x: torch.Tensor) -> nn.Module:
