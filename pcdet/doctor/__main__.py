@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pcdet.doctor.data_folder import examine_data
 from pcdet.doctor.findings import Finding, ask
-from pcdet.doctor.labelled_frames import examine_labelled_frames, settings_of
+from pcdet.doctor.labelled_frames import data_config_of, examine_labelled_frames, settings_of
 from pcdet.doctor.libraries import examine_libraries
 from pcdet.doctor.own_data import examine_own_data, is_own_data
 from pcdet.doctor.software import (
@@ -48,14 +48,7 @@ def default_data_path(cfg_file: str | None = None) -> Path:
     """DATA_DIR of a yaml, else data/kitti; below `root_dir()`."""
     try:
         if cfg_file is not None:
-            from easydict import EasyDict
-
-            from pcdet.config import cfg_from_yaml_file, find_yaml
-
-            return (
-                root_dir()
-                / cfg_from_yaml_file(find_yaml(cfg_file), EasyDict()).DATA_CONFIG.DATA_DIR
-            )
+            return root_dir() / data_config_of(cfg_file).DATA_DIR
     except Exception:  # of an installation or a yaml that the parts tell of
         pass
     return root_dir() / "data" / "kitti"

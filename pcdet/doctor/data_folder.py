@@ -9,9 +9,11 @@ from pcdet.doctor.findings import Finding
 from pcdet.utils.errors import DataError
 from pcdet.utils.kitti_format.folders import (
     IMAGE_SUFFIXES,
+    NUM_POINT_FEATURES,
     SUFFIXES,
     TESTING,
     TRAINING,
+    frame_path,
     part_of_split,
 )
 
@@ -117,12 +119,12 @@ def _first_scan(root: Path, names: Sequence[str]) -> list[Finding]:
     """What is wrong with the format of scans that no infos have been made of; nothing if right."""
     from pcdet.utils.point_files import read_points  # needs a NumPy that works
 
-    paths = (root / TRAINING / "velodyne" / f"{name}{SUFFIXES['velodyne']}" for name in names)
+    paths = (frame_path(root / TRAINING, "velodyne", name) for name in names)
     path = next((path for path in paths if path.is_file()), None)
     if path is None or (root / "kitti_infos_train.pkl").is_file():
         return []
     try:
-        read_points(path, 4)
+        read_points(path, NUM_POINT_FEATURES)
     except DataError as error:
         advice = f"{error}; scans of other columns need `{CREATE} --num_point_features N`"
         return [Finding("training/velodyne", "not as it should be", advice, broken=True)]

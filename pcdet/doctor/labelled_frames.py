@@ -35,16 +35,22 @@ def examine_labelled_frames(root: Path, cfg_file: str | None) -> list[Finding]:
     return findings + [Finding("data", "amiss", line, broken=True) for line in warnings]
 
 
+def data_config_of(cfg_file: str) -> Any:
+    """DATA_CONFIG of a yaml."""
+    from easydict import EasyDict
+
+    from pcdet.config import cfg_from_yaml_file, find_yaml
+
+    return cfg_from_yaml_file(find_yaml(cfg_file), EasyDict()).DATA_CONFIG
+
+
 def settings_of(cfg_file: str | None) -> tuple[Any, bool, bool]:
     """Of a yaml: the range, whether the intensity is used, whether only what the camera sees is."""
     if cfg_file is None:
         return None, True, True
-    from easydict import EasyDict
-
-    from pcdet.config import cfg_from_yaml_file, find_yaml
     from pcdet.utils.data_report.facts import INTENSITY
 
-    data = cfg_from_yaml_file(find_yaml(cfg_file), EasyDict()).DATA_CONFIG
+    data = data_config_of(cfg_file)
     uses_intensity = data.NUM_POINT_FEATURES.use > INTENSITY
     return data.POINT_CLOUD_RANGE, uses_intensity, data.FOV_POINTS_ONLY
 

@@ -107,7 +107,7 @@ def _tell(logger: logging.Logger, annos: list[dict], model: nn.Module, seconds: 
 
 def _labelled(dataset: Any, annos: list[dict]) -> dict[str, LabelledObjects] | None:
     """The objects of each class, and how well they were found; None without labels."""
-    if not all("annos" in info for info in dataset.infos):
+    if dataset.truth() is None:
         return None
     return {
         name: labelled_objects(dataset.infos, annos, name, dataset.overlap_sets[0])

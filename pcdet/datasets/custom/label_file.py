@@ -17,13 +17,13 @@ from pcdet.utils.box_utils import RZ, H, L, W, X, Y, Z, limit_period
 from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import is_file_name
 from pcdet.utils.io_utils import atomic_write, read_number, read_text
+from pcdet.utils.kitti_format.label import NUM_LABEL_FIELDS, NUM_RESULT_FIELDS
+from pcdet.utils.point_files.likeness import signature
 
 FIELDS = ("x", "y", "z", "dx", "dy", "dz", "heading", "class")
 # Metres: no object that a detector of this kind finds is larger.
 _LARGEST_SIZE = 200.0
-_GIT_LFS = "version https://git-lfs"
-# Fields of a line of KITTI's label files.
-_KITTI_FIELDS = (15, 16)
+_HEAD = 256  # characters of a file that show what it is
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,9 @@ def read_objects(path: str | os.PathLike) -> Objects:
     """
     path, rows, names = Path(path), [], []
     text = read_text(path, "labels")
-    if text.startswith(_GIT_LFS):
-        raise DataError(f"{path}: a Git LFS pointer: fetch the file itself by `git lfs pull`")
+    found = signature(text[:_HEAD].encode())
+    if "Git LFS" in found:
+        raise DataError(f"{path}: {found}")
     for number, line in enumerate(text.splitlines(), 1):
         fields = line.split()
         if not fields:
@@ -102,7 +103,7 @@ def _read_row(fields: Sequence[str]) -> list[float]:
 
 def _why(fields: Sequence[str]) -> str:
     """What a line with another number of fields may be."""
-    if len(fields) in _KITTI_FIELDS:
+    if len(fields) in (NUM_LABEL_FIELDS, NUM_RESULT_FIELDS):
         return ": it looks like KITTI's labels, which `pcdet-custom import kitti` reads"
     if "," in fields[0]:
         return ": put blanks between them, not commas"

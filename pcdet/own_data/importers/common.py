@@ -75,10 +75,11 @@ class Rows:
             DataError: it is no upright box with a size and a class.
         """
         where = f"{self._path}: object {entry}"
+        label = "" if name is None else "_".join(str(name).split())
         try:
             row = [*(float(v) for v in center), *(float(v) for v in size), float(heading)]
             leans = np.abs([np.arctan2(np.sin(a), np.cos(a)) for a in map(float, lean)])
-            check_row(row, "" if name is None else "_".join(str(name).split()))
+            check_row(row, label)
         except (ValueError, TypeError) as error:
             raise DataError(f"{where} ({name}): {error}") from error
         if not leans.max() <= _LARGEST_LEAN:
@@ -88,7 +89,7 @@ class Rows:
             )
         row[6] = float(np.arctan2(np.sin(row[6]), np.cos(row[6])))
         self._rows.append(row)
-        self._names.append("_".join(str(name).split()))
+        self._names.append(label)
 
     def objects(self) -> Objects:
         """All that were added."""
