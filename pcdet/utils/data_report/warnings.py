@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -33,11 +34,11 @@ _REMEDY_OF_CAMERA = (
     "is the calibration another camera's, or are the labels in another frame? Of a sensor without "
     "a camera set FOV_POINTS_ONLY: False and take the images away"
 )
-# Parts of names of things that are longer than wide; those of the first row are longer than high,
-# too.
-_LONG = ("car", "van", "truck", "bus", "tram", "vehicle", "trailer", "train", "lorry")
-_THIN = ("cycl", "bike", "motor")
-_UPRIGHT = ("pedestrian", "person", "people")
+# Names of things that are longer than wide; those of the first are longer than high, too. Short
+# ones are whole words: "Pedestrain" is no train.
+_LONG = re.compile(r"truck|vehicle|trailer|lorry|\b(car|van|bus|tram|train)s?\b")
+_THIN = re.compile("cycl|bike|motor")
+_UPRIGHT = re.compile("pedestrian|person|people")
 
 
 def data_warnings(
@@ -108,6 +109,14 @@ def _without(frames: Sequence[Frame], attribute: str, what: str, remedy: str) ->
 
 def _is_mostly_empty(counts: np.ndarray) -> bool:
     return len(counts) >= _LEAST_OBJECTS and bool((counts == 0).mean() > _MOST_OF_FRAME)
+
+
+def _no_objects(frames: Sequence[Frame]) -> Iterator[str]:
+    if frames and not any(len(frame.names) for frame in frames):
+        yield (
+            f"none of {len(frames)} frames has a labelled object, as frame {frames[0].name}: are "
+            "the label files empty, or those of another recording?"
+        )
 
 
 def _unseen(frames: Sequence[Frame]) -> Iterator[str]:
@@ -213,8 +222,10 @@ def _unusual_sizes(frames: Sequence[Frame]) -> Iterator[str]:
             )
 
 
-def _has(name: str, parts: Sequence[str]) -> bool:
-    return any(part in name.lower() for part in parts)
+def _has(name: str, kind: re.Pattern[str]) -> bool:
+    """Tell whether a class is of a kind; PassengerCar and passenger_car are two words."""
+    words = re.sub(r"_|(?<=[a-z])(?=[A-Z])", " ", name)
+    return kind.search(words.lower()) is not None
 
 
 def _ground(frames: Sequence[Frame]) -> Iterator[str]:
@@ -281,6 +292,7 @@ def _out_of_range(frames: Sequence[Frame], limit_range: Sequence[float]) -> Iter
 
 
 _LOOKS = (
+    _no_objects,
     _without_points,
     _unseen,
     _not_metres,

@@ -23,17 +23,26 @@ _SIGNATURES = {
     b"#ROSBAG": "a ROS bag",
 }
 _LEAST_TEXT = 64
+_DTYPES = {
+    "<f4": "",
+    "<f8": " of float64",
+    ">f4": " of float32 in big-endian order",
+    ">f8": " of float64 in big-endian order",
+}
 _COLUMNS = range(3, 11)
 # Blocks of numbers that are looked at: a row of each of these lengths begins where one does.
 _FIRST_OF_ROWS = 2520
 _BLOCK = 420
 _NUM_BLOCKS = 20
 LEAST_ROWS = 64
-# Metres: no LiDAR sees so far.
+# Metres: no LiDAR sees so far, and none sees so little.
 FARTHEST = 1e3
+_LEAST_SPREAD = 0.01
 # Differences between columns that hold other things than x and y: of the mean size (a logarithm),
 # and of the share of whole numbers; and the least share of negative numbers in x or y of a scan.
 _OTHER_SIZE, _OTHER_WHOLE, _SIGNED = 1.3, 0.5, 0.25
+# What columns of numbers without order share of the variance, and the parts of a transposed file.
+_NO_ORDER, _ORDER_OF_PARTS = 0.02, 0.3
 # Differences of mean size, sign and wholeness between columns that hold the same.
 _SAME_TRAITS = np.array([0.2, 0.1, 0.1])
 # What is beyond is no coordinate of any kind.
@@ -89,23 +98,26 @@ class _Traits(NamedTuple):
     """Size, sign and wholeness of numbers in blocks: what tells one column from another.
 
     Attributes:
-        means: (3, L) of the blocks, so that a row of any length is looked at quickly.
+        means: (3, L) over the blocks, so that a row of any length is looked at quickly.
+        of_each_block: (3, B) means of the blocks.
         variances: (3,) of all numbers.
     """
 
     means: np.ndarray
+    of_each_block: np.ndarray
     variances: np.ndarray
 
     @classmethod
     def of_blocks(cls, blocks: np.ndarray) -> _Traits:
         """Of the numbers of blocks (B, L)."""
-        sizes = np.log1p(np.minimum(np.abs(blocks), _GARBAGE))
-        sizes[np.isnan(sizes)] = 0
         with np.errstate(invalid="ignore"):
-            means = [sizes.mean(axis=0), (blocks < 0).mean(axis=0)]
-            means.append((blocks == np.rint(blocks)).mean(axis=0))
-        shares = np.mean(means[1:], axis=1)
-        return cls(np.stack(means), np.array([sizes.var(), *(shares * (1 - shares))]))
+            sizes = np.log1p(np.minimum(np.abs(blocks), _GARBAGE))
+            sizes[np.isnan(sizes)] = 0
+            traits = (sizes, blocks < 0, blocks == np.rint(blocks))
+        means, of_each_block = (np.stack([t.mean(axis=axis) for t in traits]) for axis in (0, 1))
+        shares = means[1:].mean(axis=1)
+        variances = np.array([sizes.var(), *(shares * (1 - shares))])
+        return cls(means, of_each_block, variances)
 
     def of_columns(self, columns: int) -> np.ndarray:
         """Means (3, columns) in each column of rows of this length."""
@@ -122,24 +134,54 @@ class _Traits(NamedTuple):
         return float((between / np.maximum(self.variances, 1e-9)).max())
 
 
-def better_columns(values: np.ndarray, columns: int) -> int | None:
-    """Find the number of columns that (n,) float32 numbers have if it cannot be `columns`."""
+def disorder(values: np.ndarray, columns: int) -> str:
+    """Say what (n,) float32 numbers look like if they cannot be rows of `columns`; else nothing."""
     if len(values) < LEAST_ROWS * max(_COLUMNS):
-        return None
+        return ""
     traits = _Traits.of_blocks(sample_blocks(values))
+    found = _better_columns(traits, columns, len(values))
+    if found is not None:
+        return f"it looks like {found} columns"
+    if _is_transposed(traits, columns):
+        return "it looks like all x, then all y, and so on: transpose it"
+    if _is_shifted(traits, columns):
+        return f"it looks like a header or {columns} columns in another order, not x, y, z first"
+    return ""
+
+
+def _better_columns(traits: _Traits, columns: int, count: int) -> int | None:
+    """Find the number of columns that so many numbers have if it cannot be `columns`."""
     best, order = columns, max(2 * traits.order(columns), 0.05)
     for other in _COLUMNS if order < 1 else ():
-        if other % columns and len(values) % other == 0:
+        if other % columns and count % other == 0:
             found = traits.order(other)
             if found > 1.1 * order:
                 best, order = other, found
     if best != columns:
         return best
     for factor in (2, 3):
-        if len(values) % (factor * columns) == 0 and _are_parts(traits, columns, factor):
+        if count % (factor * columns) == 0 and _are_parts(traits, columns, factor):
             return factor * columns
     half = columns // 2
     return half if columns in (6, 8) and _are_same(traits, half) else None
+
+
+def _is_transposed(traits: _Traits, columns: int) -> bool:
+    """Tell whether parts of the file differ as columns do, and columns do not."""
+    if traits.of_each_block.shape[1] < _NUM_BLOCKS or traits.order(columns) > _NO_ORDER:
+        return False
+    parts = np.array_split(traits.of_each_block, columns, axis=1)
+    between = np.stack([part.mean(axis=1) for part in parts]).var(axis=0)
+    return bool((between > _ORDER_OF_PARTS * traits.variances).any())
+
+
+def _is_shifted(traits: _Traits, columns: int) -> bool:
+    """Tell whether the fourth column is a coordinate, and one of the first three an intensity."""
+    if columns != 4:  # what further columns are is not known
+        return False
+    sizes, signs, whole = traits.of_columns(columns)
+    intensity = (signs == 0) & ((sizes < np.log1p(1)) | (whole == 1))
+    return bool(signs[3] > _SIGNED and intensity[:3].any())
 
 
 def _are_parts(traits: _Traits, columns: int, factor: int) -> bool:
@@ -164,15 +206,18 @@ def looks_like(content: bytes) -> str:
     if found:
         return f"it looks like {found}"
     candidates = []
-    for dtype in (np.float32, np.float64):
+    for dtype, form in _DTYPES.items():
         size = np.dtype(dtype).itemsize
-        blocks = sample_blocks(np.frombuffer(content, dtype, len(content) // size))
+        numbers = np.frombuffer(content, dtype, len(content) // size)
+        blocks = sample_blocks(numbers).astype(dtype[1:])
+        order_of = _Traits.of_blocks(blocks).order
         for columns in _COLUMNS:
             rows = sample_rows(blocks, columns)
-            if len(content) % (size * columns) or len(rows) < LEAST_ROWS or implausible(rows):
+            if len(rows) < LEAST_ROWS or implausible(rows):
                 continue
-            if np.nanmax(np.abs(rows[:, :3])) < FARTHEST:
-                name = f"{columns} columns" if size == 4 else f"{columns} columns of float64"
-                order = _Traits.of_blocks(blocks).order(columns)
-                candidates.append((round(order, 2), -columns, name))
+            xyz = rows[:, :3]
+            if np.nanmax(np.abs(xyz)) < FARTHEST and np.nanstd(xyz, axis=0).min() > _LEAST_SPREAD:
+                cut = ", cut short" if len(content) % (size * columns) else ""
+                name = f"{columns} columns{form}{cut}"
+                candidates.append((round(order_of(columns), 2), -columns, name))
     return f"it looks like {max(candidates)[2]}" if candidates else ""

@@ -13,7 +13,7 @@ from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import read_file, regular_file_size
 from pcdet.utils.point_files.fields import points_of_fields, usual_names
 from pcdet.utils.point_files.likeness import (
-    better_columns,
+    disorder,
     implausible,
     looks_like,
     sample_blocks,
@@ -89,8 +89,9 @@ def read_points(
 
 def _told(path: Path, content: bytes, error: ValueError) -> DataError:
     """The error about a file, with what it looks like if its suffix says another thing."""
-    other = signature(content[:_HEAD]).partition(":")[0]
-    hint = "" if not other or path.suffix.lower() in other else f"; it looks like {other}"
+    other = signature(content[:_HEAD])
+    own = path.suffix.lower() in other.partition(":")[0]
+    hint = "" if not other or own else f"; it looks like {other}"
     return DataError(f"{path}: {str(error)[:_LONGEST_REASON]}{hint}")
 
 
@@ -132,10 +133,10 @@ def check_points(points: np.ndarray, path: str | os.PathLike) -> None:
     reason = signature(values[: _HEAD // 4].tobytes()) and "it is no plain float32"
     reason = reason or implausible(sample_rows(sample_blocks(values), columns))
     if not reason:
-        other = better_columns(values, columns)
-        if other is None:
+        found = disorder(values, columns)
+        if not found:
             return
-        found, reason = f"it looks like {other} columns", "the columns are mixed up"
+        reason = "the columns are mixed up"
     else:
         found = looks_like(values.tobytes()) or "it looks like no scan"
     raise DataError(f"{path}: {_expected(columns)}: {reason}; {found}")
@@ -200,7 +201,7 @@ def _points_of_npy(content: bytes, num_features: int, columns: Sequence[str] | N
         raise ValueError(f"{_expected(num_features)}, got an array of shape {shape}{hint}")
     with np.errstate(over="ignore", invalid="ignore"):
         points = np.ascontiguousarray(array, dtype=np.float32).reshape(-1, num_features)
-    other = better_columns(points.ravel(), num_features) if flat else None
-    if other is not None:
-        raise ValueError(f"{_expected(num_features)}; it looks like {other} columns")
+    found = disorder(points.ravel(), num_features) if flat else ""
+    if found:
+        raise ValueError(f"{_expected(num_features)}; {found}")
     return points

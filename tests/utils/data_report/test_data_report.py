@@ -99,6 +99,7 @@ BRIGHT = SCAN * np.float32([1, 1, 1, 255])
             ["8 of 8 objects of Car hold no point that the camera sees"],
         ),
         (with_scans(SCAN[:0]), ["4 of 4 scans have no point"]),
+        ([Frame("000001", FRAMES[0].names[:0], FRAMES[0].boxes[:0])], ["none of 1 frames has a"]),
         (with_scans(SCAN, seen=0.0), ["the camera sees no point of 4 of 4 frames"]),
         (with_scans(SCAN * np.float32([1000, 1000, 1000, 1])), ["not metres around the sensor"]),
         (with_scans(SCAN + np.float32([7e5, 5e6, 200, 0])), ["not metres", "UTM"]),
@@ -138,6 +139,15 @@ def test_what_cannot_be_right_is_told_in_a_line_each(frames, words):
         assert word in told, told
     assert bool(lines) == bool(words)
     assert all("\n" not in line for line in lines)
+
+
+def test_a_kind_of_thing_is_known_by_words():
+    sizes = {"PassengerCar": True, "school_bus": True, "Trucks": True, "Pedestrain": False}
+    for name, is_long in sizes.items():
+        frames = [replace(f, names=np.array([name] * 5)) for f in changed(sizes=exchange(W, L))]
+        frames = [replace(f, boxes=f.boxes[:1].repeat(5, axis=0)) for f in frames]
+        told = " | ".join(data_warnings(frames, RANGE))
+        assert (f"height of {name} are 3.90, 1.60, 1.50" in told) == is_long
 
 
 def test_intensity_counts_only_where_it_is_used():

@@ -62,11 +62,17 @@ def test_a_size_that_does_not_divide_tells_the_columns_too(tmp_path):
     [
         (SCAN.astype(np.float64).tobytes(), "looks like 4 columns of float64"),
         (SCAN[:999, :3].astype(np.float64).tobytes(), "looks like 3 columns of float64"),
+        (SCAN.astype(">f4").tobytes(), "looks like 4 columns of float32 in big-endian order"),
+        (SCAN.astype(">f8").tobytes(), "looks like 4 columns of float64 in big-endian order"),
+        (np.tile(SCAN, (3, 1)).T.tobytes(), "looks like all x, then all y"),
+        (bytes(8) + SCAN.tobytes() + bytes(8), "looks like a header or 4 columns in another order"),
+        (SCAN[:, [0, 1, 3, 2]].tobytes(), "4 columns in another order, not x, y, z first"),
+        (SCAN.tobytes()[:-3], "multiple of 16 bytes.* looks like 4 columns, cut short"),
         (b"# .PCD v0.7 - Point Cloud Data file format\nVERSION 0.7\n" * 4, r"a \.pcd file"),
         (b"ply\nformat ascii 1.0\n" + bytes(300), r"a \.ply file"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
-            "a Git LFS pointer",
+            "a Git LFS pointer: fetch the file itself",
         ),
         (b"\x93NUMPY\x01\x00" + bytes(312), r"a \.npy file"),
         (b"PK\x03\x04" + bytes(60), "a zip archive"),
