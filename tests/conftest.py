@@ -73,6 +73,12 @@ def reference_sassd():
     return load_from(EXTRA_DATA / "reference_sassd", "SA-SSD's reference numbers")
 
 
+@pytest.fixture(scope="session")
+def reference_openpcdet():
+    """Loads a file of OpenPCDet's numbers on a real frame."""
+    return load_from(EXTRA_DATA / "reference_openpcdet", "OpenPCDet's reference numbers")
+
+
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def device(request) -> torch.device:
     """Each device; CUDA is skipped where there is none."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from pcdet.utils.errors import CheckpointError
+from pcdet.utils.point_files.likeness import signature
 
 # Where other programs put the weights.
 _WEIGHTS_KEYS = ("model_state", "state_dict", "model", "model_state_dict")
@@ -29,6 +30,9 @@ _REFUSED = re.compile(r"GLOBAL (\S+) (?:was not an allowed global|whose module \
 _UNREADABLE = re.compile(r"WeightsUnpickler error: *(.+)")
 _LONGEST = 100  # name that a message repeats, in characters
 _LOADING = threading.Lock()
+# How torch's files begin: zip archives, or pickles of its first versions.
+_STARTS = (b"PK", b"\x80")
+_HEAD = 256
 
 
 class _ScalarType:
@@ -90,7 +94,8 @@ def load_checkpoint(filename: str | os.PathLike, to_cpu: bool = True) -> dict[st
     try:
         content = _read(path, "cpu" if to_cpu else None)
     except Exception as error:  # a damaged archive may raise anything
-        raise CheckpointError(f"{path}: not a readable checkpoint: {_reason(error)}") from error
+        reason = _what_it_is(path) or _reason(error)
+        raise CheckpointError(f"{path}: not a readable checkpoint: {reason}") from error
     checkpoint = _with_model_state(content)
     if checkpoint is None:
         raise CheckpointError(
@@ -122,6 +127,20 @@ def _numpy_scalars_allowed() -> Iterator[None]:
         torch.serialization.add_safe_globals(before)
 
 
+def _what_it_is(path: Path) -> str:
+    """What a file is that no program saved weights in, or nothing, if that is not known."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if not head.strip(b"\0"):
+        return "it is empty"
+    if head.startswith(_STARTS) or path.suffix == ".safetensors":
+        return ""
+    found = signature(head)
+    if found in ("", "text") and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        found = f"text, which begins with {head[: _LONGEST // 2].decode().splitlines()[0]!r}"
+    return f"it looks like {found}" if found else ""
+
+
 def _reason(error: Exception) -> str:
     """The error in one line; of an object that could run code, its name."""
     text = _COLOURS.sub("", str(error))
@@ -131,9 +150,11 @@ def _reason(error: Exception) -> str:
             f"it holds {refused[1][:_LONGEST]}, which could run code and was not touched; only "
             "tensors, plain data and numpy numbers are read"
         )
+    if "PytorchStreamReader" in text:  # says so, with much about itself
+        return "the archive is damaged or truncated"
     said = _UNREADABLE.search(text)
-    text = said[1] if said else text
-    return text.splitlines()[0][: 3 * _LONGEST] if text else type(error).__name__
+    text = (said[1] if said else text).strip()
+    return text.splitlines()[0][: 3 * _LONGEST] if text else "it is none that torch.save wrote"
 
 
 def _with_model_state(content: Any) -> dict[str, Any] | None:

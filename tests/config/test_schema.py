@@ -138,6 +138,11 @@ def changed_config(path: str, value, name: str = "second") -> EasyDict:
             r"x and y of DATA_CONFIG.POINT_CLOUD_RANGE, \[0, -40, -3, 70.4, 40, 1\], got \[0, -40",
         ),
         (
+            f"{HEAD}.TARGET_CONFIG.ANCHOR_GENERATOR.0.anchor_range",
+            [0, -40, -0.6, 70.4, 40, -1.8],
+            r"expected the lower z first, got \[0, -40, -0.6",
+        ),
+        (
             "MODEL.TEST.BOX_FILTER.LIMIT_RANGE",
             [0, -30, -3, 70.4, 30, 1],
             "expected x and y of DATA_CONFIG.POINT_CLOUD_RANGE",

@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from easydict import EasyDict
+from PIL import Image
 
 from models.model_fixture import narrow_config
 from pcdet.config import cfg_from_yaml_file
+from pcdet.datasets.custom.label_file import read_objects
 from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler
+from pcdet.datasets.kitti.camera_view import read_image_shape
 from pcdet.datasets.kitti.kitti_dataset import BaseKittiDataset, KittiDataset, create_kitti_infos
 from pcdet.datasets.kitti.kitti_infos import object_annotations
 from pcdet.evaluation import evaluate_folders
@@ -70,6 +73,8 @@ def data_folder() -> Path:
             (root / folder / f"{name}.txt").write_text("".join(f"{x}{ends}\n" for x in labels))
     _write_scans(root / "scans", read_points(root / "testing" / "velodyne" / "000000.bin", 4))
     (root / "eval_split.txt").write_text("000000\n000001\n")
+    (root / "own_label.txt").write_text("10 2 -1 3.9 1.6 1.5 0.1 Car\n5 -2 -1 0.8 0.6 1.7 -3 Dog\n")
+    Image.new("RGB", (64, 48), (200, 30, 90)).save(root / "a.jpg")
     model, optimizer = small_model()
     state = checkpoint_utils.checkpoint_state(model, optimizer, 3, 30)
     checkpoint_utils.save_checkpoint(state, root / "checkpoint_epoch_3.pth")
@@ -170,6 +175,17 @@ def _pixels(root: Path) -> None:
     assert image.shape == (*dataset.get_image_shape("000000"), 3)
 
 
+def _jpeg(root: Path) -> None:
+    """The pixels may be damaged, which libraries mend as they see fit."""
+    height, width = read_image_shape(root / "a.jpg")
+    assert 0 < height * width <= 1 << 26
+
+
+def _own_label(root: Path) -> None:
+    objects = read_objects(root / "own_label.txt")
+    assert np.isfinite(objects.boxes).all() and objects.boxes.shape == (len(objects.names), 7)
+
+
 def _image_set(root: Path) -> None:
     dataset = BaseKittiDataset(root, "train")
     dataset.check_listed()
@@ -265,6 +281,8 @@ KINDS = {
     "label": Kind("training/label_2/000000.txt", _label),
     "png": Kind("training/image_2/000000.png", _png, "png"),
     "pixels": Kind("training/image_2/000000.png", _pixels, "png"),
+    "jpeg": Kind("a.jpg", _jpeg),
+    "own_label": Kind("own_label.txt", _own_label),
     "image_set": Kind("ImageSets/train.txt", _image_set),
     "plane": Kind("training/planes/000000.txt", _plane),
     "infos": Kind("kitti_infos_train.pkl", _infos, "pickle"),

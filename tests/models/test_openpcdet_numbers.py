@@ -12,7 +12,6 @@ import pytest
 import torch
 from easydict import EasyDict
 
-from conftest import EXTRA_DATA
 from models.model_fixture import GRIDS, fake_dataset, load_config
 from models.pcdet_numbers import FRAME, check_stages
 from pcdet.datasets.kitti.kitti_dataset import KittiDataset, create_kitti_infos
@@ -26,12 +25,9 @@ LAYOUTS = {"spconv 1": None, "spconv 2": (4, 0, 1, 2, 3), "spconv 2.0 Native": (
 
 
 @pytest.fixture(scope="module")
-def numbers():
+def numbers(reference_openpcdet):
     """Loads OpenPCDet's numbers of a detector."""
-    folder = EXTRA_DATA / "reference_openpcdet"
-    if not folder.is_dir():
-        pytest.skip("needs OpenPCDet's reference numbers beside the repository")
-    return lambda name: np.load(folder / f"{name}_{FRAME}.npz", allow_pickle=False)
+    return lambda name: reference_openpcdet(f"{name}_{FRAME}.npz")
 
 
 @pytest.fixture(scope="module")

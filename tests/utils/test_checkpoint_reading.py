@@ -121,6 +121,21 @@ def test_a_file_without_weights_is_told_of(tmp_path, content, told):
         load_checkpoint(tmp_path / "a.pth")
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "it is empty"),
+        (b"<html>404 Not Found</html>\n", "it looks like text, which begins with '<html>404 Not"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer: fetch"),
+        (pickle.dumps({"a": 1}), "it is none that torch.save wrote"),
+    ],
+)
+def test_what_torch_did_not_write_is_called_by_its_name(tmp_path, content, told):
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"a\.pth: not a readable checkpoint: .*{told}"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
 def test_loading_elsewhere_is_as_strict_as_before(tmp_path):
     torch.save(np.float64(1), tmp_path / "a.pth")
     load = lambda: torch.load(tmp_path / "a.pth", weights_only=True)  # noqa: E731

@@ -51,6 +51,8 @@ class Config(Section):
             if own is not None and not _is_same_area(own, whole, or_larger=name == limit):
                 told = f"DATA_CONFIG.POINT_CLOUD_RANGE, {whole}, got {own}"
                 yield name, f"expected x and y of {told}: change one of them"
+            if own is not None and own[2] > own[5]:
+                yield name, f"expected the lower z first, got {own}"
         scores, classes = self.MODEL.TEST.SCORE_THRESH, len(self.CLASS_NAMES)
         if isinstance(scores, list) and len(scores) != classes:
             told = f"of the {classes} of CLASS_NAMES, got {scores}"
