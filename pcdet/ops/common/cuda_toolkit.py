@@ -69,7 +69,7 @@ def find_toolkit() -> Toolkit:
 
     Raises:
         CudaUnusable: this torch is built for the CPU, or there is no such toolkit; with the fault
-            of the first that was found.
+            of the last that was found, as wrappers of an nvcc lie on the PATH, before it.
     """
     if torch.version.cuda is None:
         raise CudaUnusable(f"this torch is built for the CPU: {remedy()}")
@@ -79,7 +79,7 @@ def find_toolkit() -> Toolkit:
             return _checked(home)
         except CudaUnusable as fault:
             faults.append(fault)
-    raise faults[0] if faults else CudaUnusable(f"no CUDA toolkit was found: {remedy()}")
+    raise faults[-1] if faults else CudaUnusable(f"no CUDA toolkit was found: {remedy()}")
 
 
 def _folders() -> list[Path]:
