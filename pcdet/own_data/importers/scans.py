@@ -62,6 +62,16 @@ def _common_end(parts: Sequence[str], others: Sequence[str]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
+def _own_part(scan: Path, alike: Sequence[Path]) -> str:
+    """The folders of a scan that others of its name do not share, and its name."""
+    common = os.path.commonpath(alike)
+    parts = [path.relative_to(common).with_suffix("").parts for path in alike]
+    own = scan.relative_to(common).with_suffix("").parts
+    if len({len(of_path) for of_path in parts}) == 1:
+        own = (*(p for p, *others in zip(own, *parts) if set(others) != {p}), own[-1])
+    return "_".join(own)
+
+
 def name_frames(frames: Sequence[ImportedFrame]) -> list[ImportedFrame]:
     """Give frames names of their own: those of their folders come first where scans share one.
 
@@ -85,8 +95,7 @@ def name_frames(frames: Sequence[ImportedFrame]) -> list[ImportedFrame]:
             )
         name = frame.name
         if len(alike) > 1:
-            common = os.path.commonpath([other.scan for other in alike])
-            name = "_".join(frame.scan.relative_to(common).with_suffix("").parts)
+            name = _own_part(frame.scan, [other.scan for other in alike])
         name = "_".join(name.split())
         if not is_file_name(name):
             raise DataError(
