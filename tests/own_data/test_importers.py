@@ -201,7 +201,7 @@ def test_sustechpoints_scenes_keep_apart(tmp_path):
         ([psr("Car", [*CAR[:3], -4, *CAR[4:]])], "dx: expected a size above 0"),
         ([psr(None, CAR)], "class: expected a name"),
         ([psr(" ", CAR)], "class: expected a name"),
-        ([psr("a/b", CAR)], "class: expected a name without blanks or slashes"),
+        ([psr("a/b", CAR)], "class: expected a name without blanks, slashes or colons"),
     ],
 )
 def test_entries_that_cannot_be_mapped_are_named(tmp_path, content, message):

@@ -116,6 +116,7 @@ def test_yaml_text_is_read_back_as_it_was():
     config = {
         "A": {"b": [1, 2.5, -1e-7], "c": None, "d": True, "e": "it's", "f": {}},
         "G": [{"h": [[1.0, 2]], "i": 0}, {"h": [], "i": 1}],
+        "OVERLAPS": {"1": 0.5, "yes": 0.5, "null": 0.7, "it's": 0.5, "[a": 0.5, "叉车": 0.5},
     }
     comments = {"A.b": "from here " * 20, "G.1.h": "of the second", "G.0": "the first"}
     text = yaml_text(config, comments, "head")
