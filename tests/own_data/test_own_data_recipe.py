@@ -65,6 +65,11 @@ def test_a_few_objects_of_many_may_lie_outside():
     assert "of which lie in it" in grid.reasons["range"]
 
 
+def test_objects_in_map_coordinates_are_refused():
+    with pytest.raises(DataError, match=r"within 100 m of the sensor, the nearest at 5423100 m: "):
+        choose_grid(table([car(500000, 5400003), car(500010, 5400000)]), template("second"))
+
+
 def test_heights_follow_the_sensor():
     grid = choose_grid(table([car(10, 0, z=-5.2), car(20, 0, z=-4.8)]), template("second"))
     assert grid.range[2] == pytest.approx(-5.7) and grid.range[5] == pytest.approx(-1.7)

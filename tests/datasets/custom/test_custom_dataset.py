@@ -121,6 +121,10 @@ def test_a_frame_has_one_file_of_points(tmp_path):
     folder = CustomFolder(root)
     with pytest.raises(DataError, match=r"frame 0007: expected one file 0007\.\{bin,npy,pcd,ply\}"):
         folder.read_points("0007")
+    path = folder.points_path("0000")
+    path.rename(path.with_suffix(".NPY"))
+    assert len(folder.read_points("0000")) > 0
+    (root / "points" / "0000.NPY").rename(path)
     (root / "points" / "0000.bin").write_bytes(b"")
     with pytest.raises(DataError, match=r"got 0000\.bin, 0000\.npy: keep one"):
         folder.read_points("0000")
