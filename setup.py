@@ -196,7 +196,7 @@ class BuildExtension(cpp_extension.BuildExtension):
         self.parallel = os.cpu_count()
 
     def build_extension(self, ext: Extension) -> None:
-        """Compile and link one operator in a folder of its own: ninja's file lies beside objects."""
+        """Compile and link one operator in a folder of its own, where ninja keeps its file, too."""
         command = copy.copy(self)
         command.build_temp = str(Path(self.build_temp) / ext.name)
         super(BuildExtension, command).build_extension(ext)
