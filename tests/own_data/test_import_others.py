@@ -226,7 +226,7 @@ def test_the_wrong_format_and_archives_are_told(tmp_path):
     objects = [{**entry, "objects": [], "figures": []} for entry in OBJECTS]
     content = {"objects": objects, "figures": [figure(CAR)]}
     write(source / "ds0" / "ann" / "000000.bin.json", content)
-    with pytest.raises(DataError, match=r"CVAT wrote this, .*: give the format cvat$"):
+    with pytest.raises(DataError, match=r"CVAT wrote this, .*; it looks like cvat$"):
         import_folder("supervisely", source, tmp_path / "out")
     with pytest.raises(DataError, match=r"no labels of the format sustechpoints.*looks like cvat$"):
         import_folder("sustechpoints", source, tmp_path / "out")

@@ -223,6 +223,10 @@ def test_kitti_without_images(tmp_path):
     write(root / "label_2" / "000000.txt", text)
     result = imported("kitti", tmp_path / "src", tmp_path / "out")
     assert_car_and_lift(result, ("Car", "Forklift"))
+    # The fields of a .ply have names of their own.
+    (root / "velodyne" / "000000.bin").rename(root / "velodyne" / "000000.ply")
+    import_folder("kitti", tmp_path / "src", tmp_path / "again")
+    assert stated_columns(tmp_path / "out") and stated_columns(tmp_path / "again") is None
 
 
 def quaternion(angle):

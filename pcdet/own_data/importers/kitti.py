@@ -28,4 +28,5 @@ def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
         names = annos["name"][annos["name"] != DONT_CARE]
         objects = Objects(names, annos["gt_boxes_lidar"])
         scan = found.find(path.stem, path)
-        yield ImportedFrame(path.stem, path, scan, objects, USUAL_COLUMNS)
+        columns = USUAL_COLUMNS if scan.suffix.lower() == ".bin" else None
+        yield ImportedFrame(path.stem, path, scan, objects, columns)

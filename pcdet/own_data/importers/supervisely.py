@@ -68,7 +68,7 @@ def read_datasets(source: Path, scans: Path, length_along_x: bool) -> Iterator[I
             objects, figures = entry_of(read_json(path), ["objects", "figures"], str(path))
             classes = _class_names(objects, path)
             if not length_along_x and any(_CVATS_MARK in entry for entry in objects):
-                raise DataError(f"{path}: CVAT wrote this, with other axes: give the format cvat")
+                raise DataError(f"{path}: CVAT wrote this, and its boxes have other axes")
             rows = _rows(path, figures, classes, length_along_x)
             # <frame>.pcd.json, below the folders that the scans have.
             scan = found.find(str(path.relative_to(folder).with_suffix("")), path)
