@@ -51,6 +51,7 @@ _PAINTS = np.array(
 )
 _PAINT_SHARE = (0.27, 0.25, 0.16, 0.12, 0.10, 0.07, 0.03)
 _PAINT_REFLECTIVITY = (0.010, 0.022, 0.012, 0.060, 0.012, 0.030, 0.012)
+_BUMPER_SHIFT = 0.18  # of the intensity, against the paint's
 _BLACK_HOLE_SHARE = 0.3  # of black cars: metallic paint that answers hardly at all
 
 
@@ -60,9 +61,14 @@ def car_paint(rng: np.random.Generator) -> Surface:
     reflectivity = _PAINT_REFLECTIVITY[index] * np.exp(0.7 * rng.standard_normal())
     if index == 0 and rng.random() < _BLACK_HOLE_SHARE:
         reflectivity *= 0.03
-    shift = -0.19 + 0.15 * rng.standard_normal() + (0.06 if index in (1, 3) else 0.0)
+    shift = -0.25 + 0.15 * rng.standard_normal() + (0.06 if index in (1, 3) else 0.0)
     colour = np.clip(_PAINTS[index] + rng.uniform(-0.05, 0.05, 3), 0.03, 0.95)
     return Surface(SOLID, float(min(reflectivity, 0.5)), float(shift), *map(float, colour))
+
+
+def bumper(paint: Surface) -> Surface:
+    """Return the bumpers of a car with some paint: plastic, trim and reflectors answer more."""
+    return paint._replace(reflectivity=0.2, shift=paint.shift + _BUMPER_SHIFT)
 
 
 def car_glass(rng: np.random.Generator) -> Surface:

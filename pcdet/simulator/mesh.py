@@ -116,8 +116,14 @@ def from_triangles(triangles: np.ndarray, surface: Surface) -> Mesh:
     """Make a mesh of triangles (T, 3, 3) of one material."""
     triangles = np.asarray(triangles, dtype=np.float64)
     surfaces = np.empty((len(triangles), len(surface)))
-    surfaces[:] = surface
+    surfaces[:] = _row(surface)
     return Mesh(triangles, surfaces)
+
+
+@lru_cache(maxsize=256)
+def _row(surface: Surface) -> np.ndarray:
+    """A material as an array: a scene asks for it two thousand times."""
+    return np.array(surface, dtype=np.float64)
 
 
 @numba.njit(cache=True)
@@ -188,8 +194,19 @@ BOX_FACES = np.array(
 
 def box(size: Sequence[float], centre: Sequence[float], surface: Surface) -> Mesh:
     """Make a box of `size` (x, y, z) about `centre`."""
-    corners = _BOX_CORNERS * np.asarray(size, dtype=np.float64) + np.asarray(centre)
-    return from_triangles(corners[BOX_FACES], surface)
+    return from_triangles(_box(np.array((*size, *centre), dtype=np.float64)), surface)
+
+
+@numba.njit(cache=True)
+def _box(measures):
+    """Triangles (12, 3, 3) of a box; measures (6,) are its size and its centre."""
+    triangles = np.empty((12, 3, 3))
+    for k in range(12):
+        for corner in range(3):
+            for axis in range(3):
+                place = _BOX_CORNERS[BOX_FACES[k, corner], axis]
+                triangles[k, corner, axis] = place * measures[axis] + measures[3 + axis]
+    return triangles
 
 
 @lru_cache(maxsize=16)
@@ -223,14 +240,14 @@ def tube(
         sides: number of faces around.
         flatness: depth over width of the cross-section; the width lies along y.
     """
-    ends = np.array([start, end], dtype=np.float64)
-    rings = _rings(ends, (float(radii[0]), float(radii[1])), flatness, _circle(sides))
-    return from_triangles(grid_triangles(rings), surface)
+    measures = np.array((*start, *end, *radii, flatness), dtype=np.float64)
+    return from_triangles(_tube(measures, _circle(sides)), surface)
 
 
 @numba.njit(cache=True)
-def _rings(ends, radii, flatness, circle):
-    """Middle and rim of either end of a tube, (4, sides + 1, 3); see `tube`."""
+def _tube(measures, circle):
+    """Triangles of a tube; measures (9,) are its start, end, radii and flatness, see `tube`."""
+    ends, radii, flatness = measures[:6].copy().reshape(2, 3), measures[6:8], measures[8]
     x, y, z = ends[1, 0] - ends[0, 0], ends[1, 1] - ends[0, 1], ends[1, 2] - ends[0, 2]
     length = max(math.sqrt(x * x + y * y + z * z), 1e-9)
     x, y, z = x / length, y / length, z / length
@@ -242,7 +259,7 @@ def _rings(ends, radii, flatness, circle):
     size = math.sqrt(a * a + b * b + c * c)
     a, b, c = a / size, b / size, c / size
     across, along = (a, b, c), (y * c - z * b, z * a - x * c, x * b - y * a)
-    rings = np.empty((4, len(circle), 3))
+    rings = np.empty((4, len(circle), 3))  # middle and rim of either end
     for k in range(len(circle)):
         cosine, sine = circle[k, 0], circle[k, 1] * flatness
         for axis in range(3):
@@ -250,7 +267,7 @@ def _rings(ends, radii, flatness, circle):
             rings[0, k, axis], rings[3, k, axis] = ends[0, axis], ends[1, axis]
             rings[1, k, axis] = ends[0, axis] + radii[0] * rim
             rings[2, k, axis] = ends[1, axis] + radii[1] * rim
-    return rings
+    return grid_triangles(rings)
 
 
 @lru_cache(maxsize=16)

@@ -9,6 +9,7 @@ annotators leave; only the mirrors stand out of it, as they do in KITTI.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -193,14 +194,28 @@ def _lights(style: BodyStyle, length: float, width: float, height: float) -> Mes
                  m.PLATE)
         )  # fmt: skip
         for side in (-1.0, 1.0):
-            inner, outer = side * 0.30 * width, side * 0.43 * width
+            inner, outer = side * 0.27 * width, side * 0.44 * width
             back = x - end * 0.05 * length
-            low, high = (z - 0.045) * height, (z + 0.045) * height
+            low, high = (z - 0.065) * height, (z + 0.065) * height
             parts.append(
                 quad((x - end * 0.012, inner, low), (back, outer, low), (back, outer, high),
                      (x - end * 0.03, inner, high), lamp)
             )  # fmt: skip
     return merge(parts)
+
+
+def _bumper(end: float, size: np.ndarray, surface: Surface) -> list[Mesh]:
+    """The bumper of one end (1 nose, -1 tail), with corners that bend back.
+
+    On real cars the bright points lie 0.4 to 0.65 m above the road, not on the plate alone.
+    """
+    length, width, height = size
+    x, low, high = end * (length / 2 + 0.003), 0.28 * height, 0.43 * height
+    edges = [(x - end * 0.03 * length, -0.43), (x, -0.3), (x, 0.3), (x - end * 0.03 * length, 0.43)]
+    corners = [(along, across * width) for along, across in edges]
+    return [
+        quad((*a, low), (*b, low), (*b, high), (*a, high), surface) for a, b in pairwise(corners)
+    ]
 
 
 def _seats(style: BodyStyle, length: float, width: float, height: float) -> Mesh:
@@ -245,6 +260,7 @@ def _lofted(style: BodyStyle, size: np.ndarray, rng: np.random.Generator, paint:
         quad((ends, -0.42 * width, floor), (ends, 0.42 * width, floor),
              (-ends, 0.42 * width, floor), (-ends, -0.42 * width, floor), m.UNDERBODY),
     ]  # fmt: skip
+    parts += [*_bumper(1.0, size, m.bumper(paint)), *_bumper(-1.0, size, m.bumper(paint))]
     mirror_x = (0.5 - style.cowl - 0.07) * length
     for side in (-1.0, 1.0):
         parts.append(

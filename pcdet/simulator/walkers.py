@@ -6,6 +6,7 @@ Directions follow KITTI's labels: most go along the road, a good part across it 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -134,6 +135,7 @@ def cross(builder: Builder, place: Place) -> None:
             _group(builder, (x, y, heading), 1.5 * place.groups)
 
 
+@lru_cache(maxsize=8)  # everybody at a crossing asks for the same two
 def _station_of(road: Road, over: Road) -> float:
     """Station of `road`, metres, at which it comes nearest to the centre line of `over`."""
     stations = np.arange(-40.0, 60.0, 0.5)

@@ -57,6 +57,15 @@ def test_nothing_is_degenerate(samples):
         assert len(mesh.triangles) > 30
 
 
+def test_a_cars_bumpers_answer_more_than_its_paint():
+    mesh, (length, _, height) = vehicles.car(np.random.default_rng(0))
+    x, z = mesh.triangles[..., 0], mesh.triangles[..., 2]
+    paint = mesh.surfaces[0, 2]
+    for end in (1.0, -1.0):
+        low = (end * x > 0.45 * length).all(axis=1) & (z < 0.45 * height).all(axis=1)
+        assert mesh.surfaces[low & (mesh.surfaces[:, 0] != RETRO), 2].max() > paint + 0.1
+
+
 def test_only_mirrors_stand_out_of_a_cars_box():
     rng = np.random.default_rng(0)
     for _ in range(20):
