@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,10 @@ def machine(tmp_path, monkeypatch):
     for folder in ("bin", "site-packages"):
         (tmp_path / folder).mkdir()
     monkeypatch.setattr(cuda_toolkit, "_SYSTEM", tmp_path / "system")
+    # A package of its own hides the wheels of this environment, one of which may hold an nvcc.
+    (tmp_path / "site-packages/nvidia").mkdir()
+    (tmp_path / "site-packages/nvidia/__init__.py").touch()
+    monkeypatch.delitem(sys.modules, "nvidia", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
     return tmp_path
 
