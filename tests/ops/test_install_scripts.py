@@ -137,10 +137,16 @@ def gpu(monkeypatch, tmp_path):
     monkeypatch.setattr(cuda_toolkit, "_folders", list)
 
 
-def test_the_compiler_comes_as_a_wheel(gpu, pip, capsys):
-    load("install_nvcc").main()
+def test_the_compiler_comes_as_a_wheel(gpu, pip, monkeypatch, capsys):
+    script = load("install_nvcc")
+    faults = iter(["no CUDA toolkit was found", None])
+    monkeypatch.setattr(script, "fault", lambda: next(faults))
+    script.main()
     assert pip.calls == [["cuda-toolkit[nvcc]==13.0.*"]]
     assert capsys.readouterr().out == "== the compiler of CUDA 13.0, as a wheel\n"
+    faults = iter(["no CUDA toolkit was found", "it does not compile"])
+    script.main()
+    assert "built without CUDA code: it does not compile\n" in capsys.readouterr().out
     pip.fails = ("cuda-toolkit[nvcc]==13.0.*",)
     load("install_nvcc").main()
     said = capsys.readouterr().out

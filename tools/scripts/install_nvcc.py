@@ -20,24 +20,28 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from pcdet.ops.common.cuda_toolkit import CudaUnusable, find_toolkit, nvcc_wheel
 
 
+def fault() -> str | None:
+    """Why the operators cannot be built for CUDA now; None if they can."""
+    try:
+        find_toolkit()
+    except CudaUnusable as reason:
+        return str(reason)
+    return None
+
+
 def main() -> None:
     """Run the command line."""
     if not (torch.cuda.is_available() or os.environ.get("FORCE_CUDA") == "1"):
         return
-    try:
-        find_toolkit()
-        return
-    except CudaUnusable as fault:
-        reason = str(fault)
-    wheel = nvcc_wheel()
-    if wheel and not (os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")):
+    reason, wheel = fault(), nvcc_wheel()
+    if reason and wheel and not (os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")):
         sys.stdout.write(f"== the compiler of CUDA {torch.version.cuda}, as a wheel\n")
         sys.stdout.flush()
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        if subprocess.run([*pip, wheel]).returncode == 0:
-            return
-        reason = f"{wheel} cannot be installed"
-    sys.stdout.write(f"== the operators are built without CUDA code: {reason}\n")
+        failed = subprocess.run([*pip, wheel]).returncode
+        reason = f"{wheel} cannot be installed" if failed else fault()
+    if reason:
+        sys.stdout.write(f"== the operators are built without CUDA code: {reason}\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,11 +127,11 @@ def _try(nvcc: Path) -> None:
         try:
             run_nvcc(nvcc, *host, "-c", str(source), "-o", str(source.with_suffix(".o")))
         except subprocess.CalledProcessError as error:
-            lines = [line.strip() for line in error.stderr.splitlines() if "error" in line.lower()]
+            said = re.search(r"(?:error\W+)+(.+)", error.stderr)
+            reason = textwrap.shorten(said.group(1), 100) if said else error
             raise CudaUnusable(
-                f"{nvcc} does not compile with the C++ compiler that is here "
-                f"({lines[0] if lines else error}): install one that it takes, such as an older "
-                "GCC, and set CC and CXX to it"
+                f"{nvcc} does not compile with the C++ compiler that is here ({reason}): install "
+                "one that it takes, such as an older GCC, and set CC and CXX to it"
             ) from error
 
 
