@@ -223,6 +223,8 @@ def test_kitti_without_images(tmp_path):
     write(root / "label_2" / "000000.txt", text)
     result = imported("kitti", tmp_path / "src", tmp_path / "out")
     assert_car_and_lift(result, ("Car", "Forklift"))
+    with pytest.raises(DataError, match=r"label_2/ may be KITTI's or labelCloud's: give the form"):
+        import_folder("labelcloud", tmp_path / "src", tmp_path / "again")
     # The fields of a .ply have names of their own.
     (root / "velodyne" / "000000.bin").rename(root / "velodyne" / "000000.ply")
     import_folder("kitti", tmp_path / "src", tmp_path / "again")
