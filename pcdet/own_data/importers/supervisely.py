@@ -32,7 +32,7 @@ from pcdet.own_data.importers.common import (
 from pcdet.own_data.importers.scans import Scans
 from pcdet.utils.errors import DataError
 
-LABELS, _SCANS, _CUBOID = "ann", "pointcloud", "cuboid_3d"
+_LABELS, _SCANS, _CUBOID = "ann", "pointcloud", "cuboid_3d"
 # An empty list that CVAT's exports have in each object, and Supervisely's have not.
 _CVATS_MARK = "figures"
 _EPISODE, _MAP = "annotation.json", "frame_pointcloud_map.json"
@@ -52,6 +52,12 @@ def _scans_of(dataset: Path, source: Path, scans: Path) -> Scans:
     return Scans(own if scans == source and own.is_dir() else scans)
 
 
+def label_folders(source: Path) -> list[Path]:
+    """The folders ann/ of all data sets, in order; a source may be one itself."""
+    folders = [source, *sorted(source.rglob(_LABELS))]
+    return [path for path in folders if path.name == _LABELS and path.is_dir()]
+
+
 def read_datasets(source: Path, scans: Path, length_along_x: bool) -> Iterator[ImportedFrame]:
     """Read all data sets below a folder.
 
@@ -60,7 +66,7 @@ def read_datasets(source: Path, scans: Path, length_along_x: bool) -> Iterator[I
         scans: where to look for scans.
         length_along_x: boxes of yaw 0 look along x, and x of their dimensions is the length.
     """
-    for folder in sorted(path for path in source.rglob(LABELS) if path.is_dir()):
+    for folder in label_folders(source):
         found = _scans_of(folder.parent, source, scans)
         for path in visible_files(folder):
             if path.suffix != ".json":
