@@ -95,10 +95,11 @@ def _of_episode(folder: Path, found: Scans) -> Iterator[ImportedFrame]:
 
 
 def _class_names(objects: Any, path: Path) -> dict[str, str]:
-    return dict(
+    pairs = [
         entry_of(entry, ["key", "classTitle"], f"{path}: objects")
         for entry in list_of(objects, f"{path}: objects")
-    )
+    ]
+    return {str(key): title for key, title in pairs}
 
 
 def _rows(path: Path, figures: Any, classes: Mapping[str, str], length_along_x: bool) -> Rows:
@@ -106,7 +107,7 @@ def _rows(path: Path, figures: Any, classes: Mapping[str, str], length_along_x: 
     for k, figure in enumerate(list_of(figures, f"{path}: figures")):
         where = f"{path}: figure {k}"
         key, kind, geometry = entry_of(figure, ["objectKey", "geometryType", "geometry"], where)
-        if kind != _CUBOID or key not in classes:
+        if kind != _CUBOID or str(key) not in classes:
             raise DataError(
                 f"{where}: expected a {_CUBOID} of one of the {len(classes)} objects, got {kind!r} "
                 f"of {key!r}"
@@ -115,7 +116,7 @@ def _rows(path: Path, figures: Any, classes: Mapping[str, str], length_along_x: 
         axes = turned(*turns)
         if not length_along_x:
             size, axes = size[[1, 0, 2]], axes @ turned(0, 0, np.pi / 2)
-        rows.add(k, classes[key], position, size, axes)
+        rows.add(k, classes[str(key)], position, size, axes)
     return rows
 
 
