@@ -120,6 +120,13 @@ def test_segments_frames_and_sequences(tmp_path):
     write(source / "a-v1.json", release([single, sequence, unlabelled]))
     assert_car_and_lift(imported("segments", source, tmp_path / "out"))
     assert_car_and_lift(imported("segments", source, tmp_path / "again", "b_c"))
+    sequence["labels"]["ground-truth"]["attributes"]["sensors"][0]["attributes"]["frames"] = []
+    write(source / "a-v1.json", release([sequence]))
+    with pytest.raises(DataError, match="sample s: 1 frames, and labels of 0"):
+        import_folder("segments", source, tmp_path / "other")
+    write(source / "a-v1.json", release([sample({"pcd": {"url": "a.bin"}}, [1])]))
+    with pytest.raises(DataError, match=r"attributes: expected a mapping, got \[1\]"):
+        import_folder("segments", source, tmp_path / "other")
     boxes["annotations"][1]["category_id"] = 3
     write(source / "a-v1.json", release([single]))
     with pytest.raises(DataError, match=r"sample s: object 1: .*one of the 2 categories, got .* 3"):

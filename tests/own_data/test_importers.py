@@ -197,7 +197,7 @@ def test_sustechpoints_scenes_keep_apart(tmp_path):
         ("[1,", "not valid JSON"),
         ([psr("Car", [*CAR[:3], 0, *CAR[4:]])], r"object 0 \(Car\): dx: expected a size above 0"),
         ([psr("Car", [None, *CAR[1:]])], r"object 0: expected numbers, got \[None, 4.0, -0.5\]"),
-        ([psr("Car", CAR, lean=float("nan"))], r"object 0 \(Car\): expected finite numbers"),
+        ([psr("Car", CAR, lean=float("nan"))], r"object 0: expected numbers, got \[nan"),
         ([psr("Car", [*CAR[:3], -4, *CAR[4:]])], "dx: expected a size above 0"),
         ([psr(None, CAR)], "class: expected a name"),
         ([psr(" ", CAR)], "class: expected a name"),
@@ -223,6 +223,8 @@ def test_kitti_without_images(tmp_path):
     write(root / "label_2" / "000000.txt", text)
     result = imported("kitti", tmp_path / "src", tmp_path / "out")
     assert_car_and_lift(result, ("Car", "Forklift"))
+    with pytest.raises(DataError, match=r"label_2/ may be KITTI's or labelCloud's: give the form"):
+        import_folder("labelcloud", tmp_path / "src", tmp_path / "again")
     # The fields of a .ply have names of their own.
     (root / "velodyne" / "000000.bin").rename(root / "velodyne" / "000000.ply")
     import_folder("kitti", tmp_path / "src", tmp_path / "again")

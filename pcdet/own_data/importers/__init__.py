@@ -27,7 +27,7 @@ from pcdet.own_data.importers.common import (
     write_note,
 )
 from pcdet.own_data.importers.scans import name_frames
-from pcdet.utils.errors import DataError, lookup
+from pcdet.utils.errors import DataError, PcdetError, lookup
 
 _LOGGER = logging.getLogger("pcdet.own_data")
 
@@ -92,5 +92,5 @@ def _reads(name: str, source: Path, scans: Path) -> bool:
     """Tell whether an importer finds a frame that it can read."""
     try:
         return next(iter(FORMATS[name](source, scans)), None) is not None
-    except DataError:
+    except PcdetError:
         return False

@@ -161,9 +161,12 @@ def numbers_of(value: Any, keys: Sequence[str] | int, where: str) -> np.ndarray:
     try:
         if any(isinstance(number, bool) for number in numbers):
             raise ValueError
-        return np.array([float(number) for number in numbers])
+        values = np.array([float(number) for number in numbers])
+        if not np.isfinite(values).all():
+            raise ValueError
     except (ValueError, TypeError) as error:
         raise DataError(f"{where}: expected numbers, got {numbers}") from error
+    return values
 
 
 def list_of(value: Any, where: str) -> list[Any]:

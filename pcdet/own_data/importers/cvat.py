@@ -27,7 +27,7 @@ from pcdet.own_data.importers.common import (
     visible_files,
 )
 from pcdet.own_data.importers.scans import Scans
-from pcdet.own_data.importers.supervisely import LABELS, read_datasets
+from pcdet.own_data.importers.supervisely import label_folders, read_datasets
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import read_number, read_text
 
@@ -45,7 +45,7 @@ def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
     tracklets = [path for path in visible_files(source) if path.name == _TRACKLETS]
     if tracklets:
         return _of_tracklets(tracklets, Scans(scans))
-    if any(LABELS in path.parts for path in visible_files(source) if path.suffix == ".json"):
+    if label_folders(source):
         return read_datasets(source, scans, length_along_x=True)
     return _of_datumaro(source, Scans(scans))
 

@@ -46,7 +46,7 @@ from pcdet.utils.kitti_format.label import DONT_CARE, NUM_LABEL_FIELDS
 FORMATS = ("centroid_rel", "centroid_abs", "vertices", "labelcloud_kitti", "kitti_untransformed")
 _CLASSES, _SETTINGS = "_classes.json", "config.ini"
 _AXES = ("x", "y", "z")
-_CALIB, _LABELS = "calib", "labels"
+_CALIB, _LABELS, _KITTIS_LABELS = "calib", "labels", "label_2"
 # Metres that version 0.7 adds to heights in the format kitti.
 _OLD_HEIGHT = 2.3
 _TINY = 1e-9
@@ -136,12 +136,17 @@ def _guess(labels: Sequence[Path], source: Path) -> str:
     """The format that the files show.
 
     Raises:
-        DataError: angles fit radians as well as degrees.
+        DataError: they fit two formats, as angles that may be radians or degrees.
     """
     suffixes = sorted({path.suffix for path in labels})
     if len(suffixes) == 2:
         raise DataError(f"{source}: labels as .json and as .txt: give the format")
     if suffixes == [".txt"]:
+        if any(path.parent.name == _KITTIS_LABELS for path in labels):
+            raise DataError(
+                f"{source}: {_KITTIS_LABELS}/ may be KITTI's or labelCloud's: give the format, "
+                "kitti, labelcloud_kitti or kitti_untransformed"
+            )
         has_calib = any(path.is_dir() for path in source.rglob(_CALIB))
         return "labelcloud_kitti" if has_calib else "kitti_untransformed"
     angles = []

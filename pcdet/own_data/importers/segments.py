@@ -47,17 +47,18 @@ def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
             yield from _frames(sample, names, found, path)
 
 
-def _class_names(data: Mapping[str, Any], path: Path) -> dict[Any, Any]:
+def _class_names(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
     (attributes,) = entry_of(data, ["task_attributes"], f"{path}: dataset")
     (categories,) = entry_of(attributes, ["categories"], f"{path}: task_attributes")
-    return dict(
+    pairs = [
         entry_of(entry, ["id", "name"], f"{path}: categories")
         for entry in list_of(categories, f"{path}: categories")
-    )
+    ]
+    return {str(number): name for number, name in pairs}
 
 
 def _frames(
-    sample: Any, names: Mapping[Any, Any], found: Scans, path: Path
+    sample: Any, names: Mapping[str, Any], found: Scans, path: Path
 ) -> Iterator[ImportedFrame]:
     """The frames of a sample; none if it has no labels."""
     name, attributes, labels = entry_of(sample, ["name", "attributes", "labels"], f"{path}: sample")
@@ -69,7 +70,10 @@ def _frames(
     pairs = [(attributes, boxes)]
     if "frames" in boxes:
         (clouds,) = entry_of(attributes, ["frames"], f"{where}: attributes")
-        pairs = list(zip(list_of(clouds, str(where)), list_of(boxes["frames"], str(where))))
+        frames = list_of(boxes["frames"], str(where))
+        if len(list_of(clouds, str(where))) != len(frames):
+            raise DataError(f"{where}: {len(clouds)} frames, and labels of {len(frames)}")
+        pairs = list(zip(clouds, frames))
     for cloud, of_frame in pairs:
         pcd, annotations = (
             entry_of(cloud, ["pcd"], f"{where}: attributes")[0],
@@ -83,14 +87,16 @@ def _frames(
         yield ImportedFrame(scan.stem, where, scan, rows.objects())
 
 
-def _of_lidar(attributes: Any, where: Path) -> Any:
+def _of_lidar(attributes: Any, where: Path) -> dict[str, Any]:
     """The attributes of the sensor with cuboids, where there are several."""
-    if not isinstance(attributes, dict) or "sensors" not in attributes:
+    if not isinstance(attributes, dict):
+        raise DataError(f"{where}: attributes: expected a mapping, got {attributes!r}"[:300])
+    if "sensors" not in attributes:
         return attributes
     for sensor in list_of(attributes["sensors"], f"{where}: sensors"):
         task, of_sensor = entry_of(sensor, ["task_type", "attributes"], f"{where}: sensors")
         if str(task).startswith(_TASK):
-            return of_sensor
+            return _of_lidar(of_sensor, where)
     raise DataError(f"{where}: sensors: expected one with the task_type {_TASK}")
 
 
@@ -104,7 +110,7 @@ def _motion(pose: Any, where: str) -> np.ndarray:
 
 
 def _rows(
-    annotations: list[Any], names: Mapping[Any, Any], to_lidar: np.ndarray, where: Path
+    annotations: list[Any], names: Mapping[str, Any], to_lidar: np.ndarray, where: Path
 ) -> Rows:
     rows = Rows(where)
     for k, entry in enumerate(annotations):
@@ -113,7 +119,7 @@ def _rows(
             entry, ["category_id", "position", "dimensions"], of_box
         )
         kind = entry.get("type", _KINDS[0])
-        if kind not in _KINDS or category not in names:
+        if kind not in _KINDS or str(category) not in names:
             raise DataError(
                 f"{of_box}: expected a cuboid of one of the {len(names)} categories, got {kind!r} "
                 f"of {category!r}"
@@ -124,5 +130,5 @@ def _rows(
             axes = turned(0, 0, numbers_of(entry, ["yaw"], of_box)[0])
         center = (to_lidar @ [*numbers_of(position, _AXES, of_box), 1])[:3]
         size = numbers_of(size, _AXES, of_box)
-        rows.add(k, names[category], center, size, to_lidar[:3, :3] @ axes)
+        rows.add(k, names[str(category)], center, size, to_lidar[:3, :3] @ axes)
     return rows

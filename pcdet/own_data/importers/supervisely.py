@@ -32,7 +32,7 @@ from pcdet.own_data.importers.common import (
 from pcdet.own_data.importers.scans import Scans
 from pcdet.utils.errors import DataError
 
-LABELS, _SCANS, _CUBOID = "ann", "pointcloud", "cuboid_3d"
+_LABELS, _SCANS, _CUBOID = "ann", "pointcloud", "cuboid_3d"
 # An empty list that CVAT's exports have in each object, and Supervisely's have not.
 _CVATS_MARK = "figures"
 _EPISODE, _MAP = "annotation.json", "frame_pointcloud_map.json"
@@ -52,6 +52,12 @@ def _scans_of(dataset: Path, source: Path, scans: Path) -> Scans:
     return Scans(own if scans == source and own.is_dir() else scans)
 
 
+def label_folders(source: Path) -> list[Path]:
+    """The folders ann/ of all data sets, in order; a source may be one itself."""
+    folders = [source, *sorted(source.rglob(_LABELS))]
+    return [path for path in folders if path.name == _LABELS and path.is_dir()]
+
+
 def read_datasets(source: Path, scans: Path, length_along_x: bool) -> Iterator[ImportedFrame]:
     """Read all data sets below a folder.
 
@@ -60,7 +66,7 @@ def read_datasets(source: Path, scans: Path, length_along_x: bool) -> Iterator[I
         scans: where to look for scans.
         length_along_x: boxes of yaw 0 look along x, and x of their dimensions is the length.
     """
-    for folder in sorted(path for path in source.rglob(LABELS) if path.is_dir()):
+    for folder in label_folders(source):
         found = _scans_of(folder.parent, source, scans)
         for path in visible_files(folder):
             if path.suffix != ".json":
@@ -89,10 +95,11 @@ def _of_episode(folder: Path, found: Scans) -> Iterator[ImportedFrame]:
 
 
 def _class_names(objects: Any, path: Path) -> dict[str, str]:
-    return dict(
+    pairs = [
         entry_of(entry, ["key", "classTitle"], f"{path}: objects")
         for entry in list_of(objects, f"{path}: objects")
-    )
+    ]
+    return {str(key): title for key, title in pairs}
 
 
 def _rows(path: Path, figures: Any, classes: Mapping[str, str], length_along_x: bool) -> Rows:
@@ -100,7 +107,7 @@ def _rows(path: Path, figures: Any, classes: Mapping[str, str], length_along_x: 
     for k, figure in enumerate(list_of(figures, f"{path}: figures")):
         where = f"{path}: figure {k}"
         key, kind, geometry = entry_of(figure, ["objectKey", "geometryType", "geometry"], where)
-        if kind != _CUBOID or key not in classes:
+        if kind != _CUBOID or str(key) not in classes:
             raise DataError(
                 f"{where}: expected a {_CUBOID} of one of the {len(classes)} objects, got {kind!r} "
                 f"of {key!r}"
@@ -109,7 +116,7 @@ def _rows(path: Path, figures: Any, classes: Mapping[str, str], length_along_x: 
         axes = turned(*turns)
         if not length_along_x:
             size, axes = size[[1, 0, 2]], axes @ turned(0, 0, np.pi / 2)
-        rows.add(k, classes[key], position, size, axes)
+        rows.add(k, classes[str(key)], position, size, axes)
     return rows
 
 
