@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
 from own_data.made_labels import CAR, LIFT, assert_car_and_lift, imported, scan, write
 from pcdet.datasets.custom.folder import CustomFolder
-from pcdet.own_data.importers import import_folder
+from pcdet.own_data.importers import FORMATS, import_folder
 from pcdet.own_data.importers.common import Rows, turned
-from pcdet.utils.errors import DataError
+from pcdet.utils.errors import DataError, PcdetError
 
 PAIR = (("Car", CAR), ("Fork lift", LIFT))
 
@@ -240,3 +242,47 @@ def test_the_wrong_format_and_archives_are_told(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"PK")
     with pytest.raises(DataError, match=r"a\.zip: no such folder; unpack the archive"):
         import_folder("cvat", tmp_path / "a.zip", tmp_path / "out")
+
+
+def places(value, path=()):
+    """The paths of all values within a JSON value."""
+    yield path
+    keys = value if isinstance(value, dict) else ()
+    keys = range(len(value)) if isinstance(value, list) else keys
+    for key in keys:
+        yield from places(value[key], (*path, key))
+
+
+def changed(value, path, new):
+    """A copy of a JSON value in which `new` stands at a path."""
+    if not path:
+        return new
+    copied = copy.copy(value)
+    copied[path[0]] = changed(value[path[0]], path[1:], new)
+    return copied
+
+
+def contents():
+    row = [*CAR[:3], *quaternion(CAR[6]), *CAR[3:6]]
+    objects = {"objects": OBJECTS, "figures": [figure(CAR)]}
+    return {
+        "openlabel": {"openlabel": {"frames": {"0": openlabel([("Car", row)])}}},
+        "segments": release([sample({"pcd": {"url": "0.bin"}}, {"annotations": [cuboid(1, CAR)]})]),
+        "supervisely": objects,
+        "xtreme1": [{"sourceName": "Ground Truth", "objects": [xtreme1("Car", CAR)]}],
+    }
+
+
+@pytest.mark.parametrize("name", sorted(contents()))
+def test_whatever_stands_in_an_entry_is_read_or_told(tmp_path, name):
+    scan(tmp_path / "0.bin")
+    path, content = tmp_path / "ann" / "0.json", contents()[name]
+    told = 0
+    for place in places(content):
+        for new in (None, [], {}, "x", -1, [[1]], float("inf")):
+            write(path, changed(content, place, new))
+            try:
+                list(FORMATS[name](tmp_path, tmp_path))
+            except PcdetError:
+                told += 1
+    assert told > 50
