@@ -93,14 +93,33 @@ def examine_torch() -> list[Finding]:
             )
         findings.append(gpu)
     if not usable:
-        gpu = Finding("GPUs", "none that torch can use")
-        if cuda and gpus:
-            gpu.advice = (
-                f"the driver has a GPU but torch cannot use it: {_driver_fault(gpus[0][1], cuda)}: "
-                f"update the driver, or {_OTHER_TORCH}"
-            )
-        findings.append(gpu)
+        findings.append(_no_gpu(torch, gpus))
     return findings
+
+
+def _no_gpu(torch: Any, gpus: list[tuple[str, str, str]]) -> Finding:
+    """That torch sees no GPU, and why if it is built for some."""
+    from pcdet.utils.device_utils import why_no_gpu  # needs torch and NumPy
+
+    finding, cuda, reason = (
+        Finding("GPUs", "none that torch can use"),
+        torch.version.cuda,
+        why_no_gpu(),
+    )
+    if reason is not None:
+        finding.state += f": {reason}"
+    if cuda and gpus:
+        finding.advice = (
+            f"the driver has a GPU but torch cannot use it: {_driver_fault(gpus[0][1], cuda)}: "
+            f"update the driver, or {_OTHER_TORCH}"
+        )
+    elif reason is not None:
+        finding.advice = (
+            "this torch is built for GPUs and sees none, so everything runs on the CPU: install "
+            "the driver if there is a GPU; if there is none, the build for the CPU does the same "
+            "and is some GB smaller"
+        )
+    return finding
 
 
 def _driver_fault(driver: str, cuda: str) -> str:

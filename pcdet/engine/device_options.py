@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -13,7 +14,7 @@ from torch import nn
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
 from pcdet.models.bbox_heads.rpn_head import RPNV2
 from pcdet.models.folding import folded
-from pcdet.utils.device_utils import default_device
+from pcdet.utils.device_utils import default_device, why_no_gpu
 from pcdet.utils.errors import ConfigError
 
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -24,10 +25,13 @@ _BFLOAT16_FLAGS = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
 def checked_device(name: str | None) -> torch.device:
     """Choose the device that --device names, or the best there is.
 
+    Where a torch that is built for GPUs sees none, one warning says why the CPU computes.
+
     Raises:
         ConfigError: it is neither the CPU nor a GPU that is there.
     """
     if name is None:
+        _warn_of_no_gpu()
         return default_device()
     try:
         device = torch.device(name)
@@ -40,11 +44,26 @@ def checked_device(name: str | None) -> torch.device:
     if device.type == "cpu":
         return device
     if not torch.cuda.is_available():
-        raise ConfigError(f"--device {name}: torch {torch.__version__} sees no usable GPU here")
+        reason = why_no_gpu() or "it is built for the CPU"
+        raise ConfigError(
+            f"--device {name}: torch {torch.__version__} sees no usable GPU here ({reason}); "
+            "`python -m pcdet.doctor` tells more"
+        )
     count = torch.cuda.device_count()
     if device.index is not None and device.index >= count:
         raise ConfigError(f"--device {name}: the last of the GPUs here is cuda:{count - 1}")
     return device
+
+
+@functools.cache
+def _warn_of_no_gpu() -> None:
+    reason = why_no_gpu()
+    if reason is not None:
+        logging.getLogger(__name__).warning(
+            "computing on the CPU: torch %s is built for GPUs but sees none (%s); `python -m "
+            "pcdet.doctor` tells more, --device cpu says that it is meant so",
+            *(torch.__version__, reason),
+        )
 
 
 def amp_type(name: str | None, device: torch.device, logger: logging.Logger) -> torch.dtype | None:

@@ -24,6 +24,17 @@ def default_device() -> torch.device:
     return torch.device("cpu")
 
 
+def why_no_gpu() -> str | None:
+    """Why a torch that is built for GPUs sees none, in torch's words; else None."""
+    if torch.cuda.is_available() or not torch.backends.cuda.is_built():
+        return None
+    try:
+        torch.cuda.init()
+    except (AssertionError, RuntimeError) as error:
+        return str(error).split(". ")[0].strip().removesuffix(".")
+    return "no usable GPU"
+
+
 def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, if its C library is glibc.
 

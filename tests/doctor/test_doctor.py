@@ -18,7 +18,7 @@ from pcdet.doctor.data_folder import examine_data
 from pcdet.doctor.findings import Finding
 from pcdet.ops.common import cuda_toolkit
 from pcdet.ops.sparse_conv import backends
-from pcdet.utils import info_record
+from pcdet.utils import device_utils, info_record
 from pcdet.utils.io_utils import save_pickle
 from tiny_kitti import SPLITS, make_tiny_kitti
 
@@ -195,6 +195,15 @@ def test_a_torch_that_cannot_use_the_gpu(gpu, monkeypatch, cuda, sentence):
     assert sentence in advice(software.examine_torch())["GPUs"]
 
 
+def test_a_torch_for_gpus_where_there_is_none(gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(software, "run_quietly", lambda *command: None)
+    monkeypatch.setattr(device_utils, "why_no_gpu", lambda: "Found no NVIDIA driver")
+    findings = software.examine_torch()
+    assert states(findings)["GPUs"] == "none that torch can use: Found no NVIDIA driver"
+    assert advice(findings)["GPUs"].startswith("this torch is built for GPUs and sees none, so")
+
+
 def test_a_torch_of_another_kind_than_the_gpu(gpu, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_90"])
     assert advice(software.examine_torch())["GPU 0"] == (
@@ -279,9 +288,8 @@ def test_the_report_and_the_exit_code(data, capsys):
     assert main(["--data_path", str(data)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("! ImageSets/val.txt") for line in lines)
-    assert lines[lines.index("advice:") + 1].startswith(
-        f"- {data / 'ImageSets/val.txt'} is missing"
-    )
+    missing = f"- {data / 'ImageSets/val.txt'} is missing"
+    assert any(line.startswith(missing) for line in lines[lines.index("advice:") :])
     assert report([Finding("all", "well")]) == "  all  well\n\nnothing is amiss"
 
 

@@ -10,7 +10,12 @@ import torch
 
 from models.model_fixture import random_batch, small_model
 from pcdet.engine import device_options
-from pcdet.engine.device_options import amp_type, choose_algorithms, cpu_has_bfloat16
+from pcdet.engine.device_options import (
+    amp_type,
+    checked_device,
+    choose_algorithms,
+    cpu_has_bfloat16,
+)
 from pcdet.models import example_convert_to_torch
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
 from pcdet.models.bbox_heads.rpn_head import RPNV2
@@ -68,6 +73,37 @@ def test_auto_follows_the_cpu_and_says_so(monkeypatch, caplog):
 def test_fp16_needs_a_gpu():
     with pytest.raises(ConfigError, match="--amp fp16 needs a GPU"):
         amp_type("fp16", CPU, LOGGER)
+
+
+@pytest.fixture
+def torch_for_gpus(monkeypatch):
+    """A torch that is built for GPUs, on a machine without a driver."""
+
+    def init():
+        raise RuntimeError("Found no NVIDIA driver on your system. Please check that you have one.")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
+    monkeypatch.setattr(torch.cuda, "init", init)
+    device_options._warn_of_no_gpu.cache_clear()
+    yield
+    device_options._warn_of_no_gpu.cache_clear()
+
+
+def test_a_torch_that_sees_no_gpu_says_why(torch_for_gpus, monkeypatch, caplog):
+    assert checked_device("cpu") == CPU and not caplog.records
+    for _ in range(2):
+        assert checked_device(None) == CPU
+    (record,) = caplog.records
+    assert record.message.startswith("computing on the CPU: torch ")
+    assert "sees none (Found no NVIDIA driver on your system); `python -m" in record.message
+    with pytest.raises(ConfigError, match=r"no usable GPU here \(Found no NVIDIA driver on your"):
+        checked_device("cuda")
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    with pytest.raises(ConfigError, match=r"no usable GPU here \(it is built for the CPU\)"):
+        checked_device("cuda")
+    device_options._warn_of_no_gpu.cache_clear()
+    assert checked_device(None) == CPU and len(caplog.records) == 1
 
 
 def test_network_and_loss_are_compiled(monkeypatch):

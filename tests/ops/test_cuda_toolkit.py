@@ -77,6 +77,24 @@ def test_a_compiler_that_does_not_run_is_told(machine):
         find_toolkit()
 
 
+def test_a_cxx_compiler_that_nvcc_refuses_is_told(machine, monkeypatch):
+    """As GCC 16 is by CUDA 13.0; the one of CC is asked, as in torch's builds."""
+    home = make_toolkit(machine / "system", "13.0")
+    wrapper = machine / "bin/nvcc"  # on the PATH; the toolkit's fault is what tells
+    wrapper.touch(mode=0o755)
+    with (home / "bin/nvcc").open("a") as script:
+        script.write('[ "$1" = --version ] || [ "$2" = gcc-15 ] && exit 0\n')
+        script.write("echo 'host_config.h:143: #error -- unsupported GNU version!' >&2; exit 1\n")
+    monkeypatch.delenv("CC", raising=False)
+    message = (
+        r"with the C\+\+ compiler that is here \(host_config.h:143: .* GNU version!\): install"
+    )
+    with pytest.raises(CudaUnusable, match=message):
+        find_toolkit()
+    monkeypatch.setenv("CC", "gcc-15")
+    assert find_toolkit() == (home, "13.0")
+
+
 def test_a_wheel_is_named_where_there_is_one(monkeypatch):
     """Those of CUDA 12 do not hold nvcc."""
     for cuda, wheel in (("13.2", "cuda-toolkit[nvcc]==13.2.*"), ("12.6", None), (None, None)):

@@ -38,7 +38,9 @@ def script(monkeypatch, toolkit):
     answers = {"--version": NVCC_VERSION, "--list-gpu-arch": NVCC_ARCHITECTURES}
     monkeypatch.setenv("CUDA_HOME", str(toolkit))
     for user in (module, cuda_toolkit):
-        monkeypatch.setattr(user, "run_nvcc", lambda nvcc, argument: answers[argument])
+        monkeypatch.setattr(
+            user, "run_nvcc", lambda nvcc, *arguments: answers.get(arguments[0], "")
+        )
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "")

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,14 +62,14 @@ def run_nvcc(nvcc: Path, *arguments: str) -> str:
 
 
 def find_toolkit() -> Toolkit:
-    """The first toolkit that is complete and made for this torch.
+    """The first toolkit that is complete, made for this torch, and compiles.
 
     CUDA_HOME decides if it is set. Else those of the PATH, of /usr/local/cuda and of the wheels
     (site-packages/nvidia/cu13) are tried in turn.
 
     Raises:
         CudaUnusable: this torch is built for the CPU, or there is no such toolkit; with the fault
-            of the first that was found.
+            of the last that was found, as wrappers of an nvcc lie on the PATH, before it.
     """
     if torch.version.cuda is None:
         raise CudaUnusable(f"this torch is built for the CPU: {remedy()}")
@@ -78,7 +79,7 @@ def find_toolkit() -> Toolkit:
             return _checked(home)
         except CudaUnusable as fault:
             faults.append(fault)
-    raise faults[0] if faults else CudaUnusable(f"no CUDA toolkit was found: {remedy()}")
+    raise faults[-1] if faults else CudaUnusable(f"no CUDA toolkit was found: {remedy()}")
 
 
 def _folders() -> list[Path]:
@@ -112,7 +113,25 @@ def _checked(home: Path) -> Toolkit:
             f"the toolkit in {home} is CUDA {release.group(1) if release else 'unknown'} but torch "
             f"was built for CUDA {torch.version.cuda}: {remedy()}"
         )
+    _try(nvcc)
     return Toolkit(home, release.group(1))
+
+
+def _try(nvcc: Path) -> None:
+    """Compile a kernel: nvcc takes some versions of the C++ compiler and C library only."""
+    host = ["-ccbin", os.environ["CC"]] if os.environ.get("CC") else []  # as torch's builds do
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "empty.cu"
+        source.write_text("__global__ void empty() {}\n")
+        try:
+            run_nvcc(nvcc, *host, "-c", str(source), "-o", str(source.with_suffix(".o")))
+        except subprocess.CalledProcessError as error:
+            lines = [line.strip() for line in error.stderr.splitlines() if "error" in line.lower()]
+            raise CudaUnusable(
+                f"{nvcc} does not compile with the C++ compiler that is here "
+                f"({lines[0] if lines else error}): install one that it takes, such as an older "
+                "GCC, and set CC and CXX to it"
+            ) from error
 
 
 def _major(release: str) -> int:
