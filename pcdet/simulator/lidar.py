@@ -34,6 +34,8 @@ _GRAIN, _CLOTH_GRAIN = 0.04, 0.10  # of the intensity, from beam to beam
 _RETRO_GAIN = 60.0
 _GLOSSY = 0.1  # surfaces darker than this are varnished
 _MIRROR_LOBE = 0.25, 60.0  # strength and sharpness of the gloss seen square on
+_MIXED = 0.06  # share of edges at which a beam meets both sides and reports a range between them
+_EDGE = 0.3, 6.0  # metres by which the ranges of an edge differ
 _LOST = 0.003  # share of returns lost for no visible reason
 
 
@@ -108,6 +110,7 @@ def sweep(scene: Scene, rng: np.random.Generator, model: Sensor = HDL_64E) -> Sw
     owners = owners_of(scene, np.where(pane_first, hits.glass_index, hits.index))
     visible = np.bincount(owners[owners >= 0], minlength=len(scene.objects))
     distance, index = _through_glass(scene, hits, pane_first, rng)
+    distance = mixed_ranges(distance, index, rng)
     row, column = np.nonzero(
         (index != NOTHING) & ~beams.blind & (distance < 1.01 * model.ranges[1])
     )
@@ -178,6 +181,21 @@ def _through_glass(
     distance[returned], index[returned] = hits.glass_distance[returned], hits.glass_index[returned]
     index[lost] = NOTHING
     return distance, index
+
+
+def mixed_ranges(distance: np.ndarray, index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return ranges (R, C) of which some, at edges, are between both sides': a beam has a width.
+
+    Args:
+        distance: (R, C) metres.
+        index: (R, C) what is hit; where nothing is, there is no edge.
+        rng: for which edges, and how far between.
+    """
+    beyond = np.roll(distance, -1, axis=1) - distance  # to the next beam of the laser
+    step = np.abs(beyond)
+    chance = rng.random(distance.shape, dtype=np.float32)
+    mixed = (chance < _MIXED) & (step > _EDGE[0]) & (step < _EDGE[1]) & (index != NOTHING)
+    return np.where(mixed, distance + chance / np.float32(_MIXED) * beyond, distance)
 
 
 def _materials(scene: Scene, met: _Met, rays: Rays, rng: np.random.Generator) -> _Returns:

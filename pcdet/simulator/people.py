@@ -8,7 +8,7 @@ from pcdet.simulator import materials as m
 from pcdet.simulator.body import HIP, Outfit, arm, draw_outfit, leg, off, trunk
 from pcdet.simulator.mesh import Mesh, box, merge, tube
 
-_CHILDREN, _WALKING, _PUSHING = 0.1, 0.72, 0.08  # shares of people
+_CHILDREN, _WALKING, _PUSHING = 0.02, 0.72, 0.08  # shares of people
 
 
 def _belongings(size: float, rng: np.random.Generator, outfit: Outfit) -> list[Mesh]:
@@ -49,7 +49,7 @@ def _gait(rng: np.random.Generator) -> tuple[float, float, float]:
 def pedestrian(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
     """Someone who walks, runs or stands, KITTI's means 0.84, 0.66, 1.76."""
     child = rng.random() < _CHILDREN
-    height = rng.uniform(0.95, 1.5) if child else np.clip(rng.normal(1.79, 0.10), 1.5, 2.05)
+    height = rng.uniform(0.95, 1.5) if child else np.clip(rng.normal(1.77, 0.085), 1.5, 2.05)
     outfit = draw_outfit(rng)
     stride, lag, lean = _gait(rng)
     hip = np.array([0.0, 0.0, HIP * height])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from pcdet.simulator import sensor
+from pcdet.simulator import lidar, sensor
+from pcdet.simulator.raycast import NOTHING
 
 
 def test_two_blocks_of_lasers():
@@ -44,3 +46,21 @@ def test_the_recording_car_covers_only_steep_rays():
     shares = blind.mean(axis=1)
     assert 0.35 < shares[63] < 0.6
     assert 0.02 < blind.mean() < 0.08
+
+
+def test_some_beams_at_an_edge_report_a_range_between_both_sides():
+    # By row: an edge of 2 m, one too small and one too large to be seen as one, and no hit.
+    rows = [[10.0, 10.0, 12.0, 12.0], [10.0, 10.0, 10.2, 10.2], [10.0, 10.0, 30.0, 30.0]]
+    distance = np.tile(np.array(rows, np.float32), (5000, 1))
+    index = np.tile([0, 0, 0, NOTHING], (15000, 1))
+    mixed = lidar.mixed_ranges(distance, index, np.random.default_rng(0))
+    changed = mixed != distance
+    # The second beam meets the edge; the third does not, nor the last, which meets nothing.
+    assert changed[0::3, 1].mean() == pytest.approx(0.06, abs=0.015)
+    assert not changed[:, [0, 2, 3]].any()
+    assert not changed[1::3].any()
+    assert not changed[2::3].any()
+    between = mixed[0::3, 1][changed[0::3, 1]]
+    assert between.min() > 10.0
+    assert between.max() < 12.0
+    assert between.mean() == pytest.approx(11.0, abs=0.15)

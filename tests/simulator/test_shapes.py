@@ -38,6 +38,13 @@ def test_sizes_are_those_of_the_class(samples):
     np.testing.assert_allclose(mean, [length, width, height], rtol=0.12)
 
 
+def test_few_pedestrians_are_children():
+    rng = np.random.default_rng(1)
+    heights = np.array([SHAPES["Pedestrian"](rng)[1][2] for _ in range(400)])
+    assert 0.003 < (heights < 1.4).mean() < 0.05
+    assert heights.std() == pytest.approx(0.11, abs=0.03)  # KITTI's labels: 0.09 to 0.11
+
+
 def test_bodies_fill_their_boxes(samples):
     name, things = samples
     for mesh, size in things:
