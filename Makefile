@@ -1,4 +1,4 @@
-# make demo, make test: both set up .venv first, once. Overrides:
+# make demo, make test: both set up .venv first, once; make test with its own packages. Overrides:
 #   PYTHON=python3.10   another interpreter (3.10 to 3.14)
 #   TORCH="torch"       what pip installs as torch; by default the build for CUDA that suits the
 #                       driver and the GPUs, else that for the CPU, which is some GB smaller
@@ -9,7 +9,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 HAS_GPU := $(shell nvidia-smi -L 2>/dev/null | grep -c GPU)
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Python compiles what is imported when it is: pip would compile everything, which takes longer than
+# to install it.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 SOURCES := $(shell git ls-files '*.h' '*.cuh' '*.cpp' '*.cu' 2>/dev/null)
 NATIVE := $(wildcard pcdet/ops/*/src/* pcdet/ops/common/*)
 FIRST_CALL := $(VENV)/first_call
@@ -28,7 +30,7 @@ DEMO_RESULTS := $(DEMO_RUN)/eval/epoch_$(DEMO_EPOCHS)/val/default
 # Test files run side by side in so many processes, each with one thread.
 TEST_PROCESSES := 2
 
-.PHONY: help setup demo demo-pointpillar demo-parta2 demo-sassd test lint test-viewer test-cuda check-portable benchmark fuzz soak clean
+.PHONY: help setup setup-dev demo demo-pointpillar demo-parta2 demo-sassd test lint test-viewer test-cuda check-portable benchmark fuzz soak clean
 
 help:
 	@echo "make demo              set up, simulate scenes, train SECOND on them, score and draw it"
@@ -52,21 +54,30 @@ $(VENV)/.torch:
 	$(BIN)/python tools/scripts/install_torch.py $(if $(TORCH),"$(TORCH)")
 	@touch $@
 
-$(VENV)/.requirements: $(VENV)/.torch requirements.txt requirements-dev.txt
+$(VENV)/.requirements: $(VENV)/.torch requirements.txt
 	@echo "== packages"
-	$(PIP) "setuptools>=70" wheel ninja -r requirements.txt -r requirements-dev.txt
+	$(PIP) "setuptools>=70" wheel ninja -r requirements.txt
 	$(BIN)/python tools/scripts/install_nvcc.py
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.requirements setup.py pyproject.toml $(NATIVE)
 	@echo "== pcdet and its native operators"
 	$(PIP) --no-build-isolation --no-deps --editable .
-	@echo "== kernels that numba compiles at their first call"
-	@{ $(BIN)/python -m pcdet.simulator --out $(FIRST_CALL) --train 1 --val 1 --test 0 && \
+	@echo "== what Python and numba compile at the first call"
+	@{ export PYTHONDONTWRITEBYTECODE= && \
+	   $(BIN)/python -m pcdet.simulator --out $(FIRST_CALL) --train 1 --val 1 --test 0 && \
 	   $(BIN)/python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos \
-	    --data_path $(FIRST_CALL) --save_path $(FIRST_CALL); } > $(FIRST_CALL).log 2>&1 || \
+	    --data_path $(FIRST_CALL) --save_path $(FIRST_CALL) && \
+	   $(BIN)/python -c "import pcdet.cli.training, pcdet.cli.testing"; } > $(FIRST_CALL).log 2>&1 || \
 	    { cat $(FIRST_CALL).log; exit 1; }
 	@rm -r $(FIRST_CALL) $(FIRST_CALL).log
+	@touch $@
+
+setup-dev: $(VENV)/.dev
+
+$(VENV)/.dev: $(VENV)/.installed requirements-dev.txt
+	@echo "== packages of the tests"
+	$(PIP) -r requirements-dev.txt
 	@touch $@
 
 $(DEMO_DATA)/ImageSets/val.txt: | setup
@@ -111,20 +122,20 @@ demo-parta2:
 demo-sassd:
 	@$(MAKE) --no-print-directory demo DEMO_CFG=tools/cfgs/sassd_demo.yaml
 
-lint: setup
+lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(SOURCES)
 
-test: setup lint
+test: setup-dev lint
 	@bash tools/scripts/check_cuda_compile.sh
 	@bash tools/scripts/check_portable_compile.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(TEST_PROCESSES) --dist loadfile
 
-test-viewer: setup
+test-viewer: setup-dev
 	$(BIN)/python -m pytest -q -rs tests/viewer
 
-test-cuda: setup
+test-cuda: setup-dev
 	$(BIN)/python -m pytest -q -m cuda
 
 check-portable: setup
@@ -133,7 +144,7 @@ check-portable: setup
 benchmark: setup
 	$(BIN)/python tools/benchmark.py
 
-fuzz: setup
+fuzz: setup-dev
 	$(BIN)/python tests/hostile/fuzz.py
 
 soak: setup

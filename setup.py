@@ -9,6 +9,7 @@ missing. TORCH_CUDA_ARCH_LIST and CUDA_HOME mean what they mean to torch.
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import re
@@ -18,7 +19,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 try:
     import torch
@@ -149,7 +150,7 @@ def openmp_flags() -> list[str]:
     return []
 
 
-def make_extension(name: str, toolkit: Toolkit | None):
+def make_extension(name: str, toolkit: Toolkit | None) -> Extension:
     """The extension of one operator, from all sources in its src folder."""
     ops = Path("pcdet") / "ops"
     sources = sorted((ops / name / "src").glob("*.cpp"))
@@ -181,9 +182,10 @@ def make_extension(name: str, toolkit: Toolkit | None):
 
 
 class BuildExtension(cpp_extension.BuildExtension):
-    """Keeps object files below build/, so that the next build compiles what has changed alone.
+    """Builds the operators side by side, and keeps object files below build/.
 
-    An editable installation would put them into a folder that it deletes.
+    The next build then compiles what has changed alone; an editable installation would put the
+    files into a folder that it deletes.
     """
 
     def finalize_options(self) -> None:
@@ -191,6 +193,13 @@ class BuildExtension(cpp_extension.BuildExtension):
         super().finalize_options()
         tag = f"{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
         self.build_temp = str(Path("build") / f"temp.{tag}")
+        self.parallel = os.cpu_count()
+
+    def build_extension(self, ext: Extension) -> None:
+        """Compile and link one operator in a folder of its own, where ninja keeps its file, too."""
+        command = copy.copy(self)
+        command.build_temp = str(Path(self.build_temp) / ext.name)
+        super(BuildExtension, command).build_extension(ext)
 
 
 def main() -> None:

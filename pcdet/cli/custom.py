@@ -61,7 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="FORMAT",
         help="labelcloud (or centroid_rel, centroid_abs, vertices, labelcloud_kitti, "
         "kitti_untransformed), sustechpoints, cvat (its exports Datumaro, Kitti Raw and Sly Point "
-        "Cloud), supervisely, kitti, nuscenes",
+        "Cloud), supervisely, segments, xtreme1, openlabel, kitti, nuscenes",
     )
     imported.add_argument("source", metavar="SRC", type=Path, help="folder of that program")
     imported.add_argument("folder", metavar="DST", type=Path, help="folder to write")

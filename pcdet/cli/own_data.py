@@ -63,6 +63,12 @@ def prepare(args: argparse.Namespace) -> None:
     # Two processes keep two cores busy with a small network, whose sparse layers use one each.
     two = size == "small" and available_cores() > 1
     program = "bash tools/scripts/dist_train.sh 2" if two else "python tools/train.py"
+    if prepared.warnings:
+        logger.warning(
+            "%d warnings above: look at them, and at the page that pcdet-custom check writes, "
+            "before you train",
+            len(prepared.warnings),
+        )
     logger.info("next: %s --cfg_file %s", program, first)
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -23,6 +25,10 @@ from pcdet.utils.object_points import points_of_boxes
 
 # Of a frame's annos, what is known of each object besides, where there is such.
 _FURTHER_KEYS = ("difficulty", "bbox", "score")
+# A folder beside the database; one that a killed run left is removed by the next.
+_UNFINISHED = ".unfinished_database"
+# The dbinfo of an object, and its points.
+CutObject: TypeAlias = "tuple[dict[str, Any], np.ndarray]"
 
 
 class PointReader(Protocol):
@@ -58,14 +64,35 @@ def create_database(
     Raises:
         DataError: the points of a frame cannot be read.
     """
-    remove_leftovers(folder)
     frames = [info["point_cloud"]["lidar_idx"] for info in infos]
-    work = functools.partial(write_frame_objects, dataset=dataset, folder=folder)
-    objects = [
-        entry
-        for entries in map_frames(work, infos, frames, num_workers, f"objects for {folder.name}")
-        for entry in entries
-    ]
+    with unfinished_folder(folder) as unfinished:
+        work = functools.partial(_read_and_cut, dataset=dataset, folder=unfinished)
+        found = map_frames(work, infos, frames, num_workers, f"objects for {folder.name}")
+        objects = [entry for entries in found for entry in entries]
+    return save_database(objects, dbinfos_path, num_features, used_classes)
+
+
+def _read_and_cut(info: dict[str, Any], dataset: PointReader, folder: Path) -> list[CutObject]:
+    return write_frame_objects(info, dataset.get_lidar(info["point_cloud"]["lidar_idx"]), folder)
+
+
+def save_database(
+    objects: Iterable[CutObject],
+    dbinfos_path: Path,
+    num_features: int,
+    used_classes: Sequence[str] | None = None,
+) -> dict[str, int]:
+    """Write the list of objects that `write_frame_objects` cut out, and their packed points.
+
+    Args:
+        objects: of all frames.
+        dbinfos_path: the list; the packed points go beside it.
+        num_features: numbers of each point.
+        used_classes: classes to list; None for all.
+
+    Returns:
+        The number of objects of each class.
+    """
     dbinfos, points = group_by_class(objects, used_classes)
     with atomic_write(packed_points_path(dbinfos_path)) as file:
         np.save(file, points.reshape(-1, num_features))
@@ -78,15 +105,32 @@ def database_dir(root: str | os.PathLike, split: str) -> Path:
     return Path(root) / ("gt_database" if split == "train" else f"gt_database_{split}")
 
 
-def write_frame_objects(
-    info: dict[str, Any], dataset: PointReader, folder: Path
-) -> list[tuple[dict[str, Any], np.ndarray]]:
+@contextmanager
+def unfinished_folder(folder: Path) -> Iterator[Path]:
+    """A folder of the same name for small files, which move to `folder` if the body succeeds.
+
+    So a preparation that fails leaves the database of an earlier one as it was.
+    """
+    parent = folder.parent / _UNFINISHED
+    shutil.rmtree(parent, ignore_errors=True)
+    unfinished = parent / folder.name
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        folder.mkdir(exist_ok=True)
+        for path in unfinished.iterdir():
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+def write_frame_objects(info: dict[str, Any], points: np.ndarray, folder: Path) -> list[CutObject]:
     """Cut the labelled objects out of a frame and write their small files.
 
     Args:
         info: of the frame, with `annos`.
-        dataset: reads the points.
-        folder: where the small files go.
+        points: (N, 3 + C) float32, those of the frame.
+        folder: where the small files go, see `unfinished_folder`.
 
     Returns:
         For each object its dbinfo (name, path, image_idx, gt_idx, box3d_lidar, num_points_in_gt,
@@ -94,15 +138,14 @@ def write_frame_objects(
         float32, xyz relative to the middle of the box's bottom face, not rotated.
     """
     sample_idx, annos = info["point_cloud"]["lidar_idx"], info["annos"]
-    points, boxes = dataset.get_lidar(sample_idx), annos["gt_boxes_lidar"]
+    boxes = annos["gt_boxes_lidar"]
     objects = []
     for k, inside in enumerate(points_of_boxes(points, boxes)):
         object_points = points[inside]
         object_points[:, :3] -= boxes[k, CENTER]
         name = annos["name"][k]
         filename = f"{sample_idx}_{name}_{k}.bin"
-        with atomic_write(folder / filename) as file:
-            file.write(object_points.tobytes())
+        (folder / filename).write_bytes(object_points.tobytes())
         dbinfo = {
             "name": name,
             "path": f"{folder.name}/{filename}",
@@ -117,7 +160,7 @@ def write_frame_objects(
 
 
 def group_by_class(
-    objects: Iterable[tuple[dict[str, Any], np.ndarray]], used_classes: Sequence[str] | None
+    objects: Iterable[CutObject], used_classes: Sequence[str] | None
 ) -> tuple[dict[str, list[dict[str, Any]]], np.ndarray]:
     """Sort objects into classes, in the order in which they come.
 
@@ -137,9 +180,3 @@ def group_by_class(
             points.setdefault(str(name), []).append(object_points)
     parts = [part for name in dbinfos for part in points[name]]
     return dbinfos, np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove unfinished files that a killed run left in the folder of the small files."""
-    for path in folder.glob(".*.bin.*.tmp"):
-        path.unlink(missing_ok=True)

@@ -60,7 +60,7 @@ def folder_warnings(folder: CustomFolder, class_names: Sequence[str]) -> Iterato
     for name in class_names:
         other = by_capitals.setdefault(name.lower(), name)
         if other != name:
-            yield f"classes {other} and {name} differ in capitals alone: they are two classes"
+            yield f"classes {other} and {name} differ in capitals alone: rename one of them"
     listed: dict[str, set[str]] = {}
     for split in ("train", "val"):
         path = split_path(folder.root, split)

@@ -11,6 +11,7 @@ import numpy as np
 
 from pcdet.own_data.objects import ObjectTable
 from pcdet.utils.box_utils import H, X, Y, Z, boxes3d_to_corners3d_lidar
+from pcdet.utils.errors import DataError
 
 # Voxels along a cell of the backbone's image.
 _STRIDES = {"PointPillarsScatter": 1}
@@ -53,7 +54,17 @@ def choose_grid(objects: ObjectTable, template: Any) -> Grid:
         objects: of all frames.
         template: the configuration that is adapted; its number of voxels in height is kept, as the
             network's channels depend on it.
+
+    Raises:
+        DataError: no object is near the sensor.
     """
+    nearest = float(objects.distance.min())
+    if nearest > _FARTHEST:
+        raise DataError(
+            f"no labelled object lies within {_FARTHEST:g} m of the sensor, the nearest at "
+            f"{nearest:.0f} m: scans and labels must be in metres around the sensor: subtract its "
+            "place from map coordinates (UTM), divide millimetres by 1000"
+        )
     low, high = _extent(objects)
     cells, voxel = _cells(template), template.DATA_CONFIG.VOXEL_GENERATOR.VOXEL_SIZE
     area = (high[0] - low[0]) * (high[1] - low[1])

@@ -58,11 +58,12 @@ class ObjectTable:
         return ObjectTable(self.frames, *(column[kept] for column in columns))
 
 
-def table_of_infos(infos: Sequence[Mapping[str, Any]]) -> ObjectTable:
+def table_of_infos(infos: Sequence[Mapping[str, Any]], what: str = "frames") -> ObjectTable:
     """Gather the objects of frames.
 
     Args:
         infos: with `annos`, see `datasets.custom.infos.build_infos`.
+        what: they are, for the message.
 
     Raises:
         DataError: there is no object at all.
@@ -77,5 +78,5 @@ def table_of_infos(infos: Sequence[Mapping[str, Any]]) -> ObjectTable:
     )
     table = table.select(table.name != _NO_CLASS)
     if not len(table):
-        raise DataError(f"the labels of {len(infos)} frames hold no object")
+        raise DataError(f"the labels of {len(infos)} {what} hold no object")
     return table

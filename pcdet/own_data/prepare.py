@@ -42,11 +42,13 @@ class Prepared:
         folder: reads its files.
         columns_from: where the names of the columns were found.
         infos: of train and val, by split.
+        warnings: what may be wrong.
     """
 
     folder: CustomFolder
     columns_from: str
     infos: Mapping[str, list[dict[str, Any]]]
+    warnings: Sequence[str] = ()
 
     @property
     def labelled(self) -> list[dict[str, Any]]:
@@ -83,9 +85,10 @@ def read_folder(root: Path, seed: int = SEED, workers: int = 4) -> Prepared:
     together = [info for of_split in infos.values() for info in of_split]
     facts = frame_facts(together)
     _LOGGER.info("%s", class_table(facts))
-    for line in (*data_warnings(facts), *heading_warnings(folder, together)):
+    warnings = [*data_warnings(facts), *heading_warnings(folder, together)]
+    for line in warnings:
         _LOGGER.warning(line)
-    return Prepared(folder, columns_from, infos)
+    return Prepared(folder, columns_from, infos, warnings)
 
 
 def write_infos(prepared: Prepared, workers: int = 4) -> None:
@@ -115,9 +118,10 @@ def choose_classes(prepared: Prepared, wanted: Sequence[str] | None) -> list[str
     """The classes to learn: those that were asked for, else those with some objects for training.
 
     Raises:
-        ConfigError: a class that was asked for has no object in the training split.
+        ConfigError: a class that was asked for has no object in the training split, or two differ
+            in capitals alone.
     """
-    objects = table_of_infos(prepared.infos["train"])
+    objects = table_of_infos(prepared.infos["train"], "frames for training")
     there = {name: int((objects.name == name).sum()) for name in objects.class_names}
     for name in wanted or ():
         if name not in there:
@@ -125,14 +129,27 @@ def choose_classes(prepared: Prepared, wanted: Sequence[str] | None) -> list[str
                 f"--classes {name}: no such object in the training split: {list(there)}"
             )
     if wanted:
-        return list(wanted)
+        return _distinct(wanted)
     enough = [name for name, count in there.items() if count >= _LEAST_OBJECTS] or list(there)
     for name in there.keys() - set(enough):
         _LOGGER.warning(
             "class %s: %d objects for training: left out; --classes can ask for it",
             *(name, there[name]),
         )
-    return enough
+    return _distinct(enough)
+
+
+def _distinct(class_names: Sequence[str]) -> list[str]:
+    """The names, or a ConfigError if AP would not tell two of them apart."""
+    by_capitals: dict[str, str] = {}
+    for name in class_names:
+        other = by_capitals.setdefault(name.lower(), name)
+        if other != name:
+            raise ConfigError(
+                f"classes {other} and {name} differ in capitals alone: rename one in the labels, "
+                "or name one of them by --classes"
+            )
+    return list(by_capitals.values())
 
 
 def write_yaml(

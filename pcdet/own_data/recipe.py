@@ -210,6 +210,9 @@ def _set_training(
     test.EVAL_OVERLAPS = {name: default_overlap(length) for name, length in lengths.items()}
     in_words = ", ".join(f"{name} {length:.1f} m" for name, length in lengths.items())
     comments["MODEL.TEST.EVAL_OVERLAPS"] = f"IoU of a hit, by median length: {in_words}"
+    if "MATCHED_THRESHOLD" in model.get("EXTRA_HEAD", {}):
+        model.EXTRA_HEAD.MATCHED_THRESHOLD = list(test.EVAL_OVERLAPS.values())
+        comments["MODEL.EXTRA_HEAD.MATCHED_THRESHOLD"] = "as EVAL_OVERLAPS, in the order of classes"
 
 
 def set_voxels(config: Any, counts: Sequence[int], comments: dict[str, str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
+
 _INDENT = "    "
 _WIDTH = 100
 
@@ -29,16 +31,16 @@ def yaml_text(config: Mapping[str, Any], comments: Mapping[str, str], head: str 
 def _entry(key: str, value: Any, path: str, indent: str, comments: Mapping[str, str]) -> list[str]:
     lines = _comment(comments.get(path, ""), indent)
     if isinstance(value, Mapping) and value:
-        lines.append(f"{indent}{key}:")
+        lines.append(f"{indent}{_key(key)}:")
         for name, item in value.items():
             lines += _entry(name, item, f"{path}.{name}", indent + _INDENT, comments)
         return lines
     if _is_list_of_sections(value):
-        lines.append(f"{indent}{key}:")
+        lines.append(f"{indent}{_key(key)}:")
         for k, item in enumerate(value):
             lines += _item(item, f"{path}.{k}", indent + _INDENT, comments)
         return lines
-    return [*lines, f"{indent}{key}: {_plain(value)}"]
+    return [*lines, f"{indent}{_key(key)}: {_plain(value)}"]
 
 
 def _item(
@@ -69,6 +71,12 @@ def _comment(text: str, indent: str) -> list[str]:
 
 def _is_list_of_sections(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], Mapping)
+
+
+def _key(name: str) -> str:
+    """A key; in quotes if yaml would take it for a number or the like, as the class `1`."""
+    is_text = name.isidentifier() and yaml.safe_load(name) == name
+    return name if is_text else _plain(name)
 
 
 def _plain(value: Any) -> str:

@@ -104,15 +104,17 @@ def _paint(table, volumes, plan, pixels, rays):
     image = np.empty((*index.shape, 3), np.uint8)
     for r in range(index.shape[0]):
         for c in range(index.shape[1]):
-            row, far, ray = index[r, c], distance[r, c], rays.directions[:, r, c]
+            row, far = index[r, c], distance[r, c]
+            # No view of the ray's direction: to make one takes longer than to paint the pixel.
+            x, y, z = rays.directions[0, r, c], rays.directions[1, r, c], rays.directions[2, r, c]
             light = np.float32(1.0)
             if row == GROUND:
-                row = floors + cover_at(plan, origin[0] + far * ray[0], origin[1] + far * ray[1])
+                row = floors + cover_at(plan, origin[0] + far * x, origin[1] + far * y)
             elif row >= first_volume:
-                volume = volumes[row - first_volume]
-                share = (origin[2] + far * ray[2] - volume[3]) / volume[6]
+                volume = row - first_volume
+                share = (origin[2] + far * z - volumes[volume, 3]) / volumes[volume, 6]
                 light = np.float32(min(max(0.8 + 0.35 * share, 0.4), 1.2))
-            rise = min(max(ray[2] * 4.0, 0.0), 1.0)
+            rise = min(max(z * 4.0, 0.0), 1.0)
             for i in range(3):
                 if row == NOTHING:
                     color = np.float32(_HAZE[i] + (_SKY_TOP[i] - _HAZE[i]) * rise)

@@ -155,10 +155,9 @@ def _points(rays, met, distance, brightness):
     """
     points, size = np.empty((len(distance), 4), np.float32), np.empty(len(distance))
     for n in range(len(distance)):
-        origin, ray = rays.origins[met.row[n]], rays.directions[:, met.row[n], met.column[n]]
-        square = 0.0
+        row, column, square = met.row[n], met.column[n], 0.0
         for axis in range(3):
-            value = origin[axis] + distance[n] * ray[axis]
+            value = rays.origins[row, axis] + distance[n] * rays.directions[axis, row, column]
             square += value * value
             points[n, axis] = np.rint(value * 1000.0) / 1000.0
         points[n, 3] = brightness[n]
@@ -219,12 +218,17 @@ def _strike_(rays, met, solids, ground, returns):
     reflectivity, shift, cosine, retro, grain = returns
     strength, sharpness = _MIRROR_LOBE
     for n in range(len(met.index)):
-        what, ray = met.index[n], rays.directions[:, met.row[n], met.column[n]]
+        what, row, column = met.index[n], met.row[n], met.column[n]
+        # No view of the ray's direction: to make one takes longer than all that follows.
+        x, y, z = (
+            rays.directions[0, row, column],
+            rays.directions[1, row, column],
+            rays.directions[2, row, column],
+        )
         if what == GROUND:
-            x, y = met.distance[n] * ray[0], met.distance[n] * ray[1]
-            cover = terrain.cover_at(plan, x, y)
+            cover = terrain.cover_at(plan, met.distance[n] * x, met.distance[n] * y)
             reflectivity[n], shift[n] = terrain.SURFACES[cover, 1], terrain.SURFACES[cover, 2]
-            cosine[n] = abs(ray[2] - ray[0] * slope)
+            cosine[n] = abs(z - x * slope)
             if cover == terrain.GRASS:
                 cosine[n] = max(cosine[n], 0.35)
             else:
@@ -234,21 +238,21 @@ def _strike_(rays, met, solids, ground, returns):
             retro[n] = surfaces[what, 0] == RETRO
             if surfaces[what, 0] == CLOTH:
                 grain[n] = _CLOTH_GRAIN
-            cosine[n] = _incidence(triangles[what], ray)
+            cosine[n] = _incidence(triangles, what, x, y, z)
             if reflectivity[n] < _GLOSSY:
                 reflectivity[n] += strength * math.exp(-sharpness * (1.0 - cosine[n]))
         cosine[n] = max(cosine[n], 0.01)
 
 
 @numba.njit(cache=True)
-def _incidence(triangle, ray):
-    """Cosine of the angle between a ray (3,) and the normal of a triangle (3, 3)."""
-    ax, ay, az = float(triangle[0, 0]), float(triangle[0, 1]), float(triangle[0, 2])
-    ux, uy, uz = triangle[1, 0] - ax, triangle[1, 1] - ay, triangle[1, 2] - az
-    vx, vy, vz = triangle[2, 0] - ax, triangle[2, 1] - ay, triangle[2, 2] - az
+def _incidence(triangles, k, x, y, z):
+    """Cosine of the angle between a ray x, y, z and the normal of triangle k of (T, 3, 3)."""
+    ax, ay, az = float(triangles[k, 0, 0]), float(triangles[k, 0, 1]), float(triangles[k, 0, 2])
+    ux, uy, uz = triangles[k, 1, 0] - ax, triangles[k, 1, 1] - ay, triangles[k, 1, 2] - az
+    vx, vy, vz = triangles[k, 2, 0] - ax, triangles[k, 2, 1] - ay, triangles[k, 2, 2] - az
     nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
     size = max(math.sqrt(nx * nx + ny * ny + nz * nz), 1e-12)
-    return abs(nx / size * ray[0] + ny / size * ray[1] + nz / size * ray[2])
+    return abs(nx / size * x + ny / size * y + nz / size * z)
 
 
 def _signal(returns: _Returns, distance: np.ndarray) -> np.ndarray:

@@ -94,7 +94,7 @@ def _moved(triangles, placing):
     moved = np.empty(triangles.shape)
     for k in range(len(triangles)):
         for corner in range(3):
-            x, y, z = triangles[k, corner]
+            x, y, z = triangles[k, corner, 0], triangles[k, corner, 1], triangles[k, corner, 2]
             along, across = x * cosine - y * sine, x * sine + y * cosine
             moved[k, corner, 0] = along + placing[4]
             moved[k, corner, 1] = across + placing[5]

@@ -21,6 +21,8 @@ from pcdet.simulator.ground import HALF_SIZE, height_at
 NOTHING, GROUND = -1, -2
 FAR = np.float32(1e4)
 # All single, so that the innermost loop is.
+_PRIME_X, _PRIME_Y, _PRIME_Z, _PRIME_SEED = 73856093, 19349663, 83492791, 2654435761
+_LANES = 8  # rays of a row that the triangles meet at once
 _ZERO, _ONE, _PARALLEL, _NEAR = np.array([0.0, 1.0, 1e-12, 0.3], np.float32)
 
 
@@ -115,7 +117,8 @@ def _farther(rho):
     return rho + 0.04 + 0.012 * rho
 
 
-@numba.njit(cache=True, fastmath=True)
+# True divisions, not approximate ones, so that a ray's place in the row makes no difference.
+@numba.njit(cache=True, fastmath={"contract", "nnan", "nsz"}, error_model="numpy")
 def cast_triangles_(
     triangles: np.ndarray,
     is_glass: np.ndarray,
@@ -124,86 +127,81 @@ def cast_triangles_(
     rays: Rays,
     hits: Hits,
 ) -> None:
-    """Meet triangles with the rays of their windows.
+    """Meet triangles with the rays of their windows, by Moeller and Trumbore.
 
     Args:
-        triangles: (T, 3, 3) float32; those of one object one after the other.
+        triangles: (T, 3, 3) float32; those of one object one after the other, objects' first.
         is_glass: (T,) bool.
-        owner: (T,) object of each triangle, -1 for none.
+        owner: (T,) int32 object of each triangle, -1 for none.
         windows: (T, 4) first row, row after the last, first column, column after the last;
             columns count on modulo C.
         rays: the rays.
         hits: written to where a triangle is nearer.
     """
-    origins, directions = rays
-    distance, index, glass_distance, glass_index, reached, stamp = hits
-    columns = distance.shape[1]
-    met = np.empty(columns, np.float32)
-    for k in range(triangles.shape[0]):
-        mine = owner[k]
-        for r in range(windows[k, 0], windows[k, 1]):
-            # A window may go beyond the last column and on from the first one.
+    directions, stamp, columns = rays.directions, hits.stamp, rays.directions.shape[2]
+    for k in range(len(triangles)):
+        if is_glass[k]:
+            distance, index = hits.glass_distance, hits.glass_index
+        else:
+            distance, index = hits.distance, hits.index
+        what, mine, met = np.int32(k), owner[k], np.int32(0)
+        # Unsigned: the compiler makes SIMD of the innermost loop only if it knows that no index
+        # counts from the end.
+        for r in range(np.uintp(windows[k, 0]), np.uintp(windows[k, 1])):
+            (nx, ny, nz), (px, py, pz), (qx, qy, qz), reach = _edges(triangles, k, rays.origins, r)
             first, last = windows[k, 2], windows[k, 3]
-            while first < last:
-                start = first % columns
-                stop = min(columns, start + last - first)
+            while first < last:  # a window may go beyond the last column and on from the first one
+                start, stop, low, width = _piece(first, last, columns)
                 first += stop - start
-                row = directions[0, r], directions[1, r], directions[2, r]
-                _meet_(triangles[k], origins[r], row, start, stop, met)
-                for c in range(start, stop):
-                    t = met[c]
-                    if t >= FAR:
-                        continue
-                    if mine >= 0 and stamp[r, c] != mine:
-                        stamp[r, c] = mine
-                        reached[mine] += 1
-                    if is_glass[k]:
-                        if t < glass_distance[r, c]:
-                            glass_distance[r, c] = t
-                            glass_index[r, c] = k
-                    elif t < distance[r, c]:
-                        distance[r, c] = t
-                        index[r, c] = k
+                for c in range(np.uintp(low), np.uintp(low + width)):
+                    x, y, z = directions[0, r, c], directions[1, r, c], directions[2, r, c]
+                    slope = x * nx + y * ny + z * nz
+                    crosses = abs(slope) > _PARALLEL
+                    inverse = _ONE / (slope if crosses else _ONE)
+                    u = (x * px + y * py + z * pz) * inverse
+                    v = (x * qx + y * qy + z * qz) * inverse
+                    t = reach * inverse
+                    hit = crosses & (u >= _ZERO) & (v >= _ZERO) & (u + v <= _ONE) & (t > _NEAR)
+                    hit = hit & (c >= np.uintp(start)) & (c < np.uintp(stop))
+                    met += np.int32(1) if hit & (stamp[r, c] != mine) else np.int32(0)
+                    stamp[r, c] = mine if hit else stamp[r, c]
+                    hit = hit & (t < distance[r, c])
+                    distance[r, c] = t if hit else distance[r, c]
+                    index[r, c] = what if hit else index[r, c]
+        if mine >= 0:
+            hits.reached[mine] += met
 
 
-# True divisions, not approximate ones, so that a ray's place in the row makes no difference.
 @numba.njit(cache=True, fastmath={"contract", "nnan", "nsz"}, error_model="numpy")
-def _meet_(triangle, origin, directions, start, stop, met):
-    """Where rays of one row meet a triangle, by Moeller and Trumbore.
-
-    Args:
-        triangle: (3, 3) float32.
-        origin: (3,) float32, the row's.
-        directions: x, y and z, (C,) float32 each, of the row's rays.
-        start: first of the rays.
-        stop: ray after the last.
-        met: (C,) float32; distances are written to it, FAR for rays that miss.
-    """
-    ax, ay, az = triangle[0, 0], triangle[0, 1], triangle[0, 2]
-    ex, ey, ez = triangle[1, 0] - ax, triangle[1, 1] - ay, triangle[1, 2] - az
-    fx, fy, fz = triangle[2, 0] - ax, triangle[2, 1] - ay, triangle[2, 2] - az
-    sx, sy, sz = origin[0] - ax, origin[1] - ay, origin[2] - az
-    # What depends on the row alone: d . n, d . p and d . q are left for each direction d.
-    nx, ny, nz = fy * ez - fz * ey, fz * ex - fx * ez, fx * ey - fy * ex
-    px, py, pz = fy * sz - fz * sy, fz * sx - fx * sz, fx * sy - fy * sx
+def _edges(triangles, k, origins, r):
+    """What the intersection of rays of row r with triangle k needs but for their directions."""
+    ax, ay, az = triangles[k, 0, 0], triangles[k, 0, 1], triangles[k, 0, 2]
+    ex, ey, ez = triangles[k, 1, 0] - ax, triangles[k, 1, 1] - ay, triangles[k, 1, 2] - az
+    fx, fy, fz = triangles[k, 2, 0] - ax, triangles[k, 2, 1] - ay, triangles[k, 2, 2] - az
+    sx, sy, sz = origins[r, 0] - ax, origins[r, 1] - ay, origins[r, 2] - az
+    normal = fy * ez - fz * ey, fz * ex - fx * ez, fx * ey - fy * ex
+    across_f = fy * sz - fz * sy, fz * sx - fx * sz, fx * sy - fy * sx
     qx, qy, qz = sy * ez - sz * ey, sz * ex - sx * ez, sx * ey - sy * ex
-    reach = fx * qx + fy * qy + fz * qz
-    x, y, z = directions
-    for c in range(start, stop):  # no branches: the compiler makes it SIMD
-        slope = x[c] * nx + y[c] * ny + z[c] * nz
-        crosses = abs(slope) > _PARALLEL
-        inverse = _ONE / (slope if crosses else _ONE)
-        u = (x[c] * px + y[c] * py + z[c] * pz) * inverse
-        v = (x[c] * qx + y[c] * qy + z[c] * qz) * inverse
-        t = reach * inverse
-        hit = crosses & (u >= _ZERO) & (v >= _ZERO) & (u + v <= _ONE) & (t > _NEAR)
-        met[c] = t if hit else FAR
+    return normal, across_f, (qx, qy, qz), fx * qx + fy * qy + fz * qz
+
+
+@numba.njit(cache=True)
+def _piece(first, last, columns):
+    """The next piece of a window that does not go beyond the last column.
+
+    Returns:
+        Its first column and that after its last; first and number of columns about it that make
+        whole lanes, since what is left over would be done one by one.
+    """
+    start = first % columns
+    stop = min(columns, start + last - first)
+    width = min(_LANES * ((stop - start + _LANES - 1) // _LANES), columns)
+    return start, stop, min(start, columns - width), width
 
 
 @numba.njit(cache=True, fastmath=True)
-def _lattice(i, j, k, seed):
-    """A pseudo-random number in [0, 1) for a point of the integer lattice."""
-    n = (i * 73856093) ^ (j * 19349663) ^ (k * 83492791) ^ (seed * 2654435761)
+def _hashed(n):
+    """A pseudo-random number in [0, 1) for an integer."""
     n = (n ^ (n >> 13)) * 1274126177
     n = n ^ (n >> 16)
     return (n & 0xFFFFF) / 1048576.0
@@ -211,19 +209,19 @@ def _lattice(i, j, k, seed):
 
 @numba.njit(cache=True, fastmath=True)
 def _noise(x, y, z, seed):
-    """Smooth noise in [0, 1) with features of unit size."""
+    """Smooth noise in [0, 1) with features of unit size: between numbers at integer places."""
     i, j, k = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
     a, b, c = x - i, y - j, z - k
     a, b, c = a * a * (3 - 2 * a), b * b * (3 - 2 * b), c * c * (3 - 2 * c)
-    total = 0.0
-    for di in range(2):
-        wa = a if di else 1.0 - a
-        for dj in range(2):
-            wb = b if dj else 1.0 - b
-            for dk in range(2):
-                wc = c if dk else 1.0 - c
-                total += wa * wb * wc * _lattice(i + di, j + dj, k + dk, seed)
-    return total
+    # Written out, since each product of an integer serves four corners.
+    i0, j0, k0 = i * _PRIME_X, j * _PRIME_Y, k * _PRIME_Z
+    i1, j1, k1 = i0 + _PRIME_X, j0 + _PRIME_Y, k0 + _PRIME_Z
+    k0, k1 = k0 ^ (seed * _PRIME_SEED), k1 ^ (seed * _PRIME_SEED)
+    near = (1.0 - b) * ((1.0 - c) * _hashed(i0 ^ j0 ^ k0) + c * _hashed(i0 ^ j0 ^ k1))
+    near += b * ((1.0 - c) * _hashed(i0 ^ j1 ^ k0) + c * _hashed(i0 ^ j1 ^ k1))
+    far = (1.0 - b) * ((1.0 - c) * _hashed(i1 ^ j0 ^ k0) + c * _hashed(i1 ^ j0 ^ k1))
+    far += b * ((1.0 - c) * _hashed(i1 ^ j1 ^ k0) + c * _hashed(i1 ^ j1 ^ k1))
+    return (1.0 - a) * near + a * far
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -297,18 +295,18 @@ def cast_volumes_(
         cos_y, sin_y = np.cos(volumes[k, 7]), np.sin(volumes[k, 7])
         rough, scatter, grain = volumes[k, 8], volumes[k, 9], volumes[k, 10]
         seed = int(volumes[k, 11] * 1000.0)
-        for r in range(windows[k, 0], windows[k, 1]):
+        for r in range(np.uintp(windows[k, 0]), np.uintp(windows[k, 1])):
             px, py = origins[r, 0] - volumes[k, 1], origins[r, 1] - volumes[k, 2]
             pz = origins[r, 2] - volumes[k, 3]
             ox, oy, oz = (px * cos_y + py * sin_y) / rx, (py * cos_y - px * sin_y) / ry, pz / rz
             for count in range(windows[k, 2], windows[k, 3]):
-                c = count % columns
+                c = np.uintp(count if count < columns else count % columns)
                 dx, dy, dz = directions[0, r, c], directions[1, r, c], directions[2, r, c]
-                size = np.sqrt(dx * dx + dy * dy + dz * dz)
                 ex, ey, ez = (dx * cos_y + dy * sin_y) / rx, (dy * cos_y - dx * sin_y) / ry, dz / rz
                 low, high = _crossing(shape, ox, oy, oz, ex, ey, ez, float(distance[r, c]))
                 if low >= high:
                     continue
+                size = np.sqrt(dx * dx + dy * dy + dz * dz)
                 step = (0.10 + 0.004 * low * size) / size
                 t = low + step * luck[r, c]
                 wanted = -0.7 * scatter * np.log(1.0 - 0.98 * luck[r, c])

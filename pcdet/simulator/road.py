@@ -44,15 +44,15 @@ def is_painted(road: np.record, x: float, y: float) -> bool:
     across = abs(lateral_of(road.x, road.y, road.radius, x, y))
     if abs(across - (road.half_width - 0.25)) < _HALF_LINE:
         return True
+    dashes = False
+    for k in range(road.lanes):
+        dashes |= abs(across - k * road.half_width / road.lanes) < _HALF_LINE
+    if not dashes:
+        return False
     side = math.copysign(1.0, road.radius)
     angle = math.atan2(side * (x - road.x), -side * (y - road.y)) - road.heading
     station = ((angle + np.pi) % (2 * np.pi) - np.pi) * road.radius
-    if station % 9.0 >= 3.5:
-        return False
-    for k in range(road.lanes):
-        if abs(across - k * road.half_width / road.lanes) < _HALF_LINE:
-            return True
-    return False
+    return station % 9.0 < 3.5
 
 
 @dataclass(frozen=True)

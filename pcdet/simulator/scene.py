@@ -39,7 +39,7 @@ class Scene:
         triangles: (T, 3, 3) float32, objects' first, in their order, then all else.
         surfaces: (T, 6) float32, see `mesh.Surface`.
         owner: (T,) int32 index of the object, -1 for all else.
-        volumes: (V, 15), see `foliage.Volume`.
+        volumes: (V, 15), see `foliage.Volume`; the nearest first.
         sun: (3,) unit vector towards the light.
         kind: name of the kind of place, for statistics.
     """
@@ -75,6 +75,8 @@ def assemble(
         owner[start : start + len(thing.mesh.triangles)] = k
         start += len(thing.mesh.triangles)
     rows = np.array(volumes, dtype=np.float64).reshape(-1, 15)
+    # The nearest first: what they hide of the others need not be walked through.
+    rows = rows[np.argsort(np.hypot(rows[:, 1], rows[:, 2]), kind="stable")]
     return Scene(
         ground,
         objects,

@@ -37,11 +37,11 @@ def _turn_windows(triangles, falls, apex, firings):
     per_radian = firings / (2 * np.pi)
     windows = np.zeros((len(triangles), 4), np.int32)
     for k in range(len(triangles)):
-        corners = triangles[k]
-        first = math.atan2(corners[0, 1], corners[0, 0])
+        first = math.atan2(triangles[k, 0, 1], triangles[k, 0, 0])
         left, right, far = first, first, 0.0
         low, high = np.inf, -np.inf
-        for x, y, z in corners:
+        for corner in range(3):
+            x, y, z = triangles[k, corner, 0], triangles[k, corner, 1], triangles[k, corner, 2]
             # The azimuth, within half a turn of the first corner's.
             turn = (math.atan2(y, x) - first + np.pi) % (2 * np.pi) - np.pi + first
             left, right = min(left, turn), max(right, turn)
@@ -49,7 +49,7 @@ def _turn_windows(triangles, falls, apex, firings):
             far = max(far, math.hypot(x, y))
         if far < 0.5:
             continue
-        nearest = _distance_to_axis(corners)
+        nearest = _distance_to_axis(triangles, k)
         near = max(nearest, 0.3)
         top, bottom = high - apex[0], low - apex[1]
         highest = top / near if top > 0 else top / far
@@ -65,13 +65,13 @@ def _turn_windows(triangles, falls, apex, firings):
 
 
 @numba.njit(cache=True)
-def _distance_to_axis(corners):
-    """Least horizontal distance of a triangle (3, 3) from the origin, 0 if it lies about it."""
+def _distance_to_axis(triangles, k):
+    """Least horizontal distance of a triangle from the origin, 0 if it lies about it."""
     best, sides = np.inf, 0
     for a in range(3):
         b = (a + 1) % 3
-        x, y = corners[a, 0], corners[a, 1]
-        along_x, along_y = corners[b, 0] - x, corners[b, 1] - y
+        x, y = triangles[k, a, 0], triangles[k, a, 1]
+        along_x, along_y = triangles[k, b, 0] - x, triangles[k, b, 1] - y
         length = max(along_x * along_x + along_y * along_y, 1e-12)
         share = min(max(-(x * along_x + y * along_y) / length, 0.0), 1.0)
         best = min(best, math.hypot(x + share * along_x, y + share * along_y))
@@ -99,7 +99,7 @@ def camera_windows(
     seen = np.empty((6, 3))  # the same of the corners of what lies before the camera
     for k in range(len(triangles)):
         for a in range(3):
-            x, y, z = triangles[k, a]
+            x, y, z = triangles[k, a, 0], triangles[k, a, 1], triangles[k, a, 2]
             for i in range(3):
                 points[a, i] = projection[i, 0] * x + projection[i, 1] * y
                 points[a, i] += projection[i, 2] * z + projection[i, 3]

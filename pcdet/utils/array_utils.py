@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
+# Files of which it is told that points were dropped.
+_MOST_REPORTED = 5
+
 
 class FinitePoints:
     """Drops points that hold NaN or infinity.
 
-    How many were dropped goes to the log, once for each file in each process: a training meets the
-    same frame in every epoch.
+    How many were dropped goes to the log, once for each of the first few files in each process: a
+    training meets the same frame in every epoch, and clouds in rows and columns, as drivers write
+    them, have a NaN for every beam that met nothing.
     """
 
     def __init__(self) -> None:
@@ -32,11 +36,12 @@ class FinitePoints:
         if finite.all():
             return points
         rows = finite.all(axis=1)
-        if name not in self._reported:
+        if name not in self._reported and len(self._reported) < _MOST_REPORTED:
             self._reported.add(name)
             logger.warning(
-                "%s: dropped %d of %d points that hold NaN or infinity",
+                "%s: dropped %d of %d points that hold NaN or infinity%s",
                 *(name, len(points) - rows.sum(), len(points)),
+                "; others are not told" if len(self._reported) == _MOST_REPORTED else "",
             )
         return points.compress(rows, axis=0)
 

@@ -30,7 +30,7 @@ def prepared(tmp_path_factory):
         points = np.load(path)
         np.save(path, np.column_stack((points, np.arange(len(points)) % 32)).astype(np.float32))
     (root / "dataset.yaml").write_text("POINT_COLUMNS: [x, y, z, intensity, ring]\n")
-    models = ["second", "pointpillar", "PartA2"]
+    models = ["second", "pointpillar", "PartA2", "sassd"]
     custom.main(["prepare", str(root), "--workers", "1", "--size", "small", "--model", *models])
     return root
 
@@ -70,6 +70,8 @@ def test_prepare_leaves_what_a_training_reads(prepared):
         "Car",
         "Forklift",
     }
+    warped = yaml.safe_load((prepared / "sassd_custom.yaml").read_text())
+    assert warped["MODEL"]["EXTRA_HEAD"]["MATCHED_THRESHOLD"] == [0.7, 0.5]
 
 
 def test_sampled_objects_stand_on_the_ground(prepared):
@@ -155,7 +157,7 @@ def test_a_folder_without_an_object_cannot_be_prepared(tmp_path):
     root = make_tiny_custom(tmp_path, frames=3)
     for path in (root / "labels").iterdir():
         path.write_text("")
-    with pytest.raises(DataError, match="the labels of 2 frames hold no object"):
+    with pytest.raises(DataError, match="the labels of 2 frames for training hold no object"):
         custom.main(["prepare", str(root), "--workers", "1", "--size", "small"])
 
 

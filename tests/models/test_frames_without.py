@@ -11,6 +11,7 @@ import torch
 from models.model_fixture import SMALL_RANGE, narrow_config, random_boxes
 from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.models import build_network, example_convert_to_torch
+from pcdet.utils.array_utils import FinitePoints
 
 OUTSIDE = SMALL_RANGE[3] + 5
 NAN_POINTS = np.full((50, 4), np.nan, np.float32)
@@ -123,3 +124,14 @@ def test_dropped_points_are_counted_once(detector, caplog):
         make_batch(dataset, ["nan alone", "nan alone", "full"])
     told = [record.getMessage() for record in caplog.records]
     assert told == ["sample nan alone: dropped 50 of 50 points that hold NaN or infinity"]
+
+
+def test_of_many_files_only_the_first_are_told(caplog):
+    """Clouds in rows and columns have points without a return in every file."""
+    logger, finite = logging.getLogger("pcdet.t"), FinitePoints()
+    points = np.array([[0, 0, 0], [np.nan, 0, 0]], np.float32)
+    with caplog.at_level(logging.WARNING, logger="pcdet.t"):
+        kept = [len(finite(points, f"frame {k}", logger)) for k in range(40)]
+    told = [record.getMessage() for record in caplog.records]
+    assert kept == [1] * 40 and len(told) == 5
+    assert told[3].endswith("infinity") and told[4].endswith("infinity; others are not told")

@@ -12,7 +12,7 @@ from pcdet.own_data.check import check_folder
 from pcdet.own_data.columns import find_columns
 from pcdet.own_data.object_views import draw_object, object_frame
 from pcdet.own_data.sheet import write_sheet
-from pcdet.utils.errors import DataError
+from pcdet.utils.errors import ConfigError, DataError
 from scan_files import made_scan, write_pcd
 from tiny_custom import SIZES, make_tiny_custom, points_in
 
@@ -23,6 +23,23 @@ def test_a_sound_folder_has_a_table_and_no_warning(tmp_path):
     assert "x, y, z, intensity (from 0000.npy)" in checked.table
     car, lift = checked.table.splitlines()[-2:]
     assert car.split()[:3] == ["Car", "10", "0"] and lift.split()[:3] == ["Forklift", "10", "0"]
+
+
+def test_prepare_says_what_it_warned_of_and_refuses_names_alike(tmp_path, capfd):
+    """Warnings do not stop it; two classes that AP cannot tell apart do, before it writes."""
+    root = make_tiny_custom(tmp_path)
+    for label in (root / "labels").glob("*.txt"):
+        rows = [line.split() for line in label.read_text().splitlines()]
+        lifted = [[*row[:2], str(float(row[2]) + 2), *row[3:]] for row in rows]
+        label.write_text("".join(" ".join(row) + "\n" for row in lifted))
+    custom.main(["prepare", str(root), "--model", "pointpillar", "--workers", "1"])
+    assert "2 warnings above: look at them" in capfd.readouterr().err
+    assert (root / "pointpillar_custom.yaml").is_file()
+    change(root, "0000", "Car", "car")
+    (root / "custom_infos_train.pkl").unlink()
+    with pytest.raises(ConfigError, match="differ in capitals alone: rename one in the labels"):
+        custom.main(["prepare", str(root), "--classes", "Car", "car", "--workers", "1"])
+    assert not (root / "custom_infos_train.pkl").exists()
 
 
 def change(root, frame, old, new):

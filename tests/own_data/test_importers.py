@@ -197,11 +197,11 @@ def test_sustechpoints_scenes_keep_apart(tmp_path):
         ("[1,", "not valid JSON"),
         ([psr("Car", [*CAR[:3], 0, *CAR[4:]])], r"object 0 \(Car\): dx: expected a size above 0"),
         ([psr("Car", [None, *CAR[1:]])], r"object 0: expected numbers, got \[None, 4.0, -0.5\]"),
-        ([psr("Car", CAR, lean=float("nan"))], r"object 0 \(Car\): it leans by nan"),
+        ([psr("Car", CAR, lean=float("nan"))], r"object 0 \(Car\): expected finite numbers"),
         ([psr("Car", [*CAR[:3], -4, *CAR[4:]])], "dx: expected a size above 0"),
         ([psr(None, CAR)], "class: expected a name"),
         ([psr(" ", CAR)], "class: expected a name"),
-        ([psr("a/b", CAR)], "class: expected a name without blanks or slashes"),
+        ([psr("a/b", CAR)], "class: expected a name without blanks, slashes or colons"),
     ],
 )
 def test_entries_that_cannot_be_mapped_are_named(tmp_path, content, message):
@@ -223,6 +223,10 @@ def test_kitti_without_images(tmp_path):
     write(root / "label_2" / "000000.txt", text)
     result = imported("kitti", tmp_path / "src", tmp_path / "out")
     assert_car_and_lift(result, ("Car", "Forklift"))
+    # The fields of a .ply have names of their own.
+    (root / "velodyne" / "000000.bin").rename(root / "velodyne" / "000000.ply")
+    import_folder("kitti", tmp_path / "src", tmp_path / "again")
+    assert stated_columns(tmp_path / "out") and stated_columns(tmp_path / "again") is None
 
 
 def quaternion(angle):
@@ -320,8 +324,10 @@ def test_labels_without_a_scan_and_scans_of_one_name_are_told(cloud, tmp_path):
     write(cloud / "labels" / "000001.json", centroid(lambda a: a))
     with pytest.raises(DataError, match=r"000001\.json: no scan 000001 .* by --points"):
         import_folder("centroid_rel", cloud, tmp_path / "out")
+    (cloud / "labels" / "000001.json").unlink()
+    write(cloud / "labels" / "000000.json", centroid(lambda a: a))
     scan(cloud / "more" / "000000.npy")
-    with pytest.raises(DataError, match="has the same name; give the folder by --points"):
+    with pytest.raises(DataError, match="have the same name; give the folder by --points"):
         import_folder("centroid_rel", cloud, tmp_path / "out")
 
 
@@ -336,4 +342,4 @@ def test_folders_are_looked_at_first(cloud, tmp_path):
     import_folder("labelcloud", cloud, tmp_path / "out")
     with pytest.raises(DataError, match="holds labels already"):
         import_folder("labelcloud", cloud, tmp_path / "out")
-    assert len(FORMATS) == 11
+    assert len(FORMATS) == 14

@@ -65,6 +65,11 @@ def test_a_few_objects_of_many_may_lie_outside():
     assert "of which lie in it" in grid.reasons["range"]
 
 
+def test_objects_in_map_coordinates_are_refused():
+    with pytest.raises(DataError, match=r"within 100 m of the sensor, the nearest at 5423100 m: "):
+        choose_grid(table([car(500000, 5400003), car(500010, 5400000)]), template("second"))
+
+
 def test_heights_follow_the_sensor():
     grid = choose_grid(table([car(10, 0, z=-5.2), car(20, 0, z=-4.8)]), template("second"))
     assert grid.range[2] == pytest.approx(-5.7) and grid.range[5] == pytest.approx(-1.7)
@@ -116,6 +121,7 @@ def test_yaml_text_is_read_back_as_it_was():
     config = {
         "A": {"b": [1, 2.5, -1e-7], "c": None, "d": True, "e": "it's", "f": {}},
         "G": [{"h": [[1.0, 2]], "i": 0}, {"h": [], "i": 1}],
+        "OVERLAPS": {"1": 0.5, "yes": 0.5, "null": 0.7, "it's": 0.5, "[a": 0.5, "叉车": 0.5},
     }
     comments = {"A.b": "from here " * 20, "G.1.h": "of the second", "G.0": "the first"}
     text = yaml_text(config, comments, "head")

@@ -94,6 +94,7 @@ def choose(gpus: list[Gpu]) -> tuple[str, str, str]:
 def install(requirement: str, index: str) -> bool:
     """Let pip install it, from where it looks by default or else from PyTorch's index."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip.append("--no-compile")  # Python compiles what is imported; all of torch takes a minute
     if subprocess.run([*pip, requirement], stderr=subprocess.DEVNULL).returncode == 0:
         return True
     command = [*pip, "--extra-index-url", INDEX + index, requirement]

@@ -49,7 +49,10 @@ class CustomFolder:
     def points_path(self, frame: str) -> Path:
         """Find the file of a frame's points, whatever its form."""
         folder = self.root / POINTS
-        found = [path for s in SCAN_SUFFIXES if (path := folder / f"{frame}{s}").exists()]
+        names = [f"{frame}{form}" for s in SCAN_SUFFIXES for form in (s, s.upper())]
+        # By small letters: some systems do not tell .bin and .BIN apart.
+        there = {name.lower(): folder / name for name in names if (folder / name).exists()}
+        found = list(there.values())
         if len(found) != 1:
             several = f"; got {', '.join(path.name for path in found)}: keep one" if found else ""
             forms = ",".join(suffix[1:] for suffix in SCAN_SUFFIXES)

@@ -120,9 +120,9 @@ def check_row(row: Sequence[float], name: str) -> None:
                 f"{field}: expected a size above 0 and up to {_LARGEST_SIZE:g} m, got {size:g}"
                 + (": sizes and places must be in metres" if size > 0 else "")
             )
-    if not is_file_name(name) or len(name.split()) != 1:
+    if not is_file_name(name) or len(name.split()) != 1 or ":" in name:
         raise ValueError(
-            f"class: expected a name without blanks or slashes, as files are named by it, "
+            "class: expected a name without blanks, slashes or colons, as files are named by it, "
             f"got {name[:80]!r}"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,7 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
         has_label: bool = True,
         count_inside_pts: bool = True,
         sample_id_list: Sequence[str] | None = None,
+        objects_folder: Path | None = None,
     ) -> list[BuiltFrame]:
         """Collect infos and facts of the split's frames, in order.
 
@@ -86,9 +87,10 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             has_label: add `annos`.
             count_inside_pts: count the points that the camera sees of each object.
             sample_id_list: frames to take instead of all of the split.
+            objects_folder: also cut the objects out of the points, into small files there.
 
         Returns:
-            Infos and facts, see `frame_builder.build_frame`.
+            Infos, facts and objects, see `frame_builder.build_frame`.
 
         Raises:
             DataError: the split is not listed, or a file of a frame is missing or broken.
@@ -97,7 +99,11 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             self.check_listed()
         frames = self.sample_id_list if sample_id_list is None else sample_id_list
         work = functools.partial(
-            build_frame, dataset=self, has_label=has_label, count_inside_pts=count_inside_pts
+            build_frame,
+            dataset=self,
+            has_label=has_label,
+            count_inside_pts=count_inside_pts,
+            objects_folder=objects_folder,
         )
         return list(map_frames(work, frames, frames, num_workers, f"infos of {self.split}"))
 
@@ -134,5 +140,10 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             used_classes=used_classes,
             num_workers=num_workers,
         )
-        for name, count in counts.items():
-            _LOGGER.info("Database %s: %d", name, count)
+        tell_database(counts)
+
+
+def tell_database(counts: Mapping[str, int]) -> None:
+    """Log how many objects of each class a ground-truth database has."""
+    for name, count in counts.items():
+        _LOGGER.info("Database %s: %d", name, count)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from pcdet.datasets.ground_database import CutObject, write_frame_objects
 from pcdet.datasets.ground_plane import FLAT_GROUND, find_road_plane
 from pcdet.datasets.kitti.camera_view import rect_points_in_view
 from pcdet.datasets.kitti.image_boxes import has_area
@@ -26,14 +29,25 @@ _MARGIN = 0.01
 
 
 class BuiltFrame(NamedTuple):
-    """The info of a frame, and its facts (`kitti_format.frame_facts`) if its points were read."""
+    """What was made of a frame's files.
+
+    Attributes:
+        info: PCDet's.
+        facts: see `kitti_format.frame_facts`; None if the points were not read.
+        objects: for the ground-truth database, if they were cut out.
+    """
 
     info: dict[str, Any]
     facts: dict[str, Any] | None = None
+    objects: Sequence[CutObject] = ()
 
 
 def build_frame(
-    sample_idx: str, dataset: KittiFiles, has_label: bool, count_inside_pts: bool
+    sample_idx: str,
+    dataset: KittiFiles,
+    has_label: bool,
+    count_inside_pts: bool,
+    objects_folder: Path | None = None,
 ) -> BuiltFrame:
     """Collect the info of one frame, with the keys, shapes and dtypes of PCDet v0.1.
 
@@ -43,10 +57,11 @@ def build_frame(
         has_label: add `annos`.
         count_inside_pts: also read the points, to add `num_points_in_gt` to `annos` and, for a
             frame without a planes file, `road_plane`, the ground estimated from them.
+        objects_folder: also cut the objects out of these points, into small files there.
 
     Returns:
         The info: point_cloud, image (with `has_camera`, False, for a frame without one), calib and,
-        with labels, annos, see `object_annotations`; and the facts.
+        with labels, annos, see `object_annotations`; and what else of a `BuiltFrame` there is.
 
     Raises:
         DataError: a file is missing or broken, or an object has an impossible class or size.
@@ -73,22 +88,26 @@ def build_frame(
     if not count_inside_pts:
         return BuiltFrame(info)
     points = dataset.get_lidar(sample_idx)
-    counts, annos["num_points_in_gt"] = _count_points(points, annos, seen_shape, calib)
+    near = points_of_boxes(points, enlarge_box3d(annos["gt_boxes_lidar"], _MARGIN))
+    of_objects = {}
+    of_objects["counts"], annos["num_points_in_gt"] = _count_points(
+        [points[rows] for rows in near], annos, seen_shape, calib
+    )
     if dataset.has_road_plane(sample_idx):
         plane = ground = dataset.get_road_plane(sample_idx)
     else:
         plane = find_road_plane(points, calib, rng=np.random.default_rng(0))
         ground = info["road_plane"] = FLAT_GROUND.copy() if plane is None else plane
     marked = [obj.box2d for obj in objects if obj.cls_type != DONT_CARE]
-    of_objects = {
-        "counts": counts,
-        "heights": heights_above_plane(annos["gt_boxes_lidar"], ground, calib),
-        "has_box2d": has_area(np.array(marked).reshape(-1, 4)),
-    }
+    of_objects["heights"] = heights_above_plane(annos["gt_boxes_lidar"], ground, calib)
+    of_objects["has_box2d"] = has_area(np.array(marked).reshape(-1, 4))
     seen = None if seen_shape is None else _share_in_view(points, seen_shape, calib)
     scan = describe_scan(points, seen, has_ground=plane is not None)
     facts = facts_of_frame(dataset.root_split_path, sample_idx, of_objects, scan)
-    return BuiltFrame(info, facts)
+    if objects_folder is None:
+        return BuiltFrame(info, facts)
+    rows = np.unique(np.concatenate([np.zeros(0, np.int64), *near]))
+    return BuiltFrame(info, facts, write_frame_objects(info, points[rows], objects_folder))
 
 
 def _as_4x4(matrix: np.ndarray, dtype: type) -> np.ndarray:
@@ -104,12 +123,18 @@ def _share_in_view(points: np.ndarray, image_shape: np.ndarray, calib: Calibrati
 
 
 def _count_points(
-    points: np.ndarray,
+    candidates: Sequence[np.ndarray],
     annos: dict[str, np.ndarray],
     image_shape: np.ndarray | None,
     calib: Calibration,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Count the points of each object.
+
+    Args:
+        candidates: M arrays (N, 3 + C), points in and around each object.
+        annos: the objects.
+        image_shape: (height, width); None without a camera.
+        calib: of the frame.
 
     Returns:
         (M,) int32 all points of the objects; (G,) int32 those that the camera sees, all of them
@@ -118,9 +143,8 @@ def _count_points(
     boxes = annos["gt_boxes_lidar"]
     counts = np.zeros(len(boxes), dtype=np.int32)
     seen_counts = np.full(len(annos["name"]), -1, dtype=np.int32)
-    for k, near in enumerate(points_of_boxes(points, enlarge_box3d(boxes, _MARGIN))):
-        candidates = points[near, :3]
-        inside = candidates[points_in_closed_box(candidates, boxes[k])]
+    for k, points in enumerate(candidates):
+        inside = points[points_in_closed_box(points, boxes[k]), :3]
         counts[k] = seen_counts[k] = len(inside)
         if image_shape is not None:
             in_view = rect_points_in_view(calib.lidar_to_rect(inside), image_shape, calib)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pcdet.datasets.kitti.base_dataset import BaseKittiDataset
+from pcdet.datasets import ground_database
+from pcdet.datasets.kitti.base_dataset import BaseKittiDataset, tell_database
 from pcdet.datasets.kitti.frame_builder import BuiltFrame
 from pcdet.datasets.kitti.image_boxes import USUAL_SHAPE
 from pcdet.utils.data_report import count_objects, other_names
@@ -74,7 +75,12 @@ def create_kitti_infos(
             "%s is missing: ground planes are estimated from the points and kept in the infos",
             train.planes_path,
         )
-    frames = {d.split: d.build_frames(num_workers=workers) for d in (train, val)}
+    folder = ground_database.database_dir(save_path, train.split)
+    with ground_database.unfinished_folder(folder) as unfinished:
+        frames = {
+            train.split: train.build_frames(num_workers=workers, objects_folder=unfinished),
+            val.split: val.build_frames(num_workers=workers),
+        }
     for split, built in frames.items():
         _save_infos(built, save_path, split)
     _save_infos(frames["train"] + frames["val"], save_path, "trainval")
@@ -83,7 +89,13 @@ def create_kitti_infos(
     else:
         built = test.build_frames(num_workers=workers, has_label=False, count_inside_pts=False)
         _save_infos(built, save_path, "test")
-    train.create_groundtruth_database(save_path=save_path, num_workers=workers)
+    tell_database(
+        ground_database.save_database(
+            (cut for frame in frames[train.split] for cut in frame.objects),
+            save_path / f"kitti_dbinfos_{train.split}.pkl",
+            train.num_stored_features,
+        )
+    )
     _link_data(Path(data_path), save_path)
     _tell(frames, settings)
     _LOGGER.info("Data preparation done")

@@ -15,15 +15,18 @@ from pcdet.own_data.importers import (
     kitti,
     labelcloud,
     nuscenes,
+    openlabel,
+    segments,
     supervisely,
     sustechpoints,
+    xtreme1,
 )
 from pcdet.own_data.importers.common import (
     ImportedFrame,
-    check_frames,
     write_frame,
     write_note,
 )
+from pcdet.own_data.importers.scans import name_frames
 from pcdet.utils.errors import DataError, lookup
 
 _LOGGER = logging.getLogger("pcdet.own_data")
@@ -37,7 +40,12 @@ FORMATS: Mapping[str, Callable[[Path, Path], Iterator[ImportedFrame]]] = {
     "supervisely": supervisely.read_frames,
     "kitti": kitti.read_frames,
     "nuscenes": nuscenes.read_frames,
+    "openlabel": openlabel.read_frames,
+    "segments": segments.read_frames,
+    "xtreme1": xtreme1.read_frames,
 }
+# Those of whole programs.
+_OWN_NAMES = [name for name in FORMATS if name not in labelcloud.FORMATS]
 
 
 def import_folder(name: str, source: Path, target: Path, scans: Path | None = None) -> Counter:
@@ -57,17 +65,32 @@ def import_folder(name: str, source: Path, target: Path, scans: Path | None = No
     """
     read = lookup(FORMATS, name, "FORMAT")
     if not source.is_dir():
-        raise DataError(f"{source}: no such folder")
+        archive = "; unpack the archive and give its folder" if source.is_file() else ""
+        raise DataError(f"{source}: no such folder{archive}")
     if (target / "labels").is_dir() and any((target / "labels").iterdir()):
         raise DataError(f"{target}: holds labels already; give another folder")
-    frames = list(read(source, scans or source))
-    if not frames:
-        raise DataError(f"{source}: no labels of the format {name} were found")
-    check_frames(frames)
-    for frame in frames:
+    scans = scans or source
+    try:
+        frames = list(read(source, scans))
+        if not frames:
+            raise DataError(f"{source}: no labels of the format {name} were found")
+    except DataError as error:
+        fitting = [other for other in _OWN_NAMES if other != name and _reads(other, source, scans)]
+        if not fitting or name in labelcloud.FORMATS:
+            raise
+        raise DataError(f"{error}; it looks like {' or '.join(fitting)}") from error
+    for frame in name_frames(frames):
         write_frame(frame, target)
     write_note(frames, target)
     counts: Counter = Counter(str(n) for frame in frames for n in frame.objects.names)
     told = ", ".join(f"{n} {count}" for n, count in counts.most_common())
     _LOGGER.info("%s: %d frames, %s", target, len(frames), told or "no object")
     return counts
+
+
+def _reads(name: str, source: Path, scans: Path) -> bool:
+    """Tell whether an importer finds a frame that it can read."""
+    try:
+        return next(iter(FORMATS[name](source, scans)), None) is not None
+    except DataError:
+        return False

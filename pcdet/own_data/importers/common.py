@@ -1,4 +1,4 @@
-"""What importers share: entries become rows, files are found and written."""
+"""What importers share: entries become rows, files are read and written."""
 
 from __future__ import annotations
 
@@ -15,14 +15,11 @@ import numpy as np
 from pcdet.datasets.custom.folder import COLUMNS_KEY, DATASET_FILE, LABELS, POINTS
 from pcdet.datasets.custom.label_file import Objects, check_row, objects_from_rows, write_objects
 from pcdet.utils.errors import DataError
-from pcdet.utils.file_checks import is_file_name
 from pcdet.utils.io_utils import atomic_write, read_text
-from pcdet.utils.point_files import SCAN_SUFFIXES
 
 _LOGGER = logging.getLogger("pcdet.own_data")
 # Radians: a box that leans less is taken for upright, as a road's slope makes it lean.
 _LARGEST_LEAN = 0.2
-_ORIGINALS = "originals"
 
 
 @dataclass(frozen=True)
@@ -58,8 +55,7 @@ class Rows:
         name: Any,
         center: Sequence[float],
         size: Sequence[float],
-        heading: float,
-        lean: Sequence[float] = (0, 0),
+        axes: np.ndarray,
     ) -> None:
         """Add an object.
 
@@ -68,32 +64,62 @@ class Rows:
             name: class; blanks become underscores.
             center: x, y, z of its middle.
             size: length, width, height.
-            heading: radians.
-            lean: angles around x and y, radians.
+            axes: (3, 3) whose columns are the directions of its length, width and height.
 
         Raises:
             DataError: it is no upright box with a size and a class.
         """
         where = f"{self._path}: object {entry}"
         label = "" if name is None else "_".join(str(name).split())
+        heading = float(np.arctan2(axes[1, 0], axes[0, 0]))
+        # A box on its head is the same box.
+        lean = float(np.arccos(min(abs(axes[2, 2]), 1.0)))
         try:
-            row = [*(float(v) for v in center), *(float(v) for v in size), float(heading)]
-            leans = np.abs([np.arctan2(np.sin(a), np.cos(a)) for a in map(float, lean)])
+            row = [*(float(v) for v in center), *(float(v) for v in size), heading]
             check_row(row, label)
         except (ValueError, TypeError) as error:
             raise DataError(f"{where} ({name}): {error}") from error
-        if not leans.max() <= _LARGEST_LEAN:
+        if not lean <= _LARGEST_LEAN:
             raise DataError(
-                f"{where} ({name}): it leans by {np.degrees(leans.max()):.0f} degrees around x or "
-                "y; only boxes that turn around z can be used"
+                f"{where} ({name}): it leans by {np.degrees(lean):.0f} degrees; only boxes that "
+                "turn around z can be used"
             )
-        row[6] = float(np.arctan2(np.sin(row[6]), np.cos(row[6])))
         self._rows.append(row)
         self._names.append(label)
 
     def objects(self) -> Objects:
         """All that were added."""
         return objects_from_rows(np.array(self._rows), self._names)
+
+
+def turned(x: float, y: float, z: float) -> np.ndarray:
+    """(3, 3) of a turn around x, then around the new y, then around the new z, in radians.
+
+    What programs that draw by three.js call a rotation (order XYZ).
+    """
+    (cx, cy, cz), (sx, sy, sz) = np.cos([x, y, z]), np.sin([x, y, z])
+    around_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    around_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    return around_x @ around_y @ np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+
+
+def turned_by_quaternion(quaternion: np.ndarray, where: str) -> np.ndarray:
+    """(3, 3) of a quaternion x, y, z, w of any length but 0.
+
+    Raises:
+        DataError: it is none.
+    """
+    length = float(np.linalg.norm(quaternion))
+    if not 0 < length < np.inf:
+        raise DataError(f"{where}: rotation: expected a quaternion, got {quaternion.tolist()}")
+    x, y, z, w = quaternion / length
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def read_json(path: Path) -> Any:
@@ -155,49 +181,6 @@ def visible_files(folder: Path) -> list[Path]:
         if path.is_file()
         and not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
     ]
-
-
-def find_scans(folder: Path) -> dict[str, Path]:
-    """All scans below a folder, by the name of their frame.
-
-    Hidden files, as archives of macOS hold them, and folders named `originals`, where labelCloud
-    keeps clouds as they were before it turned them, do not count.
-
-    Raises:
-        DataError: two scans have the same name.
-    """
-    found: dict[str, Path] = {}
-    for path in visible_files(folder):
-        if path.suffix.lower() in SCAN_SUFFIXES and path.parent.name != _ORIGINALS:
-            other = found.setdefault(path.stem, path)
-            if other != path:
-                raise DataError(f"{path}: {other} has the same name; give the folder by --points")
-    return found
-
-
-def scan_of(name: str, scans: Mapping[str, Path], label: Path) -> Path:
-    """The scan of a frame, or a DataError that names its labels."""
-    if name not in scans:
-        forms = ", ".join(SCAN_SUFFIXES)
-        raise DataError(f"{label}: no scan {name} ({forms}) was found; give its folder by --points")
-    return scans[name]
-
-
-def check_frames(frames: Sequence[ImportedFrame]) -> None:
-    """Raise a DataError if frames share a name, as where two people have labelled the same scan."""
-    by_name: dict[str, ImportedFrame] = {}
-    for frame in frames:
-        other = by_name.setdefault(frame.name, frame)
-        if other is not frame:
-            raise DataError(
-                f"{frame.labels}: frame {frame.name} is labelled in {other.labels}, too: "
-                "keep one of them"
-            )
-        if not is_file_name(frame.name) or len(frame.name.split()) != 1:
-            raise DataError(
-                f"{frame.labels}: expected a name of the frame without blanks or slashes, "
-                f"got {frame.name[:80]!r}: rename its scan and labels"
-            )
 
 
 def write_frame(frame: ImportedFrame, target: Path) -> None:

@@ -20,14 +20,14 @@ from pcdet.own_data.importers.common import (
     ImportedFrame,
     Rows,
     entry_of,
-    find_scans,
     list_of,
     numbers_of,
     read_json,
-    scan_of,
+    turned,
     visible_files,
 )
-from pcdet.own_data.importers.supervisely import read_datasets
+from pcdet.own_data.importers.scans import Scans
+from pcdet.own_data.importers.supervisely import LABELS, read_datasets
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import read_number, read_text
 
@@ -44,13 +44,13 @@ def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
     """Read the frames of an export, whichever of the three formats it has."""
     tracklets = [path for path in visible_files(source) if path.name == _TRACKLETS]
     if tracklets:
-        return _of_tracklets(tracklets, find_scans(scans))
-    if any(path.parent.name == "ann" for path in source.rglob("*.json")):
+        return _of_tracklets(tracklets, Scans(scans))
+    if any(LABELS in path.parts for path in visible_files(source) if path.suffix == ".json"):
         return read_datasets(source, scans, length_along_x=True)
-    return _of_datumaro(source, find_scans(scans))
+    return _of_datumaro(source, Scans(scans))
 
 
-def _of_datumaro(source: Path, found: dict[str, Path]) -> Iterator[ImportedFrame]:
+def _of_datumaro(source: Path, found: Scans) -> Iterator[ImportedFrame]:
     """All subsets."""
     for path in sorted((source / "annotations").glob("*.json")) or sorted(source.glob("*.json")):
         categories, items = entry_of(read_json(path), ["categories", "items"], str(path))
@@ -59,14 +59,8 @@ def _of_datumaro(source: Path, found: dict[str, Path]) -> Iterator[ImportedFrame
             name, annotations = entry_of(item, ["id", "annotations"], f"{path}: item")
             where = Path(f"{path}: item {name}")
             rows = _rows(list_of(annotations, str(where)), names, where)
-            frame = _frame(name, found)
-            yield ImportedFrame(frame, where, scan_of(frame, found, where), rows.objects())
-
-
-def _frame(name: Any, found: dict[str, Path]) -> str:
-    """The name of a frame's scan: an id may hold folders and the suffix of its file."""
-    frame = Path(str(name)).name
-    return frame if frame in found else Path(frame).stem
+            scan = found.find(str(name), where)
+            yield ImportedFrame(scan.stem, where, scan, rows.objects())
 
 
 def _class_names(categories: Any, path: Path) -> list[str]:
@@ -82,7 +76,7 @@ def _rows(annotations: list[Any], names: list[str], where: Path) -> Rows:
     rows = Rows(where)
     for k, annotation in enumerate(annotations):
         kind = annotation.get("type") if isinstance(annotation, dict) else None
-        if kind == _TAG:  # says something of the whole frame
+        if kind == _TAG or _is_outside(annotation):  # of the whole frame; a track has left it
             continue
         if kind != _CUBOID:
             raise DataError(f"{where}: object {k}: expected a {_CUBOID}, got {kind!r}")
@@ -93,11 +87,16 @@ def _rows(annotations: list[Any], names: list[str], where: Path) -> Rows:
             raise DataError(
                 f"{where}: object {k}: expected a label_id below {len(names)}, got {label!r}"
             )
-        rows.add(k, names[label], position, scale, rotation[2], rotation[:2])
+        rows.add(k, names[label], position, scale, turned(*rotation))
     return rows
 
 
-def _of_tracklets(paths: list[Path], found: dict[str, Path]) -> Iterator[ImportedFrame]:
+def _is_outside(annotation: Any) -> bool:
+    attributes = annotation.get("attributes") if isinstance(annotation, dict) else None
+    return isinstance(attributes, dict) and attributes.get("outside") is True
+
+
+def _of_tracklets(paths: list[Path], found: Scans) -> Iterator[ImportedFrame]:
     """Frames that the list names or an object is in; several exports keep apart by their scans."""
     for path in paths:
         names = _frame_names(path.parent / _FRAMES)
@@ -106,8 +105,8 @@ def _of_tracklets(paths: list[Path], found: dict[str, Path]) -> Iterator[Importe
             _add_track(k, tracklet, frames, path)
         for number, rows in sorted(frames.items()):
             where = Path(f"{path}: frame {number}")
-            frame = _frame(names.get(number, f"{number:010d}"), found)
-            yield ImportedFrame(frame, where, scan_of(frame, found, where), rows.objects())
+            scan = found.find(names.get(number, f"{number:010d}"), where)
+            yield ImportedFrame(scan.stem, where, scan, rows.objects())
 
 
 def _tracklets(path: Path) -> list[ElementTree.Element]:
@@ -148,7 +147,7 @@ def _add_track(k: int, tracklet: ElementTree.Element, frames: dict[int, Rows], p
             continue
         x, y, z, *turns = (_number(pose, key, f"{where}, frame {number}") for key in _NUMBERS)
         rows = frames.setdefault(number, Rows(path))
-        rows.add(k, name, (x, y, z), size, turns[2], turns[:2])
+        rows.add(k, name, (x, y, z), size, turned(*turns))
 
 
 def _number(element: ElementTree.Element, key: str, where: str) -> float:

@@ -8,7 +8,8 @@ from pathlib import Path
 from pcdet.datasets.custom.folder import USUAL_COLUMNS
 from pcdet.datasets.custom.label_file import Objects
 from pcdet.datasets.kitti.kitti_infos import object_annotations
-from pcdet.own_data.importers.common import ImportedFrame, find_scans, scan_of
+from pcdet.own_data.importers.common import ImportedFrame
+from pcdet.own_data.importers.scans import Scans
 from pcdet.utils.errors import DataError
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.label import DONT_CARE, get_objects_from_label
@@ -20,11 +21,12 @@ def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
     folder = root / "label_2"
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected velodyne/, label_2/ and calib/ in it")
-    found = find_scans(root / "velodyne" if scans == source else scans)
+    found = Scans(root / "velodyne" if scans == source else scans)
     for path in sorted(folder.glob("*.txt")):
         calib = Calibration(root / "calib" / path.name)
         annos = object_annotations(get_objects_from_label(path), calib)
         names = annos["name"][annos["name"] != DONT_CARE]
         objects = Objects(names, annos["gt_boxes_lidar"])
-        scan = scan_of(path.stem, found, path)
-        yield ImportedFrame(path.stem, path, scan, objects, USUAL_COLUMNS)
+        scan = found.find(path.stem, path)
+        columns = USUAL_COLUMNS if scan.suffix.lower() == ".bin" else None
+        yield ImportedFrame(path.stem, path, scan, objects, columns)

@@ -31,13 +31,13 @@ from pcdet.own_data.importers.common import (
     ImportedFrame,
     Rows,
     entry_of,
-    find_scans,
     list_of,
     numbers_of,
     read_json,
-    scan_of,
+    turned,
     visible_files,
 )
+from pcdet.own_data.importers.scans import Scans
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import read_number, read_text
 from pcdet.utils.kitti_format.calib import Calibration
@@ -49,6 +49,7 @@ _AXES = ("x", "y", "z")
 _CALIB, _LABELS = "calib", "labels"
 # Metres that version 0.7 adds to heights in the format kitti.
 _OLD_HEIGHT = 2.3
+_TINY = 1e-9
 
 
 def reader_of(format_name: str) -> Callable[[Path, Path], Iterator[ImportedFrame]]:
@@ -70,7 +71,7 @@ def read_frames(
         scans: where to look for scans.
         format_name: one of `FORMATS`; None for what _classes.json says, or the files show.
     """
-    (stated, is_old), found = _stated_format(source), find_scans(scans)
+    (stated, is_old), found = _stated_format(source), Scans(scans)
     labels = _label_files(source, found)
     chosen = format_name or stated or _guess(labels, source)
     labels = [path for path in labels if path.suffix == (".txt" if "kitti" in chosen else ".json")]
@@ -81,7 +82,7 @@ def read_frames(
         else:
             place = _old_place(chosen) if is_old else _new_place(path, chosen, source)
             _read_kitti(path, place, rows)
-        yield ImportedFrame(path.stem, path, scan_of(path.stem, found, path), rows.objects())
+        yield ImportedFrame(path.stem, path, found.find(path.stem, path), rows.objects())
 
 
 def _label_files(source: Path, scans: Mapping[str, Path]) -> list[Path]:
@@ -188,8 +189,7 @@ def _read_json_labels(path: Path, chosen: str, rows: Rows) -> None:
             entry["name"],
             numbers_of(center, _AXES, f"{where}: centroid"),
             numbers_of(size, ("length", "width", "height"), f"{where}: dimensions"),
-            angles[2],
-            angles[:2],
+            turned(*angles),
         )
 
 
@@ -199,10 +199,9 @@ def _add_vertices(k: int, entry: dict[str, Any], where: str, rows: Rows) -> None
     except (ValueError, TypeError) as error:
         raise DataError(f"{where}: vertices: expected eight points: {error}") from error
     along, across, up = corners[3] - corners[0], corners[1] - corners[0], corners[4] - corners[0]
-    size = [float(np.linalg.norm(edge)) for edge in (along, across, up)]
-    heading = float(np.arctan2(along[1], along[0]))
-    lean = np.arctan2(across[2], np.hypot(*across[:2])), np.arctan2(along[2], np.hypot(*along[:2]))
-    rows.add(k, entry["name"], corners.mean(axis=0), size, heading, lean)
+    edges = np.stack((along, across, up), axis=1)
+    size = np.linalg.norm(edges, axis=0)
+    rows.add(k, entry["name"], corners.mean(axis=0), size, edges / np.maximum(size, _TINY))
 
 
 # From the sizes, the place and the angle of a line to middle, sizes (l, w, h) and heading.
@@ -221,7 +220,8 @@ def _read_kitti(path: Path, place: _Place, rows: Rows) -> None:
             numbers = np.array([read_number(word) for word in fields[8:15]])
         except ValueError as error:
             raise DataError(f"{where}: {error}") from error
-        rows.add(number, fields[0], *place(numbers[:3], numbers[3:6], float(numbers[6])))
+        middle, size, heading = place(numbers[:3], numbers[3:6], float(numbers[6]))
+        rows.add(number, fields[0], middle, size, turned(0, 0, heading))
 
 
 def _new_place(path: Path, chosen: str, source: Path) -> _Place:

@@ -20,6 +20,7 @@ from pcdet.own_data.importers.common import (
     list_of,
     numbers_of,
     read_json,
+    turned_by_quaternion,
 )
 from pcdet.utils.errors import DataError
 
@@ -103,24 +104,14 @@ def _motion(row: Mapping[str, Any]) -> np.ndarray:
     matrix = np.eye(4)
     where = f"row {row['token']}"
     rotation, translation = entry_of(row, ["rotation", "translation"], where)
-    matrix[:3, :3] = _rotation(numbers_of(rotation, 4, f"{where}: rotation"), where)
+    matrix[:3, :3] = _axes(rotation, where)
     matrix[:3, 3] = numbers_of(translation, 3, f"{where}: translation")
     return matrix
 
 
-def _rotation(quaternion: np.ndarray, where: str) -> np.ndarray:
-    """(3, 3) of w, x, y, z."""
-    length = float(np.linalg.norm(quaternion))
-    if not 0 < length < np.inf:
-        raise DataError(f"{where}: rotation: expected a quaternion, got {quaternion.tolist()}")
-    w, x, y, z = quaternion / length
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+def _axes(rotation: Any, where: str) -> np.ndarray:
+    """(3, 3) of a quaternion w, x, y, z."""
+    return turned_by_quaternion(numbers_of(rotation, 4, f"{where}: rotation")[[1, 2, 3, 0]], where)
 
 
 def _add(
@@ -135,10 +126,7 @@ def _add(
     instance, translation, size, rotation = entry_of(box, keys, where)
     if instance not in names:
         raise DataError(f"{where}: unknown instance {instance!r}")
-    turn = _rotation(numbers_of(rotation, 4, f"{where}: rotation"), where)
-    axes = to_lidar[:3, :3] @ turn
+    axes = to_lidar[:3, :3] @ _axes(rotation, where)
     center = (to_lidar @ [*numbers_of(translation, 3, f"{where}: translation"), 1])[:3]
-    lean = np.arcsin(np.clip(axes[2, [1, 0]], -1, 1))
     width, length, height = numbers_of(size, 3, f"{where}: size")
-    heading = np.arctan2(axes[1, 0], axes[0, 0])
-    rows.add(k, names[instance], center, (length, width, height), heading, lean)
+    rows.add(k, names[instance], center, (length, width, height), axes)

@@ -5,7 +5,8 @@
     <scene>/lidar/<frame>.pcd (or pcd/)     <scene>/label/<frame>.json
 
 An object is `obj_type` and `psr`: position, the box's middle; scale, its length, width and height;
-rotation around x, y, z, radians.
+rotation around x, y, z, radians. Early versions had boxes of rotation 0 look along y, with x of the
+scale as their width; they wrote `vertices` of four numbers each, too, the front's four first.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pcdet.own_data.importers.common import (
     ImportedFrame,
     Rows,
     entry_of,
-    find_scans,
     list_of,
     numbers_of,
     read_json,
-    scan_of,
+    turned,
 )
+from pcdet.own_data.importers.scans import Scans
 
 _LABEL, _SCANS = "label", ("lidar", "pcd")
 _AXES = ["x", "y", "z"]
@@ -35,12 +38,10 @@ def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
     folders = folders or [source]
     for folder in folders:
         scene = folder.parent if folder.name == _LABEL else folder
-        found = find_scans(_scan_folder(scene) if scans == source else scans)
+        found = Scans(_scan_folder(scene) if scans == source else scans)
         for path in sorted(folder.glob("[!.]*.json")):
             name = f"{scene.name}_{path.stem}" if len(folders) > 1 else path.stem
-            yield ImportedFrame(
-                name, path, scan_of(path.stem, found, path), _objects(path).objects()
-            )
+            yield ImportedFrame(name, path, found.find(path.stem, path), _objects(path).objects())
 
 
 def _scan_folder(scene: Path) -> Path:
@@ -57,5 +58,18 @@ def _objects(path: Path) -> Rows:
         name, place = entry_of(entry, ["obj_type", "psr"], where)
         parts: list[Any] = entry_of(place, ["position", "scale", "rotation"], where)
         position, scale, rotation = (numbers_of(part, _AXES, where) for part in parts)
-        rows.add(k, name, position, scale, rotation[2], rotation[:2])
+        axes = turned(*rotation)
+        if "vertices" in entry and _looks_along_y(axes, entry["vertices"], where):
+            scale, axes = scale[[1, 0, 2]], axes @ turned(0, 0, np.pi / 2)
+        rows.add(k, name, position, scale, axes)
     return rows
+
+
+def _looks_along_y(axes: np.ndarray, vertices: Any, where: str) -> bool:
+    """Tell whether the vertices show that the front is not in x of the box but in its y.
+
+    Labels that were converted kept the vertices, which then show their x.
+    """
+    front, back = numbers_of(vertices, 32, f"{where}: vertices").reshape(2, 4, 4)[..., :3]
+    ahead = (front - back).mean(axis=0)
+    return abs(ahead @ axes[:, 1]) > abs(ahead @ axes[:, 0])

@@ -33,10 +33,11 @@ def class_table(frames: Sequence[Frame], limit_range: Sequence[float] | None = N
         Lines: objects; those without points (that the camera sees, if only these
         are used); median points; median width, length, height; median
         height of the bottom above the ground; those that are not wholly in the range; those without
-        a 2D box. A dash stands for what is not known.
+        a 2D box, where there is a camera. A dash stands for what is not known.
     """
     titles = ["class", "objects", "no points", "points", "w", "l", "h", "above ground"]
-    titles += ["out of range"] * (limit_range is not None) + ["no 2D box"]
+    titles += ["out of range"] * (limit_range is not None)
+    titles += ["no 2D box"] * (joined(frames, "has_box2d") is not None)
     names = joined(frames, "names")
     rows = [titles]
     for name in sorted(set(names.tolist())) if names is not None else ():
@@ -67,7 +68,8 @@ def _row(
     cells.append(_NOTHING if heights is None else f"{np.median(heights[chosen]) + 0.0:.2f}")
     if limit_range is not None:
         cells.append(str(int((~mask_boxes_outside_range(boxes, limit_range)).sum())))
-    cells.append(_NOTHING if boxed is None else str(int((~boxed[chosen]).sum())))
+    if boxed is not None:
+        cells.append(str(int((~boxed[chosen]).sum())))
     return cells
 
 

@@ -172,8 +172,8 @@ def _degrees(frames: Sequence[Frame]) -> Iterator[str]:
     count, first = _objects(frames, lambda f: np.abs(f.boxes[:, RZ]) > 2 * np.pi + 0.01)
     if count:
         yield (
-            f"the angle of {count} objects is beyond 2 pi, as of a {first}: angles (rotation_y) "
-            "must be radians, not degrees"
+            f"the angle of {count} objects is beyond 2 pi, as of a {first}: angles must be "
+            "radians, not degrees"
         )
 
 
@@ -234,8 +234,9 @@ def _ground(frames: Sequence[Frame]) -> Iterator[str]:
     where = "above" if middle > 0 else "below"
     yield (
         f"labelled objects stand {abs(middle):.1f} m {where} the ground that the points show "
-        f"(median of {len(heights)}, as in frame {nearest.name}): look at heights of labels (y is "
-        "the bottom of a box) and at the calibration; or set USE_ROAD_PLANE: False"
+        f"(median of {len(heights)}, as in frame {nearest.name}): look at heights of labels "
+        "(of the bottom of a box in KITTI's, of its middle in data of one's own) and at the "
+        "calibration; or set USE_ROAD_PLANE: False"
     )
 
 

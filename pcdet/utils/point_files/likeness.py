@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 _SIGNATURES = {
@@ -83,43 +85,52 @@ def implausible(rows: np.ndarray) -> str:
     return ""
 
 
-def _traits(blocks: np.ndarray) -> np.ndarray:
-    """Size, sign and wholeness of the numbers of blocks (B, L): (3, B, L) float32."""
-    sizes = np.log1p(np.minimum(np.nan_to_num(np.abs(blocks), nan=0.0, posinf=_GARBAGE), _GARBAGE))
-    with np.errstate(invalid="ignore"):
-        return np.stack([sizes, blocks < 0, blocks == np.rint(blocks)]).astype(np.float32)
+class _Traits(NamedTuple):
+    """Size, sign and wholeness of numbers in blocks: what tells one column from another.
 
-
-def _means(traits: np.ndarray, columns: int) -> np.ndarray:
-    """Means (3, columns) of traits (3, B, L) in each column of rows of this length."""
-    rows = [sample_rows(trait, columns) for trait in traits]
-    weights = np.full(len(rows[0]), 1 / len(rows[0]), np.float32)
-    return np.stack([weights @ trait for trait in rows])
-
-
-def _order(traits: np.ndarray, columns: int) -> float:
-    """Tell how far numbers sort themselves into rows of `columns`: from 0 to 1.
-
-    The columns of real points differ in size and sign and in being whole numbers. Those of rows
-    that were cut at the wrong places are all the same mixture.
-
-    Args:
-        traits: (3, B, L) of the numbers.
-        columns: length of a row.
+    Attributes:
+        means: (3, L) of the blocks, so that a row of any length is looked at quickly.
+        variances: (3,) of all numbers.
     """
-    between, total = _means(traits, columns).var(axis=1), traits.var(axis=(1, 2))
-    return float((between / np.maximum(total, 1e-9)).max())
+
+    means: np.ndarray
+    variances: np.ndarray
+
+    @classmethod
+    def of_blocks(cls, blocks: np.ndarray) -> _Traits:
+        """Of the numbers of blocks (B, L)."""
+        sizes = np.log1p(np.minimum(np.abs(blocks), _GARBAGE))
+        sizes[np.isnan(sizes)] = 0
+        with np.errstate(invalid="ignore"):
+            means = [sizes.mean(axis=0), (blocks < 0).mean(axis=0)]
+            means.append((blocks == np.rint(blocks)).mean(axis=0))
+        shares = np.mean(means[1:], axis=1)
+        return cls(np.stack(means), np.array([sizes.var(), *(shares * (1 - shares))]))
+
+    def of_columns(self, columns: int) -> np.ndarray:
+        """Means (3, columns) in each column of rows of this length."""
+        whole = self.means.shape[1] // columns * columns
+        return self.means[:, :whole].reshape(3, -1, columns).mean(axis=1)
+
+    def order(self, columns: int) -> float:
+        """Tell how far numbers sort themselves into rows of `columns`: from 0 to 1.
+
+        The columns of real points differ in size and sign and in being whole numbers. Those of rows
+        that were cut at the wrong places are all the same mixture.
+        """
+        between = self.of_columns(columns).var(axis=1)
+        return float((between / np.maximum(self.variances, 1e-9)).max())
 
 
 def better_columns(values: np.ndarray, columns: int) -> int | None:
     """Find the number of columns that (n,) float32 numbers have if it cannot be `columns`."""
     if len(values) < LEAST_ROWS * max(_COLUMNS):
         return None
-    traits = _traits(sample_blocks(values))
-    best, order = columns, max(2 * _order(traits, columns), 0.05)
+    traits = _Traits.of_blocks(sample_blocks(values))
+    best, order = columns, max(2 * traits.order(columns), 0.05)
     for other in _COLUMNS if order < 1 else ():
         if other % columns and len(values) % other == 0:
-            found = _order(traits, other)
+            found = traits.order(other)
             if found > 1.1 * order:
                 best, order = other, found
     if best != columns:
@@ -131,19 +142,19 @@ def better_columns(values: np.ndarray, columns: int) -> int | None:
     return half if columns in (6, 8) and _are_same(traits, half) else None
 
 
-def _are_parts(traits: np.ndarray, columns: int, factor: int) -> bool:
+def _are_parts(traits: _Traits, columns: int, factor: int) -> bool:
     """Tell whether every second (third) row holds no points: it is further columns of the first.
 
     Its first numbers are of another size than x and y, or whole, or never negative.
     """
-    sizes, signs, whole = _means(traits, factor * columns).reshape(3, factor, columns)[:, :, :2]
+    sizes, signs, whole = traits.of_columns(factor * columns).reshape(3, factor, columns)[:, :, :2]
     other = (np.abs(sizes[1:] - sizes[0]) > _OTHER_SIZE) | (whole[1:] - whole[0] > _OTHER_WHOLE)
     return bool((other | ((signs[1:] == 0) & (signs[0] > _SIGNED))).any())
 
 
-def _are_same(traits: np.ndarray, columns: int) -> bool:
+def _are_same(traits: _Traits, columns: int) -> bool:
     """Tell whether a row of twice as many columns holds two points."""
-    means = _means(traits, 2 * columns).reshape(3, 2, columns)
+    means = traits.of_columns(2 * columns).reshape(3, 2, columns)
     return bool((np.abs(means[:, 1] - means[:, 0]) < _SAME_TRAITS[:, None]).all())
 
 
@@ -162,5 +173,6 @@ def looks_like(content: bytes) -> str:
                 continue
             if np.nanmax(np.abs(rows[:, :3])) < FARTHEST:
                 name = f"{columns} columns" if size == 4 else f"{columns} columns of float64"
-                candidates.append((round(_order(_traits(blocks), columns), 2), -columns, name))
+                order = _Traits.of_blocks(blocks).order(columns)
+                candidates.append((round(order, 2), -columns, name))
     return f"it looks like {max(candidates)[2]}" if candidates else ""

@@ -100,7 +100,7 @@ def test_labels_are_written_as_they_are_read(tmp_path):
         ("\n1 2 3 -4.2 5 6 0.5 Car\n", "0000.txt:2: dx: expected a size above 0"),
         ("1 2 3 4 nan 6 0.5 Car\n", "0000.txt:1: dy: expected a number, got 'nan'"),
         ("1 2 3 4 0 6 0.5 Car\n", "dy: expected a size above 0"),
-        ("1 2 3 4 5 6 0.5 a/b\n", "class: expected a name without blanks or slashes"),
+        ("1 2 3 4 5 6 0.5 a/b\n", "class: expected a name without blanks, slashes or colons"),
         ("Car 0 0 0 1 2 3 4 1.5 1.6 4 1 2 20 0\n", "expected 8 fields"),
     ],
 )
@@ -121,6 +121,10 @@ def test_a_frame_has_one_file_of_points(tmp_path):
     folder = CustomFolder(root)
     with pytest.raises(DataError, match=r"frame 0007: expected one file 0007\.\{bin,npy,pcd,ply\}"):
         folder.read_points("0007")
+    path = folder.points_path("0000")
+    path.rename(path.with_suffix(".NPY"))
+    assert len(folder.read_points("0000")) > 0
+    (root / "points" / "0000.NPY").rename(path)
     (root / "points" / "0000.bin").write_bytes(b"")
     with pytest.raises(DataError, match=r"got 0000\.bin, 0000\.npy: keep one"):
         folder.read_points("0000")

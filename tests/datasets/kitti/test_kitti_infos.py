@@ -193,11 +193,12 @@ def test_interrupted_run_leaves_no_half_file_and_the_next_finishes(
     again = tmp_path / "again"
     with pytest.raises(DataError, match=r"frame 000003: .*000003\.bin: expected a multiple of 16"):
         create_kitti_infos(own_root, again, workers=workers)
-    assert not again.exists()
+    assert not list(again.iterdir())
     broken.write_bytes(whole)
     # As a killed run would leave it behind.
-    (again / "gt_database").mkdir(parents=True)
-    (again / "gt_database" / ".000000_Car_0.bin.abc.tmp").write_bytes(b"half")
+    unfinished = again / ".unfinished_database" / "gt_database"
+    unfinished.mkdir(parents=True)
+    (unfinished / "000000_Car_9.bin").write_bytes(b"half")
     create_kitti_infos(own_root, again, workers=workers)
     assert contents(tmp_path / "fresh") == contents(again)
 

@@ -152,7 +152,7 @@ def test_the_table():
     assert rows["Car"] == ["8", "0", "17", "1.60", "3.90", "1.50", "0.02", "8", "0"]
     assert rows["Cyclist"] == ["4", "0", "9", "0.60", "1.80", "1.70", "0.02", "4", "4"]
     bare = class_table([Frame("a", FRAMES[0].names, FRAMES[0].boxes)]).splitlines()
-    assert bare[3].split() == ["Car", "2", "-", "-", "1.60", "3.90", "1.50", "-", "-"]
+    assert bare[3].split() == ["Car", "2", "-", "-", "1.60", "3.90", "1.50", "-"]
     assert len(class_table([]).splitlines()) == 2
 
 

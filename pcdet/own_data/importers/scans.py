@@ -1,0 +1,106 @@
+"""Which scan a label belongs to, and what the frames of several folders are called."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
+
+from pcdet.own_data.importers.common import ImportedFrame, visible_files
+from pcdet.utils.errors import DataError
+from pcdet.utils.file_checks import is_file_name
+from pcdet.utils.point_files import SCAN_SUFFIXES
+
+# Where labelCloud keeps clouds as they were before it turned them.
+_ORIGINALS = "originals"
+
+
+class Scans:
+    """All scans below a folder, but for hidden files and folders named `originals`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._found: dict[str, list[Path]] = defaultdict(list)
+        for path in visible_files(folder):
+            if path.suffix.lower() in SCAN_SUFFIXES and path.parent.name != _ORIGINALS:
+                self._found[path.stem].append(path)
+
+    def __contains__(self, stem: str) -> bool:
+        return stem in self._found
+
+    def find(self, name: str, label: Path) -> Path:
+        """The scan that a label names.
+
+        Args:
+            name: of its file, with or without the suffix, and folders, by which scans of one name
+                keep apart.
+            label: where it stands, for messages.
+
+        Raises:
+            DataError: there is none, or more than one.
+        """
+        *folders, last = PurePosixPath(name.replace("\\", "/")).parts or ("",)
+        found = self._found.get(last) or self._found.get(Path(last).stem, [])
+        if not found:
+            forms = ", ".join(SCAN_SUFFIXES)
+            raise DataError(
+                f"{label}: no scan {name} ({forms}) was found; give its folder by --points"
+            )
+        fits = [_common_end(path.parent.parts, folders) for path in found]
+        best = [path for path, fit in zip(found, fits) if fit == max(fits)]
+        if len(best) > 1:
+            raise DataError(
+                f"{label}: {best[0]} and {best[1]} have the same name; give the folder by --points"
+            )
+        return best[0]
+
+
+def _common_end(parts: Sequence[str], others: Sequence[str]) -> int:
+    pairs = zip(reversed(parts), reversed(others))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _own_part(scan: Path, alike: Sequence[Path]) -> str:
+    """The folders of a scan that others of its name do not share, and its name."""
+    common = os.path.commonpath(alike)
+    parts = [path.relative_to(common).with_suffix("").parts for path in alike]
+    own = scan.relative_to(common).with_suffix("").parts
+    if len({len(of_path) for of_path in parts}) == 1:
+        own = (*(p for p, *others in zip(own, *parts) if set(others) != {p}), own[-1])
+    return "_".join(own)
+
+
+def name_frames(frames: Sequence[ImportedFrame]) -> list[ImportedFrame]:
+    """Give frames names of their own: those of their folders come first where scans share one.
+
+    Blanks become underscores.
+
+    Raises:
+        DataError: two labels are of the same scan, as where two people have labelled it, or a name
+            cannot be a file's.
+    """
+    by_name: dict[str, list[ImportedFrame]] = defaultdict(list)
+    for frame in frames:
+        by_name[frame.name].append(frame)
+    named = []
+    for frame in frames:
+        alike = by_name[frame.name]
+        twice = [other for other in alike if other is not frame and other.scan == frame.scan]
+        if twice:
+            raise DataError(
+                f"{twice[0].labels}: frame {frame.name} is labelled in {frame.labels}, too: "
+                "keep one of them"
+            )
+        name = frame.name
+        if len(alike) > 1:
+            name = _own_part(frame.scan, [other.scan for other in alike])
+        name = "_".join(name.split())
+        if not is_file_name(name):
+            raise DataError(
+                f"{frame.labels}: expected a name of the frame without slashes, "
+                f"got {name[:80]!r}: rename its scan and labels"
+            )
+        named.append(dataclasses.replace(frame, name=name))
+    return named
