@@ -144,7 +144,10 @@ def _pickle_value(data: bytes, place: float, number: int) -> bytes:
         return data
     if not isinstance(tree, (dict, list)) or not tree:
         return data
-    return pickle.dumps(_replace_in_tree(tree, place, number), 2 + number % 4)
+    try:
+        return pickle.dumps(_replace_in_tree(tree, place, number), 2 + number % 4)
+    except RecursionError:  # nested too deeply by a mutation before
+        return data
 
 
 def _yaml_value(data: bytes, place: float, number: int) -> bytes:

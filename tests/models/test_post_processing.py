@@ -37,3 +37,13 @@ def test_boxes_that_are_not_finite_are_dropped_and_counted(bad, caplog):
     assert found["labels"].tolist() == [1, 1]
     assert processor.num_non_finite == 4
     assert caplog.text.count("dropped 2 boxes that hold NaN or infinity") == 1
+
+
+def test_scores_that_are_no_number_are_dropped_and_counted(caplog):
+    logits = LOGITS.clone()
+    logits[2] = float("nan")
+    processor = PostProcessor(score_thresh=0.1)
+    with caplog.at_level(logging.WARNING):
+        found = processor(logits, BOXES.__getitem__)
+    assert 20 not in found["boxes"][:, 0].tolist() and processor.num_non_finite == 1
+    assert caplog.text.count("dropped 1 boxes that hold NaN or infinity") == 1

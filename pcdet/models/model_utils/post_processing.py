@@ -101,6 +101,7 @@ class PostProcessor:
         if not isinstance(least, (int, float)):
             least = logits.new_tensor(least)[labels - 1]
         possible = logits.isfinite() & (torch.sigmoid(logits) >= least)
+        self._tell_of_non_finite(int(logits.isnan().sum()))
         index = torch.nonzero(possible).squeeze(1)
         ranked, order = logits[index].topk(min(self.nms_pre_maxsize_last, len(index)))
         index = index[order]
@@ -118,7 +119,7 @@ class PostProcessor:
         }
 
     def _tell_of_non_finite(self, count: int) -> None:
-        if not self.num_non_finite:
+        if count and not self.num_non_finite:
             _LOGGER.warning("dropped %d boxes that hold NaN or infinity, and all later ones", count)
         self.num_non_finite += count
 
