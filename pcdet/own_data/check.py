@@ -59,14 +59,12 @@ def check_folder(root: Path, workers: int = 4) -> Checked:
     errors: list[str] = []
     infos = build_infos(folder, frames, _LOGGER, num_workers=workers, errors=errors)
     facts = frame_facts(infos)
-    empty = [f"the labels of all {len(facts)} frames hold no object"] if facts else []
     names = np.unique(np.concatenate([np.zeros(0, np.str_), *(fact.names for fact in facts)]))
     return Checked(
         folder,
         infos,
         f"columns of the points: {', '.join(columns)} (from {columns_from})\n{class_table(facts)}",
         [
-            *(() if len(names) else empty),
             *folder_warnings(folder, names.tolist()),
             *data_warnings(facts),
             *heading_warnings(folder, infos),

@@ -100,13 +100,13 @@ class PostProcessor:
         least = self.score_thresh
         if not isinstance(least, (int, float)):
             least = logits.new_tensor(least)[labels - 1]
-        possible = logits.isfinite() & (torch.sigmoid(logits) >= least)
-        self._tell_of_non_finite(int(logits.isnan().sum()))
+        # Not ">=": a score that is no number must come as far as the look for those.
+        possible = ~(torch.sigmoid(logits) < least) & (logits != -torch.inf)
         index = torch.nonzero(possible).squeeze(1)
         ranked, order = logits[index].topk(min(self.nms_pre_maxsize_last, len(index)))
         index = index[order]
         boxes = decode(index)
-        finite = torch.nonzero(boxes.isfinite().all(dim=1)).squeeze(1)
+        finite = torch.nonzero(ranked.isfinite() & boxes.isfinite().all(dim=1)).squeeze(1)
         if len(finite) < len(boxes):
             self._tell_of_non_finite(len(boxes) - len(finite))
             boxes, ranked, index = boxes[finite], ranked[finite], index[finite]
@@ -119,7 +119,7 @@ class PostProcessor:
         }
 
     def _tell_of_non_finite(self, count: int) -> None:
-        if count and not self.num_non_finite:
+        if not self.num_non_finite:
             _LOGGER.warning("dropped %d boxes that hold NaN or infinity, and all later ones", count)
         self.num_non_finite += count
 

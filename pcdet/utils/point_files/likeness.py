@@ -209,6 +209,8 @@ def looks_like(content: bytes) -> str:
     for dtype, form in _DTYPES.items():
         size = np.dtype(dtype).itemsize
         numbers = np.frombuffer(content, dtype, len(content) // size)
+        if not len(numbers):
+            continue
         blocks = sample_blocks(numbers).astype(dtype[1:])
         order_of = _Traits.of_blocks(blocks).order
         for columns in _COLUMNS:
