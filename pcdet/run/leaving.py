@@ -9,6 +9,7 @@ import faulthandler
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -37,9 +38,11 @@ def run_command(main: Callable[[list[str] | None], Any]) -> None:
     except SystemExit as stop:
         _leave(stop.code)
     except BaseException:
+        told = _traceback()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # no further worker's end raises, see there
         if not _in_group():
             raise
-        _leave(f"error{_rank_tag()}: {_traceback()}")
+        _leave(f"error{_rank_tag()}: {told}")
     if _in_group():
         sys.modules["torch.distributed"].destroy_process_group()
 
