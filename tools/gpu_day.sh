@@ -3,6 +3,7 @@
 #
 # FOLDER (default: $OUT, else output/gpu_day) gets a log for each step and summary.json. A step that
 # fails does not stop the others. Without a GPU everything runs on the CPU, as a rehearsal.
+# It needs the packages of the tests (make setup-dev).
 # Environment: PYTHON (default: the one of .venv, else python3); FRAMES simulated for the training;
 # EPOCHS of it; STEP_SECONDS, after which a step is ended.
 set -uo pipefail

@@ -101,13 +101,9 @@ def _no_gpu(torch: Any, gpus: list[tuple[str, str, str]]) -> Finding:
     """That torch sees no GPU, and why if it is built for some."""
     from pcdet.utils.device_utils import why_no_gpu  # needs torch and NumPy
 
-    finding, cuda, reason = (
-        Finding("GPUs", "none that torch can use"),
-        torch.version.cuda,
-        why_no_gpu(),
-    )
-    if reason is not None:
-        finding.state += f": {reason}"
+    cuda, reason = torch.version.cuda, why_no_gpu()
+    told = "" if reason is None else f": {reason}"
+    finding = Finding("GPUs", f"none that torch can use{told}")
     if cuda and gpus:
         finding.advice = (
             f"the driver has a GPU but torch cannot use it: {_driver_fault(gpus[0][1], cuda)}: "

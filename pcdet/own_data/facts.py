@@ -56,11 +56,8 @@ def folder_warnings(folder: CustomFolder, class_names: Sequence[str]) -> Iterato
         lonely = sorted(these - others)
         if lonely:
             yield f"{len(lonely)} of {len(these)} frames in {what}, as {lonely[0]}"
-    by_capitals: dict[str, str] = {}
-    for name in class_names:
-        other = by_capitals.setdefault(name.lower(), name)
-        if other != name:
-            yield f"classes {other} and {name} differ in capitals alone: rename one of them"
+    for pair in pairs_by_capitals(class_names):
+        yield "classes {} and {} differ in capitals alone: rename one of them".format(*pair)
     listed: dict[str, set[str]] = {}
     for split in ("train", "val"):
         path = split_path(folder.root, split)
@@ -79,3 +76,12 @@ def _listed(path: Any) -> list[str]:
         return read_split(path)
     except DataError:
         return []  # the commands that need the split say what is wrong with it
+
+
+def pairs_by_capitals(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield each name that differs from an earlier one in capitals alone, after the earlier one."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(name.lower(), name)
+        if other != name:
+            yield other, name

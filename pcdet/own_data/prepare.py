@@ -15,7 +15,7 @@ from pcdet.datasets.custom.infos import build_infos, dbinfos_path, infos_path
 from pcdet.datasets.ground_database import create_database
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
 from pcdet.own_data.columns import find_columns
-from pcdet.own_data.facts import frame_facts
+from pcdet.own_data.facts import frame_facts, pairs_by_capitals
 from pcdet.own_data.objects import ObjectTable, table_of_infos
 from pcdet.own_data.recipe import FolderFacts, adapt, set_voxels
 from pcdet.own_data.splits import SEED, complete_splits
@@ -141,15 +141,12 @@ def choose_classes(prepared: Prepared, wanted: Sequence[str] | None) -> list[str
 
 def _distinct(class_names: Sequence[str]) -> list[str]:
     """The names, or a ConfigError if AP would not tell two of them apart."""
-    by_capitals: dict[str, str] = {}
-    for name in class_names:
-        other = by_capitals.setdefault(name.lower(), name)
-        if other != name:
-            raise ConfigError(
-                f"classes {other} and {name} differ in capitals alone: rename one in the labels, "
-                "or name one of them by --classes"
-            )
-    return list(by_capitals.values())
+    for other, name in pairs_by_capitals(class_names):
+        raise ConfigError(
+            f"classes {other} and {name} differ in capitals alone: rename one in the labels, "
+            "or name one of them by --classes"
+        )
+    return list(dict.fromkeys(class_names))
 
 
 def write_yaml(

@@ -39,9 +39,9 @@ def run_command(main: Callable[[list[str] | None], Any]) -> None:
         _leave(stop.code)
     except BaseException:
         told = _traceback()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # no further worker's end raises, see there
         if not _in_group():
             raise
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # nor may further ends of workers raise
         _leave(f"error{_rank_tag()}: {told}")
     if _in_group():
         sys.modules["torch.distributed"].destroy_process_group()

@@ -174,7 +174,9 @@ def test_operators_that_cannot_use_the_gpu(gpu, monkeypatch):
     assert told["roiaware_pool3d"].endswith("and back: " + cuda_toolkit.BUILD)
 
 
-@pytest.mark.skipif(torch.version.cuda is not None, reason="for a torch without CUDA")
+@pytest.mark.skipif(
+    torch.version.cuda is not None, reason="a torch for CUDA has advice on its compiler"
+)
 def test_a_build_for_the_cpu():
     found = software.examine_extensions()
     assert advice(found) == {}

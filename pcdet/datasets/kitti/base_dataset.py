@@ -135,12 +135,17 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             dataset=self,
             infos=infos,
             folder=ground_database.database_dir(root, split),
-            dbinfos_path=root / f"kitti_dbinfos_{split}.pkl",
+            dbinfos_path=dbinfos_path(root, split),
             num_features=self.num_stored_features,
             used_classes=used_classes,
             num_workers=num_workers,
         )
         tell_database(counts)
+
+
+def dbinfos_path(root: Path, split: str) -> Path:
+    """The list of a split's objects for ground-truth sampling."""
+    return root / f"kitti_dbinfos_{split}.pkl"
 
 
 def tell_database(counts: Mapping[str, int]) -> None:

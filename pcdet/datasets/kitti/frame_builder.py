@@ -68,6 +68,44 @@ def build_frame(
     """
     calib = dataset.get_calib(sample_idx)
     image_shape = dataset.get_image_shape(sample_idx)
+    info = _info_without_labels(sample_idx, dataset, image_shape, calib)
+    if not has_label:
+        return BuiltFrame(info)
+    objects = dataset.get_label(sample_idx)
+    seen_shape = image_shape if dataset.has_camera else None
+    info["annos"] = annos = object_annotations(objects, calib, seen_shape)
+    check_objects(annos)
+    if not count_inside_pts:
+        return BuiltFrame(info)
+    points = dataset.get_lidar(sample_idx)
+    near = points_of_boxes(points, enlarge_box3d(annos["gt_boxes_lidar"], _MARGIN))
+    counts, annos["num_points_in_gt"] = _count_points(
+        [points[rows] for rows in near], annos, seen_shape, calib
+    )
+    if dataset.has_road_plane(sample_idx):
+        plane = ground = dataset.get_road_plane(sample_idx)
+    else:
+        plane = find_road_plane(points, calib, rng=np.random.default_rng(0))
+        ground = info["road_plane"] = FLAT_GROUND.copy() if plane is None else plane
+    marked = [obj.box2d for obj in objects if obj.cls_type != DONT_CARE]
+    of_objects = {
+        "counts": counts,
+        "heights": heights_above_plane(annos["gt_boxes_lidar"], ground, calib),
+        "has_box2d": has_area(np.array(marked).reshape(-1, 4)),
+    }
+    seen = None if seen_shape is None else _share_in_view(points, seen_shape, calib)
+    scan = describe_scan(points, seen, has_ground=plane is not None)
+    facts = facts_of_frame(dataset.root_split_path, sample_idx, of_objects, scan)
+    if objects_folder is None:
+        return BuiltFrame(info, facts)
+    rows = np.unique(np.concatenate([np.zeros(0, np.int64), *near]))
+    return BuiltFrame(info, facts, write_frame_objects(info, points[rows], objects_folder))
+
+
+def _info_without_labels(
+    sample_idx: str, dataset: KittiFiles, image_shape: np.ndarray, calib: Calibration
+) -> dict[str, Any]:
+    """The entries of an info that a frame without labels has, too."""
     info = {
         "point_cloud": {"num_features": dataset.num_stored_features, "lidar_idx": sample_idx},
         "image": {"image_idx": sample_idx, "image_shape": image_shape},
@@ -79,35 +117,7 @@ def build_frame(
     }
     if not dataset.has_camera:
         info["image"]["has_camera"] = False
-    if not has_label:
-        return BuiltFrame(info)
-    objects = dataset.get_label(sample_idx)
-    seen_shape = image_shape if dataset.has_camera else None
-    info["annos"] = annos = object_annotations(objects, calib, seen_shape)
-    check_objects(annos)
-    if not count_inside_pts:
-        return BuiltFrame(info)
-    points = dataset.get_lidar(sample_idx)
-    near = points_of_boxes(points, enlarge_box3d(annos["gt_boxes_lidar"], _MARGIN))
-    of_objects = {}
-    of_objects["counts"], annos["num_points_in_gt"] = _count_points(
-        [points[rows] for rows in near], annos, seen_shape, calib
-    )
-    if dataset.has_road_plane(sample_idx):
-        plane = ground = dataset.get_road_plane(sample_idx)
-    else:
-        plane = find_road_plane(points, calib, rng=np.random.default_rng(0))
-        ground = info["road_plane"] = FLAT_GROUND.copy() if plane is None else plane
-    marked = [obj.box2d for obj in objects if obj.cls_type != DONT_CARE]
-    of_objects["heights"] = heights_above_plane(annos["gt_boxes_lidar"], ground, calib)
-    of_objects["has_box2d"] = has_area(np.array(marked).reshape(-1, 4))
-    seen = None if seen_shape is None else _share_in_view(points, seen_shape, calib)
-    scan = describe_scan(points, seen, has_ground=plane is not None)
-    facts = facts_of_frame(dataset.root_split_path, sample_idx, of_objects, scan)
-    if objects_folder is None:
-        return BuiltFrame(info, facts)
-    rows = np.unique(np.concatenate([np.zeros(0, np.int64), *near]))
-    return BuiltFrame(info, facts, write_frame_objects(info, points[rows], objects_folder))
+    return info
 
 
 def _as_4x4(matrix: np.ndarray, dtype: type) -> np.ndarray:

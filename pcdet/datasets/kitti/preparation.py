@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pcdet.datasets import ground_database
-from pcdet.datasets.kitti.base_dataset import BaseKittiDataset, tell_database
+from pcdet.datasets.kitti.base_dataset import BaseKittiDataset, dbinfos_path, tell_database
 from pcdet.datasets.kitti.frame_builder import BuiltFrame
 from pcdet.datasets.kitti.image_boxes import USUAL_SHAPE
 from pcdet.utils.data_report import count_objects, other_names
@@ -92,7 +92,7 @@ def create_kitti_infos(
     tell_database(
         ground_database.save_database(
             (cut for frame in frames[train.split] for cut in frame.objects),
-            save_path / f"kitti_dbinfos_{train.split}.pkl",
+            dbinfos_path(save_path, train.split),
             train.num_stored_features,
         )
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,17 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: not valid JSON: {error}") from error
 
 
+def json_files(folder: Path) -> Iterator[tuple[Path, Any]]:
+    """Yield the JSON files below a folder, in order, each with what it holds.
+
+    Raises:
+        DataError: one cannot be read or is no JSON.
+    """
+    for path in visible_files(folder):
+        if path.suffix == ".json":
+            yield path, read_json(path)
+
+
 def entry_of(value: Any, keys: Sequence[str], where: str) -> list[Any]:
     """The values of some keys of a mapping.
 
@@ -174,6 +185,16 @@ def list_of(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
         raise DataError(f"{where}: expected a list, got {type(value).__name__}")
     return value
+
+
+def names_by_key(value: Any, key: str, name: str, where: str) -> dict[str, Any]:
+    """The names in a list of mappings, by what stands at `key`, as text.
+
+    Raises:
+        DataError: it is no such list.
+    """
+    pairs = [entry_of(entry, [key, name], where) for entry in list_of(value, where)]
+    return {str(number): of_entry for number, of_entry in pairs}
 
 
 def visible_files(folder: Path) -> list[Path]:

@@ -21,7 +21,7 @@ a height that it took for granted, without a calibration.
 from __future__ import annotations
 
 import configparser
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def read_frames(
         yield ImportedFrame(path.stem, path, found.find(path.stem, path), rows.objects())
 
 
-def _label_files(source: Path, scans: Mapping[str, Path]) -> list[Path]:
+def _label_files(source: Path, scans: Scans) -> list[Path]:
     """Text in a folder labels/ or named as a scan, but no calibration; and JSON with objects."""
     return [
         path

@@ -16,11 +16,10 @@ from pcdet.own_data.importers.common import (
     ImportedFrame,
     Rows,
     entry_of,
+    json_files,
     numbers_of,
-    read_json,
     turned,
     turned_by_quaternion,
-    visible_files,
 )
 from pcdet.own_data.importers.scans import Scans
 from pcdet.utils.errors import DataError
@@ -32,8 +31,7 @@ _SCAN_KEYS = ("point_cloud_file_name", "point_cloud_file_names")
 def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
     """Read the frames of all files below a folder."""
     found = Scans(scans)
-    for path in visible_files(source):
-        content = read_json(path) if path.suffix == ".json" else None
+    for path, content in json_files(source):
         if not isinstance(content, dict) or _ROOT not in content:
             continue
         (frames,) = entry_of(content[_ROOT], ["frames"], f"{path}: {_ROOT}")

@@ -19,12 +19,12 @@ from pcdet.own_data.importers.common import (
     ImportedFrame,
     Rows,
     entry_of,
+    json_files,
     list_of,
+    names_by_key,
     numbers_of,
-    read_json,
     turned,
     turned_by_quaternion,
-    visible_files,
 )
 from pcdet.own_data.importers.scans import Scans
 from pcdet.utils.errors import DataError
@@ -37,8 +37,7 @@ _AXES, _QUATERNION = ("x", "y", "z"), ("qx", "qy", "qz", "qw")
 def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
     """Read the labelled samples of the release files below a folder."""
     found = Scans(scans)
-    for path in visible_files(source):
-        content = read_json(path) if path.suffix == ".json" else None
+    for path, content in json_files(source):
         data = content.get("dataset") if isinstance(content, dict) else None
         if not isinstance(data, dict) or "samples" not in data:
             continue
@@ -50,11 +49,7 @@ def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
 def _class_names(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
     (attributes,) = entry_of(data, ["task_attributes"], f"{path}: dataset")
     (categories,) = entry_of(attributes, ["categories"], f"{path}: task_attributes")
-    pairs = [
-        entry_of(entry, ["id", "name"], f"{path}: categories")
-        for entry in list_of(categories, f"{path}: categories")
-    ]
-    return {str(number): name for number, name in pairs}
+    return names_by_key(categories, "id", "name", f"{path}: categories")
 
 
 def _frames(

@@ -23,7 +23,9 @@ from pcdet.own_data.importers.common import (
     ImportedFrame,
     Rows,
     entry_of,
+    json_files,
     list_of,
+    names_by_key,
     numbers_of,
     read_json,
     turned,
@@ -68,11 +70,9 @@ def read_datasets(source: Path, scans: Path, length_along_x: bool) -> Iterator[I
     """
     for folder in label_folders(source):
         found = _scans_of(folder.parent, source, scans)
-        for path in visible_files(folder):
-            if path.suffix != ".json":
-                continue
-            objects, figures = entry_of(read_json(path), ["objects", "figures"], str(path))
-            classes = _class_names(objects, path)
+        for path, content in json_files(folder):
+            objects, figures = entry_of(content, ["objects", "figures"], str(path))
+            classes = names_by_key(objects, "key", "classTitle", f"{path}: objects")
             if not length_along_x and any(_CVATS_MARK in entry for entry in objects):
                 raise DataError(f"{path}: CVAT wrote this, and its boxes have other axes")
             rows = _rows(path, figures, classes, length_along_x)
@@ -84,7 +84,7 @@ def read_datasets(source: Path, scans: Path, length_along_x: bool) -> Iterator[I
 def _of_episode(folder: Path, found: Scans) -> Iterator[ImportedFrame]:
     path, names = folder / _EPISODE, read_json(folder / _MAP)
     objects, frames = entry_of(read_json(path), ["objects", "frames"], str(path))
-    classes = _class_names(objects, path)
+    classes = names_by_key(objects, "key", "classTitle", f"{path}: objects")
     for k, frame in enumerate(list_of(frames, f"{path}: frames")):
         where = Path(f"{path}: frame {k}")
         index, figures = entry_of(frame, ["index", "figures"], str(where))
@@ -92,14 +92,6 @@ def _of_episode(folder: Path, found: Scans) -> Iterator[ImportedFrame]:
         scan = found.find(str(name), where)
         rows = _rows(where, figures, classes, length_along_x=False)
         yield ImportedFrame(scan.stem, where, scan, rows.objects())
-
-
-def _class_names(objects: Any, path: Path) -> dict[str, str]:
-    pairs = [
-        entry_of(entry, ["key", "classTitle"], f"{path}: objects")
-        for entry in list_of(objects, f"{path}: objects")
-    ]
-    return {str(key): title for key, title in pairs}
 
 
 def _rows(path: Path, figures: Any, classes: Mapping[str, str], length_along_x: bool) -> Rows:

@@ -15,11 +15,10 @@ from pcdet.own_data.importers.common import (
     ImportedFrame,
     Rows,
     entry_of,
+    json_files,
     list_of,
     numbers_of,
-    read_json,
     turned,
-    visible_files,
 )
 from pcdet.own_data.importers.scans import Scans
 from pcdet.utils.errors import DataError
@@ -34,9 +33,8 @@ _AXES = ("x", "y", "z")
 def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
     """Read the results below a folder."""
     found = Scans(scans)
-    for path in visible_files(source):
-        results = read_json(path) if path.suffix == ".json" else None
-        results = [results] if isinstance(results, dict) else results
+    for path, content in json_files(source):
+        results = [content] if isinstance(content, dict) else content
         if not results or not isinstance(results, list):
             continue
         if not all(isinstance(result, dict) and "objects" in result for result in results):
