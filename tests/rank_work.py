@@ -28,8 +28,8 @@ from pcdet.run.leaving import run_command
 from pcdet.utils import dist_utils
 
 DETECTORS = ("second", "pointpillar", "PartA2", "sassd_multi")
-# Voxels of the two frames: both full, or nothing to see in the second.
-FRAMES = ((200, 300), (250, 0))
+# Voxels of the two frames: both full, nothing to see in the second, in neither.
+FRAMES = ((200, 300), (250, 0), (0, 0))
 
 
 def join() -> int:
@@ -75,7 +75,10 @@ def one_frame(batch: dict[str, Any], frame: int) -> dict[str, Any]:
 def gradients_of(model: nn.Module, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
     model_fn_decorator()(model, batch).loss.backward()
     inner = getattr(model, "module", model)
-    return {name: value.grad for name, value in inner.named_parameters()}
+    return {
+        name: torch.zeros_like(value) if value.grad is None else value.grad
+        for name, value in inner.named_parameters()
+    }
 
 
 def all_gradients() -> dict[tuple, dict[str, torch.Tensor]]:

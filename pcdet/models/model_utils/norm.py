@@ -79,6 +79,8 @@ def synchronise_norms_(model: nn.Module, device: torch.device) -> nn.Module:
 def _normalise_by_batch(norm: VoxelNorm | ImageNorm, rows: torch.Tensor) -> torch.Tensor:
     """Normalise (N, C) rows by their own statistics, and follow these with the running averages."""
     done = batch_norm(rows, norm.weight, norm.bias, norm.eps, norm.all_ranks)
+    if done.count == 0:  # on all ranks
+        return done.rows
     with torch.no_grad():
         norm.num_batches_tracked += 1
         # Without a momentum the averages are those of all batches, as in torch's layers.

@@ -44,8 +44,7 @@ def batch_norm(
     """Normalise each channel by its own mean and variance (Ioffe and Szegedy, 2015).
 
     Args:
-        x: (N, C) float32, float64 or bfloat16, on the CPU; N at least 1, over all ranks if
-            `all_ranks`.
+        x: (N, C) float32, float64 or bfloat16, on the CPU; N at least 1, unless `all_ranks`.
         weight: (C,) factor after the normalisation; float32 for bfloat16 rows, else of their dtype.
         bias: (C,) summand after it, likewise.
         eps: added to the variance.
@@ -56,7 +55,7 @@ def batch_norm(
         The rows in the dtype of x, and their statistics.
 
     Raises:
-        RuntimeError: shapes or dtypes do not fit, or there is no row.
+        RuntimeError: shapes or dtypes do not fit, or there is no row and no other rank.
     """
     x = x.contiguous()
     mean, variance, count = _moments(x, all_ranks)
@@ -76,9 +75,7 @@ def _moments(x: torch.Tensor, all_ranks: bool) -> tuple[torch.Tensor, torch.Tens
     dist.all_reduce(every)  # each row has zeros of all ranks but one
     counts, means, variances = every.unbind(1)
     count = int(counts[:, 0].sum())
-    if count == 0:
-        raise RuntimeError("x must have a row at least, on some rank")
-    shares = counts / count
+    shares = counts / max(count, 1)
     mean = (shares * means).sum(0)
     # Not the mean of squares less the square of the mean: the moments were rounded.
     variance = (shares * (variances + (means - mean).square())).sum(0)
@@ -103,7 +100,8 @@ class _BatchNorm(torch.autograd.Function):
         sums = own.clone()
         if ctx.all_ranks:
             dist.all_reduce(sums)
-        grad_x = _ops.gradient(grad, x, mean, inverse_std, weight, sums / ctx.count)
+        means = sums / max(ctx.count, 1)
+        grad_x = _ops.gradient(grad, x, mean, inverse_std, weight, means)
         # Those of the layer are of a rank's own rows, as all gradients of weights are.
         grad_weight, grad_bias = (own[1] * inverse_std).to(mean.dtype), own[0].to(mean.dtype)
         return grad_x, grad_weight, grad_bias, *[None] * 5
