@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pcdet.simulator import raycast
+from pcdet.simulator.leaves import cast_volumes_
 from pcdet.simulator.raycast import Hits, Rays
 from pcdet.simulator.scene import Scene
 from pcdet.simulator.windows import enclosing, volume_hulls
@@ -31,13 +32,13 @@ def cast_scene(
     shape = rays.directions.shape[1:]
     hits = raycast.no_hits(shape, len(scene.objects))
     raycast.cast_ground_(scene.ground.heights, rays, hits)
-    windows = windows_of(scene.triangles.astype(np.float64))
+    windows = windows_of(scene.triangles)
     raycast.cast_triangles_(scene.triangles, scene.is_glass, scene.owner, windows, rays, hits)
     if len(scene.volumes):
         hulls = windows_of(volume_hulls(scene.volumes).reshape(-1, 3, 3))
         windows = enclosing(hulls, len(scene.volumes), shape if is_turn else None)
         luck = rng.random(shape, dtype=np.float32)
-        raycast.cast_volumes_(scene.volumes, windows, luck, len(scene.triangles), rays, hits)
+        cast_volumes_(scene.volumes, windows, luck, len(scene.triangles), rays, hits)
     return hits
 
 
