@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numba
 import numpy as np
 
 from pcdet.simulator import raycast
@@ -40,6 +41,24 @@ def cast_scene(
         luck = rng.random(shape, dtype=np.float32)
         cast_volumes_(scene.volumes, windows, luck, len(scene.triangles), rays, hits)
     return hits
+
+
+def visible_of(scene: Scene, hits: Hits) -> np.ndarray:
+    """Count the rays (M,) that meet each object first, on a pane or on what is opaque."""
+    return _visible(hits, scene.owner, len(scene.objects))
+
+
+@numba.njit(cache=True)
+def _visible(hits, owner, objects):
+    """The counts of `visible_of`; owner as in `Scene`."""
+    visible = np.zeros(objects, np.int64)
+    for r in range(hits.distance.shape[0]):
+        for c in range(hits.distance.shape[1]):
+            pane_first = hits.glass_distance[r, c] < hits.distance[r, c]
+            what = hits.glass_index[r, c] if pane_first else hits.index[r, c]
+            if 0 <= what < len(owner) and owner[what] >= 0:
+                visible[owner[what]] += 1
+    return visible
 
 
 def owners_of(scene: Scene, index: np.ndarray) -> np.ndarray:
