@@ -8,9 +8,9 @@ import numba
 import numpy as np
 
 from pcdet.simulator import ground as terrain
-from pcdet.simulator.casting import cast_scene, owners_of
+from pcdet.simulator.casting import cast_scene, visible_of
 from pcdet.simulator.ground import cover_at
-from pcdet.simulator.raycast import FAR, GROUND, NOTHING, Rays
+from pcdet.simulator.raycast import GROUND, NOTHING, Hits, Rays
 from pcdet.simulator.recording import IMAGE_SHAPE, Recording
 from pcdet.simulator.scene import Scene
 from pcdet.simulator.windows import camera_windows
@@ -51,13 +51,7 @@ def take_picture(scene: Scene, recording: Recording, rng: np.random.Generator) -
         return camera_windows(triangles, projection, IMAGE_SHAPE)
 
     hits = cast_scene(scene, rays, windows_of, False, rng)
-    pane_first = hits.glass_distance < hits.distance
-    distance = np.where(pane_first, hits.glass_distance, hits.distance)
-    index = np.where(pane_first, hits.glass_index, hits.index)
-    owner = owners_of(scene, index)
-    visible = np.bincount(owner[owner >= 0], minlength=len(scene.objects))
-    image = _shade(scene, index, distance, rays)
-    return Picture(image, visible, hits.reached)
+    return Picture(_shade(scene, hits, rays), visible_of(scene, hits), hits.reached)
 
 
 def pixel_rays(recording: Recording) -> Rays:
@@ -76,35 +70,37 @@ def pixel_rays(recording: Recording) -> Rays:
     return Rays(np.ascontiguousarray(origins, np.float32), directions)
 
 
-def _shade(scene: Scene, index: np.ndarray, distance: np.ndarray, rays: Rays) -> np.ndarray:
+def _shade(scene: Scene, hits: Hits, rays: Rays) -> np.ndarray:
     """Colours of all pixels, (375, 1242, 3) uint8."""
-    floor_light = _AMBIENT + (1.0 - _AMBIENT) * scene.sun[2]
-    floor_colours = terrain.SURFACES[:, 3:6] * floor_light
-    table = np.concatenate([_lit_colours(scene), scene.volumes[:, 12:15], floor_colours])
-    haze = 1.0 - np.exp(np.minimum(distance, FAR) * np.float32(-1.0 / _HAZE_DISTANCE))
-    pixels = index, distance, haze
-    return _paint(table.astype(np.float32), scene.volumes, scene.ground.plan, pixels, rays)
+    lit = _lit_colours(scene.triangles, scene.surfaces, scene.sun)
+    floor_colours = terrain.SURFACES[:, 3:6] * (_AMBIENT + (1.0 - _AMBIENT) * scene.sun[2])
+    table = np.concatenate([lit, scene.volumes[:, 12:15], floor_colours]).astype(np.float32)
+    distance = np.minimum(hits.distance, hits.glass_distance)
+    haze = 1.0 - np.exp(distance * np.float32(-1.0 / _HAZE_DISTANCE))
+    return _paint(table, scene.volumes, scene.ground.plan, hits, haze, rays)
 
 
 @numba.njit(cache=True)
-def _paint(table, volumes, plan, pixels, rays):
+def _paint(table, volumes, plan, hits, haze, rays):
     """The picture (R, C, 3) uint8.
 
     Args:
         table: (T + V + 5, 3) float32 colours of triangles, volumes and kinds of ground.
         volumes: (V, 15), rows of `foliage.Volume`.
         plan: the ground's.
-        pixels: (R, C) each: what they show, at which distance, and the share of haze before it.
+        hits: what the pixels show.
+        haze: (R, C) float32 share of haze before it.
         rays: the pixels' rays.
     """
-    index, distance, haze = pixels
-    origin = rays.origins[0]
+    origin, shape = rays.origins[0], haze.shape
     floors = len(table) - len(terrain.SURFACES)
     first_volume = floors - len(volumes)
-    image = np.empty((*index.shape, 3), np.uint8)
-    for r in range(index.shape[0]):
-        for c in range(index.shape[1]):
-            row, far = index[r, c], distance[r, c]
+    image = np.empty((*shape, 3), np.uint8)
+    for r in range(shape[0]):
+        for c in range(shape[1]):
+            row, far = hits.index[r, c], hits.distance[r, c]
+            if hits.glass_distance[r, c] < far:
+                row, far = hits.glass_index[r, c], hits.glass_distance[r, c]
             # No view of the ray's direction: to make one takes longer than to paint the pixel.
             x, y, z = rays.directions[0, r, c], rays.directions[1, r, c], rays.directions[2, r, c]
             light = np.float32(1.0)
@@ -126,10 +122,18 @@ def _paint(table, volumes, plan, pixels, rays):
     return image
 
 
-def _lit_colours(scene: Scene) -> np.ndarray:
+@numba.njit(cache=True)
+def _lit_colours(triangles, surfaces, sun):
     """Colour (T, 3) of each triangle under the scene's light."""
-    a, b = (scene.triangles[:, k] - scene.triangles[:, 0] for k in (1, 2))
-    normal = np.cross(a, b)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-    light = _AMBIENT + (1.0 - _AMBIENT) * np.abs(normal @ scene.sun)
-    return scene.surfaces[:, 3:6] * light[:, None]
+    colours = np.empty((len(triangles), 3))
+    for k in range(len(triangles)):
+        ax, ay, az = triangles[k, 0, 0], triangles[k, 0, 1], triangles[k, 0, 2]
+        ux, uy, uz = triangles[k, 1, 0] - ax, triangles[k, 1, 1] - ay, triangles[k, 1, 2] - az
+        vx, vy, vz = triangles[k, 2, 0] - ax, triangles[k, 2, 1] - ay, triangles[k, 2, 2] - az
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        size = max(np.sqrt(nx * nx + ny * ny + nz * nz), np.float32(1e-9))
+        nx, ny, nz = nx / size, ny / size, nz / size
+        light = _AMBIENT + (1.0 - _AMBIENT) * abs(nx * sun[0] + ny * sun[1] + nz * sun[2])
+        for i in range(3):
+            colours[k, i] = surfaces[k, 3 + i] * light
+    return colours

@@ -1,6 +1,6 @@
 """Vegetation: ellipsoids and boxes that a beam enters, and where it stops at some leaf.
 
-A volume has no surface. Where a ray stops is decided by a solid noise (see `raycast`), the same
+A volume has no surface. Where a ray stops is decided by a solid noise (see `leaves`), the same
 for the LiDAR and the camera, and by a scatter of each ray on its own.
 """
 

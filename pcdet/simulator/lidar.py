@@ -11,31 +11,34 @@ import numpy as np
 
 from pcdet.simulator import ground as terrain
 from pcdet.simulator import sensor
-from pcdet.simulator.casting import cast_scene, owners_of
+from pcdet.simulator.casting import cast_scene, owners_of, visible_of
 from pcdet.simulator.mesh import CLOTH, RETRO
-from pcdet.simulator.raycast import GROUND, NOTHING, Hits, Rays
+from pcdet.simulator.raycast import GROUND, NOTHING, Rays
 from pcdet.simulator.scene import Scene
 from pcdet.simulator.sensor import HDL_64E, Sensor
 from pcdet.simulator.windows import lidar_windows
 
 _LEAF = (0.45, 0.01)  # reflectivity and shift of foliage
 _LEAF_PARTIAL = 0.13  # share of beams that a leaf catches only in part
-_GLASS_RETURNS = 0.06  # share of beams that a pane itself sends back
-_BEHIND_GLASS = 2.2  # metres; what is farther lies behind a second pane and is lost
+_GLASS_RETURNS = np.float32(0.06)  # share of beams that a pane itself sends back
+_BEHIND_GLASS = np.float32(2.2)  # metres; what is farther lies behind a second pane and is lost
 _DETECTION_SPREAD = 0.45  # of the logarithm of the least signal that is seen
 _NEAR_FOCUS = 8.0  # metres; nearer than this the signal grows no more
 # Distance, metres, and what it adds to the intensity; the lasers of the upper block are focused
 # farther away and lose some of it close to the sensor.
-_FADING = ((0, 18, 26, 34, 42, 50, 60, 80), (0, 0, -0.04, -0.12, -0.22, -0.32, -0.42, -0.5))
-_UPPER_BLOCK_NEAR = ((2, 6, 10), (-0.10, -0.07, 0.0))
+_FADING = np.array(
+    [(0, 18, 26, 34, 42, 50, 60, 80), (0, 0, -0.04, -0.12, -0.22, -0.32, -0.42, -0.5)]
+)
+_UPPER_BLOCK_NEAR = np.array([(2, 6, 10), (-0.10, -0.07, 0.0)])
 _STREAK = 16  # firings over which a laser may report nothing: how often, by block of lasers
 _STREAK_SHARES = 0.05, 0.02
 _GRAIN, _CLOTH_GRAIN = 0.04, 0.10  # of the intensity, from beam to beam
 _RETRO_GAIN = 60.0
 _GLOSSY = 0.1  # surfaces darker than this are varnished
 _MIRROR_LOBE = 0.25, 60.0  # strength and sharpness of the gloss seen square on
-_MIXED = 0.06  # share of edges at which a beam meets both sides and reports a range between them
-_EDGE = 0.3, 6.0  # metres by which the ranges of an edge differ
+# Share of edges at which a beam meets both sides and reports a range between them.
+_MIXED = np.float32(0.06)
+_EDGE = np.float32(0.3), np.float32(6.0)  # metres by which the ranges of an edge differ
 _LOST = 0.003  # share of returns lost for no visible reason
 
 
@@ -63,9 +66,9 @@ class _Met(NamedTuple):
     """N hits that may come back.
 
     Attributes:
-        row, column: (N,) which ray.
+        row, column: (N,) int32 which ray.
         distance: (N,) float64 true distances, metres.
-        index: (N,) what is hit.
+        index: (N,) int32 what is hit.
     """
 
     row: np.ndarray
@@ -92,6 +95,26 @@ class _Returns(NamedTuple):
     grain: np.ndarray
 
 
+class _Chance(NamedTuple):
+    """Random numbers of N hits.
+
+    Attributes:
+        threshold: (N,) the least signal that is seen.
+        kept: (N,) uniform.
+        grain, noise, spread: (N,) normal, of cloth and other grain, reflectors and ranges.
+        bias: (R,) each laser's own error of range, metres.
+        streaks: (R, C / 16) added to the intensity of a laser for some firings.
+    """
+
+    threshold: np.ndarray
+    kept: np.ndarray
+    grain: np.ndarray
+    noise: np.ndarray
+    spread: np.ndarray
+    bias: np.ndarray
+    streaks: np.ndarray
+
+
 def sweep(scene: Scene, rng: np.random.Generator, model: Sensor = HDL_64E) -> Sweep:
     """Make one turn of the sensor.
 
@@ -106,96 +129,92 @@ def sweep(scene: Scene, rng: np.random.Generator, model: Sensor = HDL_64E) -> Sw
         return lidar_windows(triangles, model)
 
     hits = cast_scene(scene, beams.rays, windows_of, True, rng)
-    pane_first = hits.glass_distance < hits.distance
-    owners = owners_of(scene, np.where(pane_first, hits.glass_index, hits.index))
-    visible = np.bincount(owners[owners >= 0], minlength=len(scene.objects))
-    distance, index = _through_glass(scene, hits, pane_first, rng)
-    distance = mixed_ranges(distance, index, rng)
-    row, column = np.nonzero(
-        (index != NOTHING) & ~beams.blind & (distance < 1.01 * model.ranges[1])
-    )
-    met = _Met(row, column, distance[row, column].astype(np.float64), index[row, column])
-    points, back = _measure(scene, met, model, rng)
-    owner, ring = owners_of(scene, met.index), row.astype(np.int32)
-    return Sweep(points[back], owner[back], ring[back], visible, hits.reached)
+    visible = visible_of(scene, hits)
+    _through_glass_(scene.surfaces, rng.random(hits.distance.shape, dtype=np.float32), hits)
+    distance = mixed_ranges(hits.distance, hits.index, rng)
+    met = _coming_back(distance, hits.index, beams.blind, np.float32(1.01 * model.ranges[1]))
+    returns = _materials(scene, met, beams.rays, rng)
+    chance = _draw(rng, len(met.index), model)
+    traits = model.ranges, model.noise[1], model == HDL_64E
+    points, seen = _measure(met, returns, beams.rays, chance, traits)
+    owner = owners_of(scene, met.index[seen])
+    return Sweep(points, owner, met.row[seen], visible, hits.reached)
 
 
-def _measure(
-    scene: Scene, met: _Met, model: Sensor, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the sensor reports of N hits.
-
-    Args:
-        scene: the scene.
-        met: the hits.
-        model: the sensor.
-        rng: for noise and chance.
-
-    Returns:
-        (N, 4) float32 points with intensity, and (N,) bool whether the return is seen at all.
-    """
-    count = len(met.index)
-    rays = sensor.beams(model).rays
-    returns = _materials(scene, met, rays, rng)
+def _draw(rng: np.random.Generator, count: int, model: Sensor) -> _Chance:
+    """Random numbers for `count` hits."""
     threshold = model.detection * np.exp(_DETECTION_SPREAD * rng.standard_normal(count))
-    seen = (_signal(returns, met.distance) > threshold) & (rng.random(count) > _LOST)
-    brightness = _intensity(returns, met, model, rng)
+    kept, grain = rng.random(count), rng.standard_normal(count)
+    streaks = np.zeros((0, 0))
+    if model == HDL_64E:
+        blocks = (sensor.RINGS, sensor.FIRINGS // _STREAK + 1)
+        share = np.repeat(_STREAK_SHARES, sensor.RINGS // 2)[:, None]
+        streaks = 0.03 * rng.standard_normal(blocks) - 0.3 * (rng.random(blocks) < share)
+    noise = rng.standard_normal(count)
     bias = model.noise[0] * rng.standard_normal(model.rings)
-    measured = met.distance + bias[met.row] + model.noise[1] * rng.standard_normal(count)
-    points, size = _points(rays, met, measured, brightness)
-    return points, seen & (size < model.ranges[1]) & (size > model.ranges[0])
+    return _Chance(threshold, kept, grain, noise, rng.standard_normal(count), bias, streaks)
 
 
 @numba.njit(cache=True)
-def _points(rays, met, distance, brightness):
-    """Points (N, 4) float32 in millimetres' steps, and how far they are from the origin, (N,).
+def _through_glass_(surfaces, chance, hits):
+    """Put what sends each beam back in the place of what is hit, panes resolved by chance.
 
     Args:
-        rays: the sensor's.
-        met: whose rays' points they are.
-        distance: (N,) along the rays, metres.
-        brightness: (N,) the points' intensity.
+        surfaces: as in `Scene`.
+        chance: (R, C) float32, uniform.
+        hits: of the beams; distance and index are written to.
     """
-    points, size = np.empty((len(distance), 4), np.float32), np.empty(len(distance))
-    for n in range(len(distance)):
-        row, column, square = met.row[n], met.column[n], 0.0
-        for axis in range(3):
-            value = rays.origins[row, axis] + distance[n] * rays.directions[axis, row, column]
-            square += value * value
-            points[n, axis] = np.rint(value * 1000.0) / 1000.0
-        points[n, 3] = brightness[n]
-        size[n] = math.sqrt(square)
-    return points, size
-
-
-def _through_glass(
-    scene: Scene, hits: Hits, pane_first: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distance and index of what sends each beam back, panes resolved by chance."""
-    distance, index = hits.distance.copy(), hits.index.copy()
-    chance = rng.random(distance.shape, dtype=np.float32)
-    returned = pane_first & (chance < _GLASS_RETURNS)
-    inside = distance - hits.glass_distance < _BEHIND_GLASS
-    passes = _GLASS_RETURNS + scene.surfaces[hits.glass_index, 1]
-    lost = pane_first & ~returned & (~inside | (chance > passes))
-    distance[returned], index[returned] = hits.glass_distance[returned], hits.glass_index[returned]
-    index[lost] = NOTHING
-    return distance, index
+    for r in range(chance.shape[0]):
+        for c in range(chance.shape[1]):
+            pane, distance = hits.glass_distance[r, c], hits.distance[r, c]
+            if not pane < distance:
+                continue
+            if chance[r, c] < _GLASS_RETURNS:
+                hits.distance[r, c], hits.index[r, c] = pane, hits.glass_index[r, c]
+                continue
+            passes = _GLASS_RETURNS + surfaces[hits.glass_index[r, c], 1]
+            if not distance - pane < _BEHIND_GLASS or chance[r, c] > passes:
+                hits.index[r, c] = NOTHING
 
 
 def mixed_ranges(distance: np.ndarray, index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return ranges (R, C) of which some, at edges, are between both sides': a beam has a width.
 
     Args:
-        distance: (R, C) metres.
-        index: (R, C) what is hit; where nothing is, there is no edge.
+        distance: (R, C) float32 metres.
+        index: (R, C) int32 what is hit; where nothing is, there is no edge.
         rng: for which edges, and how far between.
     """
-    beyond = np.roll(distance, -1, axis=1) - distance  # to the next beam of the laser
-    step = np.abs(beyond)
-    chance = rng.random(distance.shape, dtype=np.float32)
-    mixed = (chance < _MIXED) & (step > _EDGE[0]) & (step < _EDGE[1]) & (index != NOTHING)
-    return np.where(mixed, distance + chance / np.float32(_MIXED) * beyond, distance)
+    return _mixed(distance, index, rng.random(distance.shape, dtype=np.float32))
+
+
+@numba.njit(cache=True)
+def _mixed(distance, index, chance):
+    """The ranges of `mixed_ranges`; chance (R, C) float32 is uniform."""
+    ranges, columns = distance.copy(), distance.shape[1]
+    for r in range(distance.shape[0]):
+        for c in range(columns):
+            if chance[r, c] < _MIXED and index[r, c] != NOTHING:
+                # To the next beam of the laser.
+                beyond = distance[r, (c + 1) % columns] - distance[r, c]
+                if _EDGE[0] < abs(beyond) < _EDGE[1]:
+                    ranges[r, c] += chance[r, c] / _MIXED * beyond
+    return ranges
+
+
+@numba.njit(cache=True)
+def _coming_back(distance, index, blind, farthest):
+    """The hits (R, C) nearer than `farthest`, float32, that the car does not cover, a `_Met`."""
+    size, count = distance.size, 0
+    row, column = np.empty(size, np.int32), np.empty(size, np.int32)
+    far, what = np.empty(size), np.empty(size, np.int32)
+    for r in range(distance.shape[0]):
+        for c in range(distance.shape[1]):
+            if index[r, c] != NOTHING and not blind[r, c] and distance[r, c] < farthest:
+                row[count], column[count] = r, c
+                far[count], what[count] = distance[r, c], index[r, c]
+                count += 1
+    return _Met(row[:count], column[:count], far[:count], what[:count])
 
 
 def _materials(scene: Scene, met: _Met, rays: Rays, rng: np.random.Generator) -> _Returns:
@@ -273,43 +292,90 @@ def _incidence(triangles, k, x, y, z):
     return abs(nx / size * x + ny / size * y + nz / size * z)
 
 
-def _signal(returns: _Returns, distance: np.ndarray) -> np.ndarray:
-    """Strength of the returning light, (N,)."""
-    light = returns.reflectivity * returns.cosine
-    light = np.where(returns.retro, _RETRO_GAIN * np.maximum(returns.cosine, 0.2), light)
-    return light / np.maximum(distance, _NEAR_FOCUS) ** 2
+@numba.njit(cache=True)
+def _measure(met, returns, rays, chance, traits):
+    """What the sensor reports of N hits.
 
+    Args:
+        met: the hits.
+        returns: what they are of.
+        rays: the sensor's.
+        chance: random numbers.
+        traits: the sensor's `ranges`, its noise from beam to beam, and whether it has the defects
+            of `_wear`.
 
-def _intensity(returns: _Returns, met: _Met, model: Sensor, rng: np.random.Generator) -> np.ndarray:
-    """Intensity as KITTI stores it: hundredths from 0 to 0.99.
-
-    It grows with reflectivity and falls with the angle of incidence; sensors even out the distance,
-    the HDL-64E with the defects of `_wear`.
+    Returns:
+        Points (M, 4) float32 with intensity, and which hits (M,) they are: those that are seen.
     """
-    bright = 0.30 + 0.13 * np.log10(returns.reflectivity / 0.2) + returns.shift
-    bright += 0.05 * np.log10(returns.cosine / 0.2)
-    if model == HDL_64E:
-        bright = _wear(bright, returns, met, rng)
-    else:
-        bright += returns.grain * rng.standard_normal(len(bright))
-    noise = rng.standard_normal(len(bright))
-    bright = np.where(returns.retro, returns.reflectivity + 0.06 * noise, bright)
-    return np.round(np.clip(bright, 0.0, 0.99), 2)
+    # Taken out of their tuples once: to do so for each hit takes longer than all the rest.
+    rows, columns, distances, _ = met
+    reflectivity, shift, cosine, retro, grain = returns
+    threshold, kept, grains, noise, spread, bias, streaks = chance
+    (nearest, farthest), jitter, worn = traits
+    points, seen = np.empty((len(rows), 4), np.float32), np.empty(len(rows), np.int64)
+    count = 0
+    for n in range(len(rows)):
+        row, column, distance = rows[n], columns[n], distances[n]
+        signal = _signal(reflectivity[n], cosine[n], retro[n], distance)
+        if not (signal > threshold[n] and kept[n] > _LOST):
+            continue
+        measured, square = distance + bias[row] + jitter * spread[n], 0.0
+        for axis in range(3):
+            value = rays.origins[row, axis] + measured * rays.directions[axis, row, column]
+            square += value * value
+            points[count, axis] = np.rint(value * 1000.0) / 1000.0
+        if not nearest < math.sqrt(square) < farthest:
+            continue
+        if retro[n]:
+            bright = reflectivity[n] + 0.06 * noise[n]
+        else:
+            bright = _brightness(reflectivity[n], shift[n], cosine[n])
+            random = grain[n] * grains[n]
+            if worn:
+                bright = _wear(bright, row, distance, random, streaks[row, column // _STREAK])
+            else:
+                bright += random
+        points[count, 3] = np.rint(min(max(bright, 0.0), 0.99) * 100.0) / 100.0
+        seen[count] = n
+        count += 1
+    return points[:count], seen[:count]
 
 
-def _wear(bright: np.ndarray, returns: _Returns, met: _Met, rng: np.random.Generator) -> np.ndarray:
-    """Add to intensities (N,) what the HDL-64E of KITTI's car makes of them.
+@numba.njit(cache=True)
+def _signal(reflectivity, cosine, retro, distance):
+    """Strength of the light that returns from a hit."""
+    light = _RETRO_GAIN * max(cosine, 0.2) if retro else reflectivity * cosine
+    return light / max(distance, _NEAR_FOCUS) ** 2
+
+
+@numba.njit(cache=True)
+def _brightness(reflectivity, shift, cosine):
+    """Intensity of a hit at any distance; sensors even that out."""
+    return 0.30 + 0.13 * math.log10(reflectivity / 0.2) + shift + 0.05 * math.log10(cosine / 0.2)
+
+
+@numba.njit(cache=True)
+def _wear(bright, row, distance, random, streak):
+    """What the HDL-64E of KITTI's car makes of the intensity of a hit.
 
     The sensor evens out the distance up to some 20 m; from there on intensities of all but
     reflectors fall to nothing at 50 m. Each laser falls off in its own way when little comes back.
     """
-    row, column, distance, _ = met
-    bright = bright + np.interp(distance, *_FADING)
-    upper = row < sensor.UPPER_BLOCK
-    bright += np.where(upper, np.interp(distance, *_UPPER_BLOCK_NEAR), 0.0)
-    bright += returns.grain * rng.standard_normal(len(row))
-    blocks = (sensor.RINGS, sensor.FIRINGS // _STREAK + 1)
-    share = np.repeat(_STREAK_SHARES, sensor.RINGS // 2)[:, None]
-    streaks = 0.03 * rng.standard_normal(blocks) - 0.3 * (rng.random(blocks) < share)
-    bright += streaks[row, column // _STREAK]
-    return bright - sensor.WEAKNESS[row] * np.clip((0.42 - bright) / 0.06, 0.0, 1.8)
+    bright += _between(_FADING, distance)
+    if row < sensor.UPPER_BLOCK:
+        bright += _between(_UPPER_BLOCK_NEAR, distance)
+    bright = bright + random + streak
+    return bright - sensor.WEAKNESS[row] * min(max((0.42 - bright) / 0.06, 0.0), 1.8)
+
+
+@numba.njit(cache=True)
+def _between(curve, x):
+    """Value at x of a curve (2, K), linear between its places and level beyond them."""
+    last = curve.shape[1] - 1
+    if x >= curve[0, last]:
+        return curve[1, last]
+    for k in range(last):
+        if x < curve[0, k + 1]:
+            slope = (curve[1, k + 1] - curve[1, k]) / (curve[0, k + 1] - curve[0, k])
+            return slope * max(x - curve[0, k], 0.0) + curve[1, k]
+    return curve[1, last]

@@ -16,13 +16,12 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from pcdet.simulator.ground import HALF_SIZE, height_at
+from pcdet.simulator.ground import HALF_SIZE, heights_at
 
 NOTHING, GROUND = -1, -2
 FAR = np.float32(1e4)
-# All single, so that the innermost loop is.
-_PRIME_X, _PRIME_Y, _PRIME_Z, _PRIME_SEED = 73856093, 19349663, 83492791, 2654435761
 _LANES = 8  # rays of a row that the triangles meet at once
+# All single, so that the innermost loop is.
 _ZERO, _ONE, _PARALLEL, _NEAR = np.array([0.0, 1.0, 1e-12, 0.3], np.float32)
 
 
@@ -47,7 +46,6 @@ class Hits(NamedTuple):
         glass_distance: of the nearest pane, before or behind the opaque thing.
         glass_index: which it is.
         reached: (M,) rays that would meet each object if nothing stood before it.
-        stamp: the object last met by each ray, scratch of `cast_triangles_`.
     """
 
     distance: np.ndarray
@@ -55,7 +53,6 @@ class Hits(NamedTuple):
     glass_distance: np.ndarray
     glass_index: np.ndarray
     reached: np.ndarray
-    stamp: np.ndarray
 
 
 def no_hits(shape: tuple[int, int], objects: int) -> Hits:
@@ -66,8 +63,18 @@ def no_hits(shape: tuple[int, int], objects: int) -> Hits:
         np.full(shape, FAR, np.float32),
         np.full(shape, NOTHING, np.int32),
         np.zeros(objects, np.int64),
-        np.full(shape, -1, np.int32),
     )
+
+
+def _distances() -> np.ndarray:
+    """Distances, metres, at which rays are compared with the ground; the last is out of it."""
+    distances = [1.0]
+    while distances[-1] < HALF_SIZE:
+        distances.append(distances[-1] + 0.04 + 0.012 * distances[-1])
+    return np.array(distances)
+
+
+_DISTANCES = _distances()
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -83,42 +90,54 @@ def cast_ground_(field: np.ndarray, rays: Rays, hits: Hits) -> None:
         rays: the rays.
         hits: written to where the ground is nearer.
     """
-    origins, directions = rays
-    distance, index = hits.distance, hits.index
+    (origins, directions), (distance, index) = rays, (hits.distance, hits.index)
     rows, columns = distance.shape
-    x0, y0 = origins[0, 0], origins[0, 1]
-    for c in range(columns):
-        flat = np.hypot(directions[0, rows - 1, c], directions[1, rows - 1, c])
-        along, across = directions[0, rows - 1, c] / flat, directions[1, rows - 1, c] / flat
-        before, rho = 1.0, _farther(1.0)
-        height_before = height_at(field, x0 + before * along, y0 + before * across)
-        height = height_at(field, x0 + rho * along, y0 + rho * across)
-        for row in range(rows - 1, -1, -1):
+    heights = _profiles(field, rays)
+    last = len(_DISTANCES) - 1
+    at = np.ones(columns, np.int64)  # how far each column's walk has come
+    for row in range(rows - 1, -1, -1):
+        start, gone = origins[row, 2], 0
+        for c in range(columns):
+            k = at[c]
+            if k > last:
+                gone += 1
+                continue
             flat = np.hypot(directions[0, row, c], directions[1, row, c])
-            start, tangent = origins[row, 2], directions[2, row, c] / flat
-            while start + tangent * rho > height and rho < HALF_SIZE:
-                before, height_before = rho, height
-                rho = _farther(rho)
-                height = height_at(field, x0 + rho * along, y0 + rho * across)
-            below = height - start - tangent * rho
+            tangent = directions[2, row, c] / flat
+            while start + tangent * _DISTANCES[k] > heights[k, c] and k < last:
+                k += 1
+            below = heights[k, c] - start - tangent * _DISTANCES[k]
+            at[c] = k if below >= 0.0 else last + 1
             if below < 0.0:
-                break  # this ray and those above it leave the field
-            above = start + tangent * before - height_before
+                continue  # this ray and those above it leave the field
+            before, beyond = _DISTANCES[k - 1], _DISTANCES[k]
+            above = start + tangent * before - heights[k - 1, c]
             share = min(max(above / max(above + below, 1e-9), 0.0), 1.0)
-            length = (before + share * (rho - before)) / flat
+            length = (before + share * (beyond - before)) / flat
             if length < distance[row, c]:
                 distance[row, c] = length
                 index[row, c] = GROUND
+        if gone == columns:
+            break
 
 
 @numba.njit(cache=True, fastmath=True)
-def _farther(rho):
-    """The next distance, metres, at which a ray is compared with the ground."""
-    return rho + 0.04 + 0.012 * rho
+def _profiles(field, rays):
+    """Heights (K, C) of the ground below the columns of a grid of rays, at all `_DISTANCES`."""
+    rows, columns = rays.directions.shape[1:]
+    along, across = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    for c in range(columns):
+        x, y = rays.directions[0, rows - 1, c], rays.directions[1, rows - 1, c]
+        flat = np.hypot(x, y)
+        along[c], across[c] = x / flat, y / flat
+    heights = np.empty((len(_DISTANCES), columns))
+    for k in range(len(_DISTANCES)):
+        x = rays.origins[0, 0] + _DISTANCES[k] * along
+        heights[k] = heights_at(field, x, rays.origins[0, 1] + _DISTANCES[k] * across)
+    return heights
 
 
-# True divisions, not approximate ones, so that a ray's place in the row makes no difference.
-@numba.njit(cache=True, fastmath={"contract", "nnan", "nsz"}, error_model="numpy")
+@numba.njit(cache=True)
 def cast_triangles_(
     triangles: np.ndarray,
     is_glass: np.ndarray,
@@ -127,33 +146,86 @@ def cast_triangles_(
     rays: Rays,
     hits: Hits,
 ) -> None:
-    """Meet triangles with the rays of their windows, by Moeller and Trumbore.
+    """Meet triangles with the rays of their windows.
+
+    Each object is cast by itself and then added to what is met already: so all rays that reach it
+    are counted, and the innermost loop has no more to do than to keep the nearest hit.
 
     Args:
-        triangles: (T, 3, 3) float32; those of one object one after the other, objects' first.
+        triangles: (T, 3, 3) float32; those of one object one after the other.
         is_glass: (T,) bool.
         owner: (T,) int32 object of each triangle, -1 for none.
         windows: (T, 4) first row, row after the last, first column, column after the last;
-            columns count on modulo C.
+            columns count on modulo C. A few rays beside them are tried as well.
         rays: the rays.
         hits: written to where a triangle is nearer.
     """
-    directions, stamp, columns = rays.directions, hits.stamp, rays.directions.shape[2]
-    for k in range(len(triangles)):
-        if is_glass[k]:
-            distance, index = hits.glass_distance, hits.glass_index
-        else:
-            distance, index = hits.distance, hits.index
-        what, mine, met = np.int32(k), owner[k], np.int32(0)
-        # Unsigned: the compiler makes SIMD of the innermost loop only if it knows that no index
-        # counts from the end.
-        for r in range(np.uintp(windows[k, 0]), np.uintp(windows[k, 1])):
-            (nx, ny, nz), (px, py, pz), (qx, qy, qz), reach = _edges(triangles, k, rays.origins, r)
-            first, last = windows[k, 2], windows[k, 3]
-            while first < last:  # a window may go beyond the last column and on from the first one
-                start, stop, low, width = _piece(first, last, columns)
-                first += stop - start
-                for c in range(np.uintp(low), np.uintp(low + width)):
+    shape, opaque = hits.distance.shape, ~is_glass
+    alone = Hits(
+        np.full(shape, FAR),
+        np.full(shape, np.int32(NOTHING)),
+        np.full(shape, FAR),
+        np.full(shape, np.int32(NOTHING)),
+        hits.reached,
+    )
+    first = 0
+    while first < len(triangles):
+        end = first + 1
+        while end < len(triangles) and owner[end] == owner[first]:
+            end += 1
+        to = hits if owner[first] < 0 else alone
+        area = shape[0], 0, shape[1], 0
+        layer = to.distance, to.index
+        area = _meet_(triangles, windows, opaque, (first, end), rays, layer, area)
+        layer = to.glass_distance, to.glass_index
+        area = _meet_(triangles, windows, is_glass, (first, end), rays, layer, area)
+        if owner[first] >= 0:
+            hits.reached[owner[first]] += _add_(alone, area, hits)
+        first = end
+
+
+# True divisions, not approximate ones, so that a ray's place in the row makes no difference.
+@numba.njit(cache=True, fastmath={"contract", "nnan", "nsz"}, error_model="numpy")
+def _meet_(triangles, windows, chosen, span, rays, layer, area):
+    """Meet some triangles with the rays of their windows, by Moeller and Trumbore.
+
+    Args:
+        triangles: (T, 3, 3) float32.
+        windows: (T, 4), as for `cast_triangles_`.
+        chosen: (T,) bool, which triangles.
+        span: first triangle and that after the last.
+        rays: the rays.
+        layer: distance and index of the hits; written to where a triangle is nearer.
+        area: first row, row after the last, first column, column after the last.
+
+    Returns:
+        The area, extended by all that may have been written to.
+    """
+    (origins, directions), (distance, index) = rays, layer
+    top, bottom, left, right = area
+    columns = distance.shape[1]
+    for k in range(span[0], span[1]):
+        first, last = windows[k, 2], windows[k, 3]
+        if not chosen[k] or windows[k, 0] >= windows[k, 1] or first >= last:
+            continue
+        what = np.int32(k)
+        ax, ay, az = triangles[k, 0, 0], triangles[k, 0, 1], triangles[k, 0, 2]
+        ex, ey, ez = triangles[k, 1, 0] - ax, triangles[k, 1, 1] - ay, triangles[k, 1, 2] - az
+        fx, fy, fz = triangles[k, 2, 0] - ax, triangles[k, 2, 1] - ay, triangles[k, 2, 2] - az
+        nx, ny, nz = fy * ez - fz * ey, fz * ex - fx * ez, fx * ey - fy * ex
+        top, bottom = min(top, windows[k, 0]), max(bottom, windows[k, 1])
+        while first < last:  # a window may go beyond the last column and on from the first one
+            low, high, first = _piece(first, last, columns)
+            left, right = min(left, low), max(right, high)
+            # Unsigned: the compiler makes SIMD of the innermost loop only if it knows that no index
+            # counts from the end. It checks that the arrays read and written there are apart: with
+            # one more of them that would take longer than the loop.
+            for r in range(np.uintp(windows[k, 0]), np.uintp(windows[k, 1])):
+                sx, sy, sz = origins[r, 0] - ax, origins[r, 1] - ay, origins[r, 2] - az
+                px, py, pz = fy * sz - fz * sy, fz * sx - fx * sz, fx * sy - fy * sx
+                qx, qy, qz = sy * ez - sz * ey, sz * ex - sx * ez, sx * ey - sy * ex
+                reach = fx * qx + fy * qy + fz * qz
+                for c in range(np.uintp(low), np.uintp(high)):
                     x, y, z = directions[0, r, c], directions[1, r, c], directions[2, r, c]
                     slope = x * nx + y * ny + z * nz
                     crosses = abs(slope) > _PARALLEL
@@ -161,28 +233,12 @@ def cast_triangles_(
                     u = (x * px + y * py + z * pz) * inverse
                     v = (x * qx + y * qy + z * qz) * inverse
                     t = reach * inverse
+                    before, what_before = distance[r, c], index[r, c]
                     hit = crosses & (u >= _ZERO) & (v >= _ZERO) & (u + v <= _ONE) & (t > _NEAR)
-                    hit = hit & (c >= np.uintp(start)) & (c < np.uintp(stop))
-                    met += np.int32(1) if hit & (stamp[r, c] != mine) else np.int32(0)
-                    stamp[r, c] = mine if hit else stamp[r, c]
-                    hit = hit & (t < distance[r, c])
-                    distance[r, c] = t if hit else distance[r, c]
-                    index[r, c] = what if hit else index[r, c]
-        if mine >= 0:
-            hits.reached[mine] += met
-
-
-@numba.njit(cache=True, fastmath={"contract", "nnan", "nsz"}, error_model="numpy")
-def _edges(triangles, k, origins, r):
-    """What the intersection of rays of row r with triangle k needs but for their directions."""
-    ax, ay, az = triangles[k, 0, 0], triangles[k, 0, 1], triangles[k, 0, 2]
-    ex, ey, ez = triangles[k, 1, 0] - ax, triangles[k, 1, 1] - ay, triangles[k, 1, 2] - az
-    fx, fy, fz = triangles[k, 2, 0] - ax, triangles[k, 2, 1] - ay, triangles[k, 2, 2] - az
-    sx, sy, sz = origins[r, 0] - ax, origins[r, 1] - ay, origins[r, 2] - az
-    normal = fy * ez - fz * ey, fz * ex - fx * ez, fx * ey - fy * ex
-    across_f = fy * sz - fz * sy, fz * sx - fx * sz, fx * sy - fy * sx
-    qx, qy, qz = sy * ez - sz * ey, sz * ex - sx * ez, sx * ey - sy * ex
-    return normal, across_f, (qx, qy, qz), fx * qx + fy * qy + fz * qz
+                    hit = hit & (t < before)
+                    distance[r, c] = t if hit else before
+                    index[r, c] = what if hit else what_before
+    return top, bottom, left, right
 
 
 @numba.njit(cache=True)
@@ -190,135 +246,38 @@ def _piece(first, last, columns):
     """The next piece of a window that does not go beyond the last column.
 
     Returns:
-        Its first column and that after its last; first and number of columns about it that make
-        whole lanes, since what is left over would be done one by one.
+        Its first column and that after its last, in whole lanes, since what is left over would be
+        done one by one; and where the rest of the window begins.
     """
     start = first % columns
     stop = min(columns, start + last - first)
     width = min(_LANES * ((stop - start + _LANES - 1) // _LANES), columns)
-    return start, stop, min(start, columns - width), width
+    low = min(start, columns - width)
+    return low, low + width, first + stop - start
 
 
-@numba.njit(cache=True, fastmath=True)
-def _hashed(n):
-    """A pseudo-random number in [0, 1) for an integer."""
-    n = (n ^ (n >> 13)) * 1274126177
-    n = n ^ (n >> 16)
-    return (n & 0xFFFFF) / 1048576.0
-
-
-@numba.njit(cache=True, fastmath=True)
-def _noise(x, y, z, seed):
-    """Smooth noise in [0, 1) with features of unit size: between numbers at integer places."""
-    i, j, k = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
-    a, b, c = x - i, y - j, z - k
-    a, b, c = a * a * (3 - 2 * a), b * b * (3 - 2 * b), c * c * (3 - 2 * c)
-    # Written out, since each product of an integer serves four corners.
-    i0, j0, k0 = i * _PRIME_X, j * _PRIME_Y, k * _PRIME_Z
-    i1, j1, k1 = i0 + _PRIME_X, j0 + _PRIME_Y, k0 + _PRIME_Z
-    k0, k1 = k0 ^ (seed * _PRIME_SEED), k1 ^ (seed * _PRIME_SEED)
-    near = (1.0 - b) * ((1.0 - c) * _hashed(i0 ^ j0 ^ k0) + c * _hashed(i0 ^ j0 ^ k1))
-    near += b * ((1.0 - c) * _hashed(i0 ^ j1 ^ k0) + c * _hashed(i0 ^ j1 ^ k1))
-    far = (1.0 - b) * ((1.0 - c) * _hashed(i1 ^ j0 ^ k0) + c * _hashed(i1 ^ j0 ^ k1))
-    far += b * ((1.0 - c) * _hashed(i1 ^ j1 ^ k0) + c * _hashed(i1 ^ j1 ^ k1))
-    return (1.0 - a) * near + a * far
-
-
-@numba.njit(cache=True, fastmath=True)
-def _slab(o, d, low, high):
-    """Where o + t d lies between -1 and 1, cut with [low, high]."""
-    if abs(d) < 1e-9:
-        if abs(o) > 1.0:
-            return 1.0, 0.0
-        return low, high
-    t0, t1 = (-1.0 - o) / d, (1.0 - o) / d
-    return max(low, min(t0, t1)), min(high, max(t0, t1))
-
-
-@numba.njit(cache=True, fastmath=True)
-def _crossing(shape, ox, oy, oz, ex, ey, ez, farthest):
-    """Where o + t e enters and leaves the unit ball or cube, no farther than `farthest`."""
-    low, high = 0.5, farthest
-    if shape == 0:
-        a = ex * ex + ey * ey + ez * ez
-        b = ox * ex + oy * ey + oz * ez
-        root = b * b - a * (ox * ox + oy * oy + oz * oz - 1.0)
-        if root <= 0.0:
-            return 1.0, 0.0
-        root = np.sqrt(root)
-        return max(low, (-b - root) / a), min(high, (-b + root) / a)
-    low, high = _slab(ox, ex, low, high)
-    low, high = _slab(oy, ey, low, high)
-    return _slab(oz, ez, low, high)
-
-
-@numba.njit(cache=True, fastmath=True)
-def _depth(shape, place, size):
-    """How far inside a volume a place in units of its half size lies, metres; at most so far."""
-    x, y, z = place
-    rx, ry, rz = size
-    if shape == 0:
-        return (1.0 - np.sqrt(x * x + y * y + z * z)) * min(rx, min(ry, rz))
-    depth = min((1.0 - abs(x)) * rx, (1.0 - abs(y)) * ry)
-    return min(depth, (1.0 - z) * rz)
-
-
-@numba.njit(cache=True, fastmath=True)
-def cast_volumes_(
-    volumes: np.ndarray,
-    windows: np.ndarray,
-    luck: np.ndarray,
-    first: int,
-    rays: Rays,
-    hits: Hits,
-) -> None:
-    """Walk through the volumes of foliage until a leaf stops the ray.
-
-    At a point `depth` metres inside the volume's nominal outside a leaf stops the ray where
-    depth > rough * noise + scatter * luck: bumps and holes shared by all rays, and leaves that
-    only this ray meets.
+@numba.njit(cache=True)
+def _add_(alone, area, hits):
+    """Add what was met of one object to `hits`, and forget it.
 
     Args:
-        volumes: (V, 15) float64, rows of `foliage.Volume`.
-        windows: (V, 4) as for `cast_triangles_`.
-        luck: (R, C) float32 in [0, 1).
-        first: index of the first volume among the hits.
-        rays: the rays.
-        hits: written to where a leaf is nearer.
+        alone: hits of the object; nothing afterwards.
+        area: as returned by `_meet_`.
+        hits: written to where the object is nearer.
+
+    Returns:
+        How many rays met the object.
     """
-    origins, directions = rays
-    distance, index = hits.distance, hits.index
-    columns = distance.shape[1]
-    for k in range(volumes.shape[0]):
-        shape = volumes[k, 0]
-        rx, ry, rz = volumes[k, 4], volumes[k, 5], volumes[k, 6]
-        cos_y, sin_y = np.cos(volumes[k, 7]), np.sin(volumes[k, 7])
-        rough, scatter, grain = volumes[k, 8], volumes[k, 9], volumes[k, 10]
-        seed = int(volumes[k, 11] * 1000.0)
-        for r in range(np.uintp(windows[k, 0]), np.uintp(windows[k, 1])):
-            px, py = origins[r, 0] - volumes[k, 1], origins[r, 1] - volumes[k, 2]
-            pz = origins[r, 2] - volumes[k, 3]
-            ox, oy, oz = (px * cos_y + py * sin_y) / rx, (py * cos_y - px * sin_y) / ry, pz / rz
-            for count in range(windows[k, 2], windows[k, 3]):
-                c = np.uintp(count if count < columns else count % columns)
-                dx, dy, dz = directions[0, r, c], directions[1, r, c], directions[2, r, c]
-                ex, ey, ez = (dx * cos_y + dy * sin_y) / rx, (dy * cos_y - dx * sin_y) / ry, dz / rz
-                low, high = _crossing(shape, ox, oy, oz, ex, ey, ez, float(distance[r, c]))
-                if low >= high:
-                    continue
-                size = np.sqrt(dx * dx + dy * dy + dz * dz)
-                step = (0.10 + 0.004 * low * size) / size
-                t = low + step * luck[r, c]
-                wanted = -0.7 * scatter * np.log(1.0 - 0.98 * luck[r, c])
-                while t < high:
-                    ux, uy, uz = ox + t * ex, oy + t * ey, oz + t * ez
-                    depth = _depth(shape, (ux, uy, uz), (rx, ry, rz))
-                    stops = depth > wanted + rough  # whatever the bumps, which are below 1
-                    if depth > wanted and not stops:
-                        bump = _noise(ux * rx / grain, uy * ry / grain, uz * rz / grain, seed)
-                        stops = depth > wanted + rough * bump
-                    if stops:
-                        distance[r, c] = t
-                        index[r, c] = first + k
-                        break
-                    t += step
+    met = 0
+    for r in range(area[0], area[1]):
+        for c in range(area[2], area[3]):
+            near, pane = alone.distance[r, c], alone.glass_distance[r, c]
+            if min(near, pane) == FAR:
+                continue
+            met += 1
+            if near < hits.distance[r, c]:
+                hits.distance[r, c], hits.index[r, c] = near, alone.index[r, c]
+            if pane < hits.glass_distance[r, c]:
+                hits.glass_distance[r, c], hits.glass_index[r, c] = pane, alone.glass_index[r, c]
+            alone.distance[r, c] = alone.glass_distance[r, c] = FAR
+    return met

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from pcdet.simulator.drawing import BOX_FACES
-from pcdet.simulator.sensor import HDL_64E, Sensor
+from pcdet.simulator.sensor import ENCODER_STEP, HDL_64E, Sensor
 
 _NEAR = 0.3  # metres in front of the camera
 
@@ -21,32 +21,30 @@ def lidar_windows(triangles: np.ndarray, sensor: Sensor = HDL_64E) -> np.ndarray
         firings may be negative or beyond the turn and count modulo its length.
     """
     falls = -np.tan(sensor.elevations)  # ascending, as searchsorted needs
-    return _turn_windows(triangles, falls, (min(sensor.apex), max(sensor.apex)), sensor.firings)
+    # A ray's azimuth is less than a step of the encoder from its place in the turn.
+    margin = ENCODER_STEP * sensor.firings / (2 * np.pi) + 0.01
+    apex = min(sensor.apex), max(sensor.apex)
+    return _turn_windows(triangles, falls, apex, sensor.firings, margin)
 
 
 @numba.njit(cache=True)
-def _turn_windows(triangles, falls, apex, firings):
+def _turn_windows(triangles, falls, apex, firings, margin):
     """The windows of `lidar_windows`.
 
     Args:
-        triangles: (T, 3, 3) float64.
+        triangles: (T, 3, 3).
         falls: (R,) metres that each laser falls in one.
         apex: least and greatest height of the lasers' cones.
         firings: of a turn.
+        margin: firings that may meet a triangle beside those between its corners.
     """
     per_radian = firings / (2 * np.pi)
     windows = np.zeros((len(triangles), 4), np.int32)
     for k in range(len(triangles)):
-        first = math.atan2(triangles[k, 0, 1], triangles[k, 0, 0])
-        left, right, far = first, first, 0.0
-        low, high = np.inf, -np.inf
+        low, high, far = np.inf, -np.inf, 0.0
         for corner in range(3):
             x, y, z = triangles[k, corner, 0], triangles[k, corner, 1], triangles[k, corner, 2]
-            # The azimuth, within half a turn of the first corner's.
-            turn = (math.atan2(y, x) - first + np.pi) % (2 * np.pi) - np.pi + first
-            left, right = min(left, turn), max(right, turn)
-            low, high = min(low, z), max(high, z)
-            far = max(far, math.hypot(x, y))
+            low, high, far = min(low, z), max(high, z), max(far, math.sqrt(x * x + y * y))
         if far < 0.5:
             continue
         nearest = _distance_to_axis(triangles, k)
@@ -54,29 +52,46 @@ def _turn_windows(triangles, falls, apex, firings):
         top, bottom = high - apex[0], low - apex[1]
         highest = top / near if top > 0 else top / far
         lowest = bottom / far if bottom > 0 else bottom / near
-        windows[k, 0] = np.searchsorted(falls, -highest - 1e-4)
-        windows[k, 1] = np.searchsorted(falls, -lowest + 1e-4)
+        first_ring = np.searchsorted(falls, -highest - 1e-4)
+        ring_after = np.searchsorted(falls, -lowest + 1e-4)
+        if first_ring >= ring_after:
+            continue
+        windows[k, 0], windows[k, 1] = first_ring, ring_after
+        windows[k, 2], windows[k, 3] = firings, 2 * firings
         if nearest > 0.0:
-            windows[k, 2] = math.floor(left * per_radian) - 1 + firings
-            windows[k, 3] = math.ceil(right * per_radian) + 2 + firings
-        else:
-            windows[k, 2], windows[k, 3] = firings, 2 * firings
+            middle, left, right = _azimuths(triangles, k)
+            windows[k, 2] += math.ceil((middle + left) * per_radian - margin)
+            windows[k, 3] = firings + 1 + math.floor((middle + right) * per_radian + margin)
     return windows
+
+
+@numba.njit(cache=True)
+def _azimuths(triangles, k):
+    """Azimuth of a triangle's first corner, and the least and greatest of all from there."""
+    x, y = triangles[k, 0, 0], triangles[k, 0, 1]
+    left, right = 0.0, 0.0
+    for corner in (1, 2):
+        u, v = triangles[k, corner, 0], triangles[k, corner, 1]
+        turn = math.atan2(x * v - y * u, x * u + y * v)
+        left, right = min(left, turn), max(right, turn)
+    return math.atan2(y, x), left, right
 
 
 @numba.njit(cache=True)
 def _distance_to_axis(triangles, k):
     """Least horizontal distance of a triangle from the origin, 0 if it lies about it."""
-    best, sides = np.inf, 0
+    best, lefts, rights = np.inf, 0, 0
     for a in range(3):
         b = (a + 1) % 3
-        x, y = triangles[k, a, 0], triangles[k, a, 1]
+        x, y = float(triangles[k, a, 0]), float(triangles[k, a, 1])
         along_x, along_y = triangles[k, b, 0] - x, triangles[k, b, 1] - y
         length = max(along_x * along_x + along_y * along_y, 1e-12)
         share = min(max(-(x * along_x + y * along_y) / length, 0.0), 1.0)
-        best = min(best, math.hypot(x + share * along_x, y + share * along_y))
-        sides += np.sign(x * along_y - y * along_x)
-    return 0.0 if abs(sides) == 3 else best
+        nearest_x, nearest_y = x + share * along_x, y + share * along_y
+        best = min(best, nearest_x * nearest_x + nearest_y * nearest_y)
+        side = x * along_y - y * along_x
+        lefts, rights = lefts + (side > 0), rights + (side < 0)
+    return 0.0 if max(lefts, rights) == 3 else math.sqrt(best)
 
 
 @numba.njit(cache=True)
@@ -110,8 +125,8 @@ def camera_windows(
                 pixel = seen[n, 1 - axis] / seen[n, 2]
                 low, high = min(low, pixel), max(high, pixel)
             if count:
-                windows[k, 2 * axis] = min(max(math.floor(low), 0), shape[axis])
-                windows[k, 2 * axis + 1] = min(max(math.ceil(high) + 1, 0), shape[axis])
+                windows[k, 2 * axis] = min(max(math.ceil(low - 1e-3), 0), shape[axis])
+                windows[k, 2 * axis + 1] = min(max(math.floor(high + 1e-3) + 1, 0), shape[axis])
         if windows[k, 0] >= windows[k, 1] or windows[k, 2] >= windows[k, 3]:
             for side in range(4):
                 windows[k, side] = 0
@@ -145,7 +160,7 @@ _CUBE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)],
 
 
 def volume_hulls(volumes: np.ndarray) -> np.ndarray:
-    """Return the twelve triangles of the box about each volume, (V, 12, 3, 3).
+    """Return the twelve triangles of the box about each volume, (V, 12, 3, 3) float32.
 
     Args:
         volumes: (V, 15), rows of `foliage.Volume`.
@@ -160,7 +175,7 @@ def volume_hulls(volumes: np.ndarray) -> np.ndarray:
         ],
         axis=-1,
     )
-    return (corners + volumes[:, None, 1:4])[:, BOX_FACES]
+    return (corners + volumes[:, None, 1:4]).astype(np.float32)[:, BOX_FACES]
 
 
 def enclosing(windows: np.ndarray, count: int, turn: tuple[int, int] | None = None) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pcdet.simulator import foliage, raycast, sensor
+from pcdet.simulator import foliage, leaves, raycast, sensor
 from pcdet.simulator import materials as m
 from pcdet.simulator.camera import pixel_rays
 from pcdet.simulator.ground import CELL, HALF_SIZE
@@ -168,7 +168,7 @@ def test_leaves_stop_rays_inside_their_volume_only(shape):
         lidar_windows(volume_hulls(volumes).reshape(-1, 3, 3)), 1, (sensor.RINGS, sensor.FIRINGS)
     )
     luck = np.random.default_rng(0).random(hits.distance.shape, dtype=np.float32)
-    raycast.cast_volumes_(volumes, windows, luck, 7, rays, hits)
+    leaves.cast_volumes_(volumes, windows, luck, 7, rays, hits)
     met = hits.index == 7
     assert met.sum() > 800
     assert (hits.distance[~met] == FAR).all()
@@ -199,7 +199,7 @@ def test_windows_of_a_volume_lose_no_hit():
     results = []
     for used in (windows, everywhere(volumes, luck.shape)):
         hits = raycast.no_hits(luck.shape, 0)
-        raycast.cast_volumes_(volumes, used, luck, 0, rays, hits)
+        leaves.cast_volumes_(volumes, used, luck, 0, rays, hits)
         results.append(hits.index)
     assert (results[0] >= 0).sum() > 2000
     np.testing.assert_array_equal(*results)
