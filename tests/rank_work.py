@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from pcdet.cli import testing, train, training
 from pcdet.engine.batch_norm import average_over_ranks
 from pcdet.engine.data_parallel import data_parallel
 from pcdet.models import model_fn_decorator
+from pcdet.models.model_utils.norm import synchronise_norms_
 from pcdet.models.model_utils.proposal_target_layer import ProposalTargetLayer
 from pcdet.run.leaving import run_command
 from pcdet.utils import dist_utils
 
-DETECTORS = ("second", "pointpillar", "PartA2")
-# Voxels of the two frames: both full, or nothing to see in the second.
-FRAMES = ((200, 300), (250, 0))
+DETECTORS = ("second", "pointpillar", "PartA2", "sassd_multi")
+# Voxels of the two frames: both full, nothing to see in the second, in neither.
+FRAMES = ((200, 300), (250, 0), (0, 0))
 
 
 def join() -> int:
@@ -41,12 +43,18 @@ def first_rois(self: ProposalTargetLayer, iou: torch.Tensor) -> torch.Tensor:
     return order[torch.arange(self.roi_per_image, device=iou.device) % len(order)]
 
 
-def frozen_model(name: str) -> nn.Module:
-    """A detector in training mode without any dependence between the frames of a batch."""
+def model_of_frames(name: str, synchronised: bool) -> nn.Module:
+    """A detector in training mode whose frames depend on each other by `synchronised` norms only.
+
+    Args:
+        name: its yaml.
+        synchronised: normalise by the statistics of both frames, else by the running ones.
+    """
     ProposalTargetLayer.sample = first_rois
     model = small_model(name).train()
+    norms = () if synchronised else (nn.modules.batchnorm._BatchNorm,)
     for layer in model.modules():
-        if isinstance(layer, (nn.modules.batchnorm._BatchNorm, nn.Dropout)):
+        if isinstance(layer, (*norms, nn.Dropout)):
             layer.eval()
             layer.train = lambda mode=True, layer=layer: layer
     return model
@@ -67,19 +75,22 @@ def one_frame(batch: dict[str, Any], frame: int) -> dict[str, Any]:
 def gradients_of(model: nn.Module, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
     model_fn_decorator()(model, batch).loss.backward()
     inner = getattr(model, "module", model)
-    return {name: value.grad for name, value in inner.named_parameters()}
+    return {
+        name: torch.zeros_like(value) if value.grad is None else value.grad
+        for name, value in inner.named_parameters()
+    }
 
 
 def all_gradients() -> dict[tuple, dict[str, torch.Tensor]]:
     """Gradients of each detector and batch; with several ranks each takes one frame."""
     found = {}
-    for name in DETECTORS:
-        for counts in FRAMES:
-            model, batch = frozen_model(name), random_batch(counts, name=name)
-            if dist.is_initialized():
-                model = data_parallel(model, torch.device("cpu"))
-                batch = one_frame(batch, dist.get_rank())
-            found[name, counts] = gradients_of(model, batch)
+    for name, counts, synchronised in product(DETECTORS, FRAMES, (False, True)):
+        model, batch = model_of_frames(name, synchronised), random_batch(counts, name=name)
+        if dist.is_initialized():
+            cpu = torch.device("cpu")
+            model = data_parallel(synchronise_norms_(model, cpu) if synchronised else model, cpu)
+            batch = one_frame(batch, dist.get_rank())
+        found[name, counts, synchronised] = gradients_of(model, batch)
     return found
 
 

@@ -27,6 +27,7 @@ class Recipe:
         amp: compute in 16 bits where that is safe: bf16 or fp16; or None.
         precise_bn: measure the statistics of batch normalisation anew on so many batches.
         freeze_bn: keep these statistics in so many last epochs.
+        sync_bn: normalise by the statistics of all processes' frames together.
         sources: where each of these comes from, for the log.
     """
 
@@ -35,6 +36,7 @@ class Recipe:
     amp: str | None = _DEFAULTS["AMP"]
     precise_bn: int = _DEFAULTS["PRECISE_BN"]
     freeze_bn: int = _DEFAULTS["FREEZE_BN"]
+    sync_bn: bool = _DEFAULTS["SYNC_BN"]
     sources: dict[str, str] = field(default_factory=dict, compare=False)
 
     def lines(self) -> list[str]:

@@ -70,7 +70,12 @@ def _add_recipe_options(group: argparse._ArgumentGroup) -> None:
         "not each batch's own statistics; for batches of one or two frames; --precise_bn then "
         "measures before these epochs (default: the yaml's, else 0)",
     )
-    group.add_argument("--sync_bn", action="store_true", help="batch statistics over all GPUs")
+    group.add_argument(
+        "--sync_bn",
+        action=argparse.BooleanOptionalAction,
+        help="normalise by the statistics of all processes' frames together, not by each one's own "
+        "(default: the yaml's, else each one's own, as PCDet)",
+    )
 
 
 def _add_start_options(group: argparse._ArgumentGroup) -> None:

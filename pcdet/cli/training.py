@@ -31,13 +31,13 @@ from pcdet.engine.train_loop import Position
 from pcdet.engine.weight_average import WeightAverage
 from pcdet.models import build_network, model_fn_decorator, unused_arrays
 from pcdet.models.fine_tuning import load_pretrained
+from pcdet.models.model_utils.norm import synchronise_norms_
 from pcdet.run.curve_writer import CurveWriter
 from pcdet.run.resume import find_start, pretrained_of, resume, resume_average, stored_entries
 from pcdet.run.session import Run, training_session
 from pcdet.run.stop_request import StopRequest
 from pcdet.run.train_model import TrainOptions, train_model
 from pcdet.utils import device_utils
-from pcdet.utils.errors import ConfigError
 
 
 def train(args: argparse.Namespace) -> None:
@@ -65,7 +65,7 @@ def train(args: argparse.Namespace) -> None:
             pin_memory=run.device.type == "cuda",
         )
         run.from_rank0(lambda: tell_plan_of(run, train_set))
-        model = build_model(run, train_set, seed)
+        model = build_model(run, train_set, seed, recipe.sync_bn)
         train_set.unused = unused_arrays(model)
         optimizer = build_optimizer(model, optim_cfg)
         options = train_options(run, recipe, seed, amp, len(train_loader))
@@ -129,14 +129,12 @@ def tell_plan_of(run: Run, train_set: DatasetTemplate) -> None:
     tell_plan(train_set, heights, run.logger, run.args.allow_empty_classes)
 
 
-def build_model(run: Run, train_set: DatasetTemplate, seed: int) -> nn.Module:
+def build_model(run: Run, train_set: DatasetTemplate, seed: int, sync_bn: bool) -> nn.Module:
     """Build the network with the weights of the seed, on this process's device."""
     device_utils.set_random_seed(seed)
     model = build_network(train_set)
-    if run.args.sync_bn:
-        if run.device.type != "cuda":
-            raise ConfigError("--sync_bn needs GPUs; torch has no synchronised norm on the CPU")
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if sync_bn and run.distributed:
+        model = synchronise_norms_(model, run.device)
     model.to(run.device)
     if run.args.compile:
         compile_dense_network(model, run.device)
@@ -153,7 +151,7 @@ def train_options(
         "batch_size": run.batch_size * run.num_ranks,
         "iterations_per_epoch": iterations_per_epoch,
         "amp": None if amp is None else recipe.amp,
-        "sync_bn": run.args.sync_bn,
+        "sync_bn": recipe.sync_bn,
         "precise_bn": recipe.precise_bn,
         "freeze_bn": recipe.freeze_bn,
     }

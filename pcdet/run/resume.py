@@ -21,7 +21,7 @@ from pcdet.utils.errors import CheckpointError, ConfigError
 # What differs from process to process or machine to machine, and decides nothing.
 _NOT_SETTINGS = ("ROOT_DIR", "LOCAL_RANK")
 _POSITION = ("epoch", "it", "epoch_it")
-_RECIPE = ("EPOCHS", "BATCH_SIZE", "AMP", "PRECISE_BN", "FREEZE_BN")
+_RECIPE = ("EPOCHS", "BATCH_SIZE", "AMP", "PRECISE_BN", "FREEZE_BN", "SYNC_BN")
 # What a run began with, which is compared in its own way.
 _ORIGINS = {"ckpt", "pretrained_model"}
 _NOT_THERE = object()

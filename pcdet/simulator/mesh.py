@@ -5,14 +5,25 @@ An object is modelled in its own frame: x forward, y left, z up, metres, standin
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import groupby
 from typing import NamedTuple
 
 import numba
 import numpy as np
+
+from pcdet.simulator.drawing import (
+    BALL,
+    BOX,
+    MEASURES,
+    MOST_SIDES,
+    QUAD,
+    RING,
+    TUBE,
+    draw,
+    grid_triangles,
+)
 
 SOLID, GLASS, RETRO, CLOTH = 0, 1, 2, 3
 
@@ -37,12 +48,39 @@ class Surface(NamedTuple):
     blue: float
 
 
-@dataclass
-class Mesh:
+class Drawn(NamedTuple):
     """Triangles (T, 3, 3) and the material of each, rows of (T, 6) in `Surface` order."""
 
     triangles: np.ndarray
     surfaces: np.ndarray
+
+
+Shape = tuple[float, ...]  # a row of `drawing`
+
+
+@dataclass
+class Mesh:
+    """Triangles with materials; simple shapes become triangles when they are asked for.
+
+    A scene has two thousand simple shapes, and one compiled call draws all of an object's.
+    """
+
+    parts: list[Shape | Drawn]
+
+    @property
+    def triangles(self) -> np.ndarray:
+        """(T, 3, 3), to be changed in place at will."""
+        return self._drawn().triangles
+
+    @property
+    def surfaces(self) -> np.ndarray:
+        """(T, 6) the material of each triangle, in `Surface` order."""
+        return self._drawn().surfaces
+
+    def _drawn(self) -> Drawn:
+        if len(self.parts) != 1 or not isinstance(self.parts[0], Drawn):
+            self.parts = [_join(self.parts)]
+        return self.parts[0]
 
     @property
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
@@ -61,13 +99,14 @@ class Mesh:
         """
         x, y, z = offset
         placing = np.array([np.cos(yaw), np.sin(yaw), *slope, x, y, z], dtype=np.float64)
-        return Mesh(_moved(self.triangles, placing), self.surfaces)
+        return Mesh([Drawn(_moved(self.triangles, placing), self.surfaces)])
 
     def fitted(self, size: Sequence[float]) -> Mesh:
         """Scale to a box of `size` (length, width, height), centred, standing on z = 0."""
         low, high = self.extent
         middle = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
-        return Mesh((self.triangles - middle) * (np.asarray(size) / (high - low)), self.surfaces)
+        triangles = (self.triangles - middle) * (np.asarray(size) / (high - low))
+        return Mesh([Drawn(triangles, self.surfaces)])
 
 
 @numba.njit(cache=True)
@@ -103,12 +142,21 @@ def _moved(triangles, placing):
 
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:
-    """Join the triangles of `meshes`, in order, to one mesh."""
-    if not meshes:
-        return Mesh(np.zeros((0, 3, 3)), np.zeros((0, 6)))
-    return Mesh(
-        np.concatenate([mesh.triangles for mesh in meshes]),
-        np.concatenate([mesh.surfaces for mesh in meshes]),
+    """Join the parts of `meshes`, in order, to one mesh."""
+    return Mesh([part for mesh in meshes for part in mesh.parts])
+
+
+def _join(parts: Sequence[Shape | Drawn]) -> Drawn:
+    """Draw what is not drawn yet, and put all in one piece."""
+    drawn: list[Drawn] = []
+    for ready, run in groupby(parts, lambda part: isinstance(part, Drawn)):
+        pieces = list(run)
+        drawn += pieces if ready else [Drawn(*draw(np.array(pieces, dtype=np.float64)))]
+    if len(drawn) == 1:
+        return drawn[0]
+    return Drawn(
+        np.concatenate([np.zeros((0, 3, 3)), *(part.triangles for part in drawn)]),
+        np.concatenate([np.zeros((0, 6)), *(part.surfaces for part in drawn)]),
     )
 
 
@@ -116,37 +164,8 @@ def from_triangles(triangles: np.ndarray, surface: Surface) -> Mesh:
     """Make a mesh of triangles (T, 3, 3) of one material."""
     triangles = np.asarray(triangles, dtype=np.float64)
     surfaces = np.empty((len(triangles), len(surface)))
-    surfaces[:] = _row(surface)
-    return Mesh(triangles, surfaces)
-
-
-@lru_cache(maxsize=256)
-def _row(surface: Surface) -> np.ndarray:
-    """A material as an array: a scene asks for it two thousand times."""
-    return np.array(surface, dtype=np.float64)
-
-
-@numba.njit(cache=True)
-def grid_triangles(points: np.ndarray) -> np.ndarray:
-    """Triangles of a sheet given by a grid of points.
-
-    Args:
-        points: (M, N, 3).
-
-    Returns:
-        ((M - 1) * (N - 1) * 2, 3, 3): the two triangles of each cell, cell by cell.
-    """
-    rows, columns = points.shape[0] - 1, points.shape[1] - 1
-    triangles = np.empty((rows * columns * 2, 3, 3))
-    for i in range(rows):
-        for j in range(columns):
-            k = 2 * (i * columns + j)
-            for axis in range(3):
-                triangles[k, 0, axis] = triangles[k + 1, 0, axis] = points[i, j, axis]
-                triangles[k, 1, axis] = points[i + 1, j, axis]
-                triangles[k, 2, axis] = triangles[k + 1, 1, axis] = points[i + 1, j + 1, axis]
-                triangles[k + 1, 2, axis] = points[i, j + 1, axis]
-    return triangles
+    surfaces[:] = surface
+    return Mesh([Drawn(triangles, surfaces)])
 
 
 def sheet(points: np.ndarray, surface: Surface) -> Mesh:
@@ -157,69 +176,29 @@ def sheet(points: np.ndarray, surface: Surface) -> Mesh:
 Corners = Sequence[Sequence[float]]
 
 
+def _shape(kind: int, sides: int, surface: Surface, *measures: float) -> Mesh:
+    """A mesh of one simple shape; `measures` are its own, see `drawing`."""
+    if sides > MOST_SIDES:
+        raise ValueError(f"a round shape has at most {MOST_SIDES} sides, not {sides}")
+    rest = (0.0,) * (MEASURES - len(measures))
+    return Mesh([(kind, sides, *surface, *measures, *rest)])
+
+
 def quad(
     a: Sequence[float], b: Sequence[float], c: Sequence[float], d: Sequence[float], surface: Surface
 ) -> Mesh:
     """Make a quadrilateral a-b-c-d."""
-    return from_triangles(np.array([[a, b, c], [a, c, d]]), surface)
+    return _shape(QUAD, 0, surface, *a, *b, *c, *d)
 
 
 def quads(panels: Sequence[tuple[Corners, Surface]]) -> Mesh:
-    """Quadrilaterals, each given by its corners in order and its material; at least one."""
-    corners = np.array([corners for corners, _ in panels], dtype=np.float64)
-    surfaces = np.array([surface for _, surface in panels], dtype=np.float64)
-    halves = corners[:, [[0, 1, 2], [0, 2, 3]]]
-    return Mesh(halves.reshape(-1, 3, 3), np.repeat(surfaces, 2, axis=0))
-
-
-_BOX_CORNERS = np.array([[x, y, z] for z in (-0.5, 0.5) for y in (-0.5, 0.5) for x in (-0.5, 0.5)])
-# Triangles of a box whose corners are listed axis by axis, whichever axis comes first.
-BOX_FACES = np.array(
-    [
-        [0, 1, 3],
-        [0, 3, 2],
-        [4, 5, 7],
-        [4, 7, 6],
-        [0, 1, 5],
-        [0, 5, 4],
-        [2, 3, 7],
-        [2, 7, 6],
-        [0, 2, 6],
-        [0, 6, 4],
-        [1, 3, 7],
-        [1, 7, 5],
-    ]
-)
+    """Quadrilaterals, each given by its corners in order and its material."""
+    return Mesh([(QUAD, 0, *surface, *a, *b, *c, *d) for (a, b, c, d), surface in panels])
 
 
 def box(size: Sequence[float], centre: Sequence[float], surface: Surface) -> Mesh:
     """Make a box of `size` (x, y, z) about `centre`."""
-    return from_triangles(_box(np.array((*size, *centre), dtype=np.float64)), surface)
-
-
-@numba.njit(cache=True)
-def _box(measures):
-    """Triangles (12, 3, 3) of a box; measures (6,) are its size and its centre."""
-    triangles = np.empty((12, 3, 3))
-    for k in range(12):
-        for corner in range(3):
-            for axis in range(3):
-                place = _BOX_CORNERS[BOX_FACES[k, corner], axis]
-                triangles[k, corner, axis] = place * measures[axis] + measures[3 + axis]
-    return triangles
-
-
-@lru_cache(maxsize=16)
-def _circle(sides: int) -> np.ndarray:
-    """Cosines and sines of a closed circle, (sides + 1, 2)."""
-    angles = np.linspace(0.0, 2 * np.pi, sides + 1)
-    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
-
-
-@lru_cache(maxsize=16)
-def _upright_circle(sides: int) -> np.ndarray:
-    """A closed circle in the plane y = 0, (sides + 1, 3)."""
-    return np.insert(_circle(sides), 1, 0.0, axis=1)
+    return _shape(BOX, 0, surface, *size, *centre)
 
 
 def tube(
@@ -240,57 +219,21 @@ def tube(
         sides: number of faces around.
         flatness: depth over width of the cross-section; the width lies along y.
     """
-    measures = np.array((*start, *end, *radii, flatness), dtype=np.float64)
-    return from_triangles(_tube(measures, _circle(sides)), surface)
-
-
-@numba.njit(cache=True)
-def _tube(measures, circle):
-    """Triangles of a tube; measures (9,) are its start, end, radii and flatness, see `tube`."""
-    ends, radii, flatness = measures[:6].copy().reshape(2, 3), measures[6:8], measures[8]
-    x, y, z = ends[1, 0] - ends[0, 0], ends[1, 1] - ends[0, 1], ends[1, 2] - ends[0, 2]
-    length = max(math.sqrt(x * x + y * y + z * z), 1e-9)
-    x, y, z = x / length, y / length, z / length
-    # A unit vector across the axis, along y but for a tube that itself lies along y.
-    if abs(y) < 0.9:
-        a, b, c = -y * x, 1.0 - y * y, -y * z
-    else:
-        a, b, c = 1.0 - x * x, -x * y, -x * z
-    size = math.sqrt(a * a + b * b + c * c)
-    a, b, c = a / size, b / size, c / size
-    across, along = (a, b, c), (y * c - z * b, z * a - x * c, x * b - y * a)
-    rings = np.empty((4, len(circle), 3))  # middle and rim of either end
-    for k in range(len(circle)):
-        cosine, sine = circle[k, 0], circle[k, 1] * flatness
-        for axis in range(3):
-            rim = cosine * across[axis] + sine * along[axis]
-            rings[0, k, axis], rings[3, k, axis] = ends[0, axis], ends[1, axis]
-            rings[1, k, axis] = ends[0, axis] + radii[0] * rim
-            rings[2, k, axis] = ends[1, axis] + radii[1] * rim
-    return grid_triangles(rings)
-
-
-@lru_cache(maxsize=16)
-def _ball(sides: int) -> np.ndarray:
-    """Triangles (T, 3, 3) of a ball of radius 1 with `sides` faces around."""
-    latitudes = np.linspace(-np.pi / 2, np.pi / 2, sides // 2 + 1)[:, None]
-    longitudes = np.linspace(0.0, 2 * np.pi, sides + 1)[None, :]
-    points = np.stack(
-        [
-            np.cos(latitudes) * np.cos(longitudes),
-            np.cos(latitudes) * np.sin(longitudes),
-            np.sin(latitudes) * np.ones_like(longitudes),
-        ],
-        axis=-1,
-    )
-    return grid_triangles(points)
+    return _shape(TUBE, sides, surface, *start, *end, *radii, flatness)
 
 
 def ellipsoid(
     centre: Sequence[float], radii: Sequence[float], surface: Surface, sides: int = 8
 ) -> Mesh:
     """Make an ellipsoid with its axes along x, y and z."""
-    return from_triangles(_ball(sides) * np.asarray(radii) + np.asarray(centre), surface)
+    return _shape(BALL, sides, surface, *centre, *radii)
+
+
+def _ring(
+    x: float, z: float, first: tuple[float, float], second: tuple[float, float], surface: Surface
+) -> Mesh:
+    """Make a sheet between two upright circles about one axis along y; each is y and a radius."""
+    return _shape(RING, 14, surface, x, z, *first, *second)
 
 
 def wheel(
@@ -298,27 +241,23 @@ def wheel(
 ) -> Mesh:
     """Make a wheel that turns about y: a tyre and a hub disc on either side."""
     x, y, z = centre
+    left, right, inner = y - width / 2, y + width / 2, 0.62 * radius
     parts = []
-    circle = _upright_circle(14)
-    for side in (-1.0, 1.0):
-        middle = np.array([x, y + side * width / 2, z])
-        disc = np.broadcast_to(middle, circle.shape)
-        inner, outer = middle + 0.62 * radius * circle, middle + radius * circle
-        parts += [sheet(np.stack([disc, inner]), hub), sheet(np.stack([inner, outer]), tyre)]
-    shift = np.array([0.0, width / 2, 0.0])
-    rim = np.asarray(centre) + radius * circle
-    parts.append(sheet(np.stack([rim - shift, rim + shift]), tyre))
-    return merge(parts)
+    for side in (left, right):
+        parts.append(_ring(x, z, (side, 0.0), (side, inner), hub))
+        parts.append(_ring(x, z, (side, inner), (side, radius), tyre))
+    return merge([*parts, _ring(x, z, (left, radius), (right, radius), tyre)])
 
 
 def hoop(centre: Sequence[float], radius: float, thickness: float, surface: Surface) -> Mesh:
     """Make a thin open wheel (of a bicycle) that turns about y, with a few spokes."""
-    circle = _upright_circle(16)
     centre = np.asarray(centre, dtype=np.float64)
-    half = np.array([0.0, thickness / 2, 0.0])
-    flat = np.stack([centre + (radius - thickness) * circle, centre + radius * circle])
-    tread = np.stack([centre + radius * circle - half, centre + radius * circle + half])
-    parts = [sheet(flat, surface), sheet(tread, surface)]
+    x, y, z = centre
+    half = thickness / 2
+    parts = [
+        _shape(RING, 16, surface, x, z, y, radius - thickness, y, radius),
+        _shape(RING, 16, surface, x, z, y - half, radius, y + half, radius),
+    ]
     for angle in np.arange(3) * np.pi / 3 + 0.3:
         reach = radius * np.array([np.cos(angle), 0.0, np.sin(angle)])
         parts.append(tube(centre - reach, centre + reach, (0.006, 0.006), surface, sides=3))

@@ -9,16 +9,18 @@ annotators leave; only the mirrors stand out of it, as they do in KITTI.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 
 from pcdet.simulator import materials as m
+from pcdet.simulator.drawing import grid_triangles
 from pcdet.simulator.mesh import (
+    Drawn,
     Mesh,
     Surface,
     box,
-    grid_triangles,
     merge,
     quad,
     sheet,
@@ -159,8 +161,13 @@ def _glass_cells(style: BodyStyle, stations: np.ndarray, levels: int) -> np.ndar
     return glass
 
 
-def _hull(style: BodyStyle, paint: Surface, pane: Surface) -> Mesh:
-    """Hull of unit length (nose at +0.5), unit width and unit height, closed at both ends."""
+@cache
+def _hull(style: BodyStyle) -> tuple[np.ndarray, np.ndarray]:
+    """Hull with its nose at +0.5, of unit length, width and height, closed at both ends.
+
+    Returns:
+        triangles (T, 3, 3) and which of them are glass, (T,).
+    """
     x, z = np.array(style.contour, dtype=np.float64).T
     extra = np.array([0.515, 0.545, style.cowl + 0.06, max(style.tail - 0.05, 0.7)])
     stations = np.unique(np.concatenate([x, extra]))
@@ -169,18 +176,15 @@ def _hull(style: BodyStyle, paint: Surface, pane: Surface) -> Mesh:
     widths, heights = _section(style, top, floor)
     widths = widths * _plan(stations)[:, None]
     along = np.broadcast_to((0.5 - stations)[:, None], widths.shape)
-    glass = np.repeat(_glass_cells(style, stations, widths.shape[1]).ravel(), 2)
-    parts = []
-    for side in (-0.5, 0.5):
-        points = np.stack([along, side * widths, heights], axis=-1)
-        triangles = grid_triangles(points)
-        surfaces = np.where(glass[:, None], np.asarray(pane), np.asarray(paint))
-        parts.append(Mesh(triangles, surfaces))
-    for end in (0, -1):
-        left = np.stack([along[end], 0.5 * widths[end], heights[end]], axis=-1)
-        right = left * [1.0, -1.0, 1.0]
-        parts.append(sheet(np.stack([left, right]), paint))
-    return merge(parts)
+    sides = [np.stack([along, side * widths, heights], axis=-1) for side in (-0.5, 0.5)]
+    ends = [np.stack([sides[1][end], sides[0][end]]) for end in (0, -1)]
+    triangles = np.concatenate([grid_triangles(points) for points in (*sides, *ends)])
+    low, high = (edge(triangles, axis=(0, 1)) for edge in (np.min, np.max))
+    triangles[..., 1:] /= high[1] - low[1], high[2]
+    glass = np.zeros(len(triangles), dtype=bool)
+    panes = np.repeat(_glass_cells(style, stations, widths.shape[1]).ravel(), 2)
+    glass[: 2 * len(panes)] = np.tile(panes, 2)
+    return triangles, glass
 
 
 def _lights(style: BodyStyle, length: float, width: float, height: float) -> Mesh:
@@ -244,11 +248,9 @@ def _wheels(style: BodyStyle, length: float, width: float, radius: float) -> Mes
 def _lofted(style: BodyStyle, size: np.ndarray, rng: np.random.Generator, paint: Surface) -> Mesh:
     """A road vehicle for a box of `size` (length, width, height) with all its parts."""
     length, width, height = size = size - _AIR
-    hull = _hull(style, paint, m.car_glass(rng))
-    low, high = hull.extent
-    hull.triangles[..., 1] /= high[1] - low[1]
-    hull.triangles[..., 2] /= high[2]
-    hull.triangles *= size
+    triangles, glass = _hull(style)
+    faces = np.where(glass[:, None], m.car_glass(rng), paint)
+    hull = Mesh([Drawn(triangles * size, faces)])
     radius = rng.uniform(0.29, 0.33) * np.sqrt(height / 1.5)
     floor = 0.13 * height
     ends = 0.46 * length

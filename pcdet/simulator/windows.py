@@ -7,7 +7,7 @@ import math
 import numba
 import numpy as np
 
-from pcdet.simulator.mesh import BOX_FACES
+from pcdet.simulator.drawing import BOX_FACES
 from pcdet.simulator.sensor import ENCODER_STEP, HDL_64E, Sensor
 
 _NEAR = 0.3  # metres in front of the camera

@@ -78,8 +78,17 @@ def divisor(count: torch.Tensor) -> torch.Tensor:
     Returns:
         Scalar; at least 1 divided by the number of processes.
     """
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    if _num_ranks() == 1:
         return count.clamp(min=1)
     total = count.detach().to(torch.float32, copy=True)
     dist.all_reduce(total)
-    return total.clamp(min=1) / dist.get_world_size()
+    return total.clamp(min=1) / _num_ranks()
+
+
+def whole_batch(batch_size: int) -> int:
+    """Return the number of frames of a step, over all processes of which each has `batch_size`."""
+    return batch_size * _num_ranks()
+
+
+def _num_ranks() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1

@@ -90,15 +90,16 @@ def train_recipe(*options: str, **optim_cfg) -> Recipe:
 
 
 def test_a_recipe_is_pcdets_by_default():
-    assert train_recipe() == Recipe(80, None, None, 0, 0)
+    assert train_recipe() == Recipe(80, None, None, 0, 0, False)
 
 
 def test_the_yaml_sets_a_recipe_and_the_command_line_overrides_it():
     own = {"EPOCHS": 5, "BATCH_SIZE": 2, "AMP": "bf16", "PRECISE_BN": 30, "FREEZE_BN": 2}
-    assert train_recipe(LR=0.1, **own) == Recipe(5, 2, "bf16", 30, 2)
+    own["SYNC_BN"] = True
+    assert train_recipe(LR=0.1, **own) == Recipe(5, 2, "bf16", 30, 2, True)
     options = ("--epochs", "7", "--batch_size", "6", "--amp", "fp16", "--precise_bn", "0")
-    assert train_recipe(*options, **own) == Recipe(7, 6, "fp16", 0, 2)
-    assert train_recipe("--freeze_bn", "0", "--amp", **own) == Recipe(5, 2, "bf16", 30, 0)
+    assert train_recipe(*options, **own) == Recipe(7, 6, "fp16", 0, 2, True)
+    assert train_recipe("--freeze_bn", "0", "--amp", **own) == Recipe(5, 2, "bf16", 30, 0, True)
     assert train_recipe("--amp", "none", **own).amp is None
     assert train_recipe(AMP="none").amp is None
 

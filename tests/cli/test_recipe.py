@@ -30,17 +30,17 @@ def values(recipe) -> tuple:
 def test_the_sources_are_told():
     recipe = recipe_of(arguments("--amp"), optimization("second", "EPOCHS", "8"))
     told = {"epochs": "EPOCHS of the yaml", "amp": "--amp"}
-    names = ("epochs", "batch_size", "amp", "precise_bn", "freeze_bn")
+    names = ("epochs", "batch_size", "amp", "precise_bn", "freeze_bn", "sync_bn")
     assert recipe.sources == {name: told.get(name, "default") for name in names}
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("second_demo", (5, 2, "bf16", 30, 2)),
-        ("pointpillar_demo", (7, 2, "bf16", 30, 2)),
-        ("PartA2_demo", (5, 2, "bf16", 30, 2)),
-        ("second_synthetic", (4, 2, None, 100, 0)),
+        ("second_demo", (5, 2, "bf16", 30, 2, True)),
+        ("pointpillar_demo", (7, 2, "bf16", 30, 2, False)),
+        ("PartA2_demo", (5, 2, "bf16", 30, 2, False)),
+        ("second_synthetic", (4, 2, None, 100, 0, False)),
     ],
 )
 def test_recipes_of_the_yaml_files(name, expected):
@@ -49,14 +49,16 @@ def test_recipes_of_the_yaml_files(name, expected):
 
 def test_the_command_line_overrides_the_yaml_and_the_log_tells():
     words = ("--epochs", "4", "--amp", "none", "--batch_size", "8", "--precise_bn", "0")
+    words += ("--no-sync_bn",)
     recipe = recipe_of(arguments(*words), optimization("second_demo", "PRECISE_BN", "7"))
-    assert values(recipe) == (4, 8, None, 0, 2)
+    assert values(recipe) == (4, 8, None, 0, 2, False)
     assert recipe.lines() == [
         "recipe: epochs       4 (--epochs)",
         "recipe: batch_size   8 (--batch_size)",
         "recipe: amp          None (--amp)",
         "recipe: precise_bn   0 (--precise_bn)",
         "recipe: freeze_bn    2 (FREEZE_BN of the yaml)",
+        "recipe: sync_bn      False (--sync_bn)",
     ]
 
 

@@ -248,7 +248,6 @@ def test_a_broken_scan_is_named(workplace, trained, tmp_path):
     [
         (("--ckpt", "none.pth"), CheckpointError, "there is no such checkpoint"),
         (("--epochs", "0"), ConfigError, "--epochs must be at least 1"),
-        (("--sync_bn",), ConfigError, "--sync_bn needs GPUs"),
         (("--device", "tpu9"), ConfigError, "--device tpu9"),
         (("--precise_bn", "-1"), ConfigError, "--precise_bn must be at least 0, got -1"),
         (("--freeze_bn", "80"), ConfigError, "--freeze_bn must be less than --epochs, 80, got 80"),

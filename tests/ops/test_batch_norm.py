@@ -16,11 +16,12 @@ def layer(channels: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tens
 
 def test_an_answer_worked_out_by_hand():
     x = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
-    y, mean, variance = batch_norm(x, torch.tensor([2.0, 1.0]), torch.tensor([0.0, 7.0]), 0.0)
-    assert mean.tolist() == [2, 5]
+    weight, bias = torch.tensor([2.0, 1.0]), torch.tensor([0.0, 7.0])
+    y, mean, variance, count = batch_norm(x, weight, bias, 0.0)
+    assert (mean.tolist(), count) == ([2, 5], 2)
     assert variance.tolist() == [1, 0]
     assert y[:, 0].tolist() == [-2, 2]
-    y, _, _ = batch_norm(x, torch.ones(2), torch.tensor([0.0, 7.0]), 1e-3)
+    y = batch_norm(x, torch.ones(2), bias, 1e-3).rows
     assert y[:, 1].tolist() == [7, 7]
 
 
@@ -32,7 +33,7 @@ def test_values_and_gradients_are_those_of_float64(channels, rows, dtype):
     x = (3 + torch.randn(rows, channels, generator=generator)).to(dtype).requires_grad_()
     grad = torch.randn(rows, channels, generator=generator).to(dtype)
     weight, bias = layer(channels, torch.float64 if dtype == torch.float64 else torch.float32)
-    y, mean, variance = batch_norm(x, weight, bias, 1e-3)
+    y, mean, variance, _ = batch_norm(x, weight, bias, 1e-3)
     found = torch.autograd.grad(y, (x, weight, bias), grad)
     expected, true_mean, true_variance = reference.batch_norm(x, weight, bias, 1e-3)
     true = torch.autograd.grad(expected, (x, weight, bias), grad.double())
@@ -51,7 +52,7 @@ def test_gradients_by_differences():
     weight, bias = layer(5, torch.float64)
 
     def normalised(*inputs: torch.Tensor) -> torch.Tensor:
-        return batch_norm(*inputs, 1e-3)[0]
+        return batch_norm(*inputs, 1e-3).rows
 
     assert torch.autograd.gradcheck(normalised, (x, weight, bias))
 
@@ -61,7 +62,7 @@ def test_a_mostly_constant_map_keeps_its_digits():
     generator = torch.Generator().manual_seed(0)
     x = torch.full((70_400, 32), 0.37)
     x[::10] = 1 + 3 * torch.randn(7040, 32, generator=generator)
-    _, mean, variance = batch_norm(x, *layer(32), 1e-3)
+    _, mean, variance, _ = batch_norm(x, *layer(32), 1e-3)
     _, true_mean, true_variance = reference.batch_norm(x, *layer(32), 1e-3)
     torch.testing.assert_close(mean.double(), true_mean, rtol=2e-7, atol=0)
     torch.testing.assert_close(variance.double(), true_variance, rtol=2e-7, atol=0)
@@ -74,7 +75,7 @@ def test_results_do_not_depend_on_the_number_of_threads():
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            y, *moments = batch_norm(x, *layer(24), 1e-3)
+            y, *moments, _ = batch_norm(x, *layer(24), 1e-3)
             results.append([y, *moments, *torch.autograd.grad(y, x, grad)])
     finally:
         torch.set_num_threads(threads)
@@ -84,8 +85,8 @@ def test_results_do_not_depend_on_the_number_of_threads():
 
 def test_rows_with_gaps_are_taken():
     x = torch.randn(40, 16)
-    y, _, _ = batch_norm(x[:, ::2], *layer(8), 1e-3)
-    assert torch.equal(y, batch_norm(x[:, ::2].clone(), *layer(8), 1e-3)[0])
+    y = batch_norm(x[:, ::2], *layer(8), 1e-3).rows
+    assert torch.equal(y, batch_norm(x[:, ::2].clone(), *layer(8), 1e-3).rows)
 
 
 @pytest.mark.parametrize(

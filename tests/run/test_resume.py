@@ -43,6 +43,7 @@ def test_a_changed_command_is_told(caplog):
 def test_a_recipe_that_moved_into_the_yaml_is_no_change(caplog):
     checkpoint = {"epoch": 2, "it": 20, **stored()}
     recipe = {"EPOCHS": 4, "BATCH_SIZE": 2, "AMP": None, "PRECISE_BN": 0, "FREEZE_BN": 0}
+    recipe["SYNC_BN"] = False
     moved = stored(MODEL={"TRAIN": {"OPTIMIZATION": recipe}})
     assert start_position(checkpoint, moved, "c.pth", LOGGER) == (2, 20, 0)
     assert not caplog.records

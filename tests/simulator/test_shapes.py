@@ -7,7 +7,7 @@ import pytest
 
 from pcdet.simulator import body, clutter, companions, street, vehicles
 from pcdet.simulator.materials import CONCRETE, METAL, TYRE
-from pcdet.simulator.mesh import GLASS, RETRO, Mesh, box, merge, tube, wheel
+from pcdet.simulator.mesh import GLASS, RETRO, Mesh, box, from_triangles, merge, tube, wheel
 from pcdet.simulator.placement import SHAPES
 
 # KITTI's means of height, width and length over its training labels, metres.
@@ -163,3 +163,18 @@ def test_a_wheel_stands_on_its_tyre():
 def test_merging_nothing():
     assert merge([]).triangles.shape == (0, 3, 3)
     assert isinstance(merge([]), Mesh)
+
+
+def test_shapes_keep_their_order_among_triangles():
+    first, second = box((1, 1, 1), (0, 0, 5), METAL), tube((0, 0, 0), (0, 0, 1), (1, 1), TYRE, 3)
+    mixed = merge([first, from_triangles([[[7, 0, 0], [8, 0, 0], [7, 1, 0]]], CONCRETE), second])
+    np.testing.assert_array_equal(mixed.triangles[:12], first.triangles)
+    assert mixed.triangles[12, :, 0].min() == 7
+    np.testing.assert_array_equal(mixed.triangles[13:], second.triangles)
+    expected = [METAL] * 12 + [CONCRETE] + [TYRE] * 18
+    np.testing.assert_array_equal(mixed.surfaces, expected)
+
+
+def test_a_round_shape_of_too_many_sides_is_refused():
+    with pytest.raises(ValueError, match="at most 32 sides, not 33"):
+        tube((0, 0, 0), (0, 0, 1), (1, 1), METAL, sides=33)

@@ -61,6 +61,9 @@ class Optimization(Section):
     FREEZE_BN: int = key(
         f"last epochs in which these statistics stay as they are{_RECIPE}", 0, at_least=0
     )
+    SYNC_BN: bool = key(
+        f"normalise by the statistics of all processes' frames together{_RECIPE}", False
+    )
 
 
 @dataclass

@@ -193,7 +193,7 @@ class PSWarpHead(nn.Module):
             The loss, and its terms by name (detached).
         """
         focal = loss_utils.sigmoid_focal_loss(scores, fits.to(scores.dtype)).sum()
-        divisor = loss_utils.divisor(fits.sum()) * batch_size
+        divisor = loss_utils.divisor(fits.sum()) * loss_utils.whole_batch(batch_size)
         loss = self.loss_weights.psw_cls_weight * focal / divisor
         numbers = {"psw_fg_num": fits.sum(), "psw_bg_num": (~fits).sum()}
         return loss, {"psw_loss_cls": loss.detach(), **numbers}

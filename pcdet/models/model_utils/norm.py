@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pcdet.ops.batch_norm.batch_norm_utils import batch_norm
 
@@ -19,41 +18,74 @@ class VoxelNorm(nn.BatchNorm1d):
     """Batch normalisation of rows of channels: voxels, or the points in them.
 
     A single row has no variance, and torch refuses it in training: the running averages, which it
-    then does not change, normalise it.
+    then does not change, normalise it. No row has no mean, and changes them no more.
+
+    Attributes:
+        all_ranks: normalise by the rows of all processes, see `synchronise_norms_`.
     """
+
+    all_ranks = False
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(N, C) rows; N may be 0 or 1."""
-        if self.training and len(input) == 1:
+        if self.training and self.all_ranks:
+            return _normalise_by_batch(self, input)
+        if self.training and len(input) < 2:
             averages = (self.running_mean, self.running_var)
             return F.batch_norm(input, *averages, self.weight, self.bias, eps=self.eps)
-        if self.training and len(input) and input.device.type in _SUM_PLAINLY:
+        if self.training and input.device.type in _SUM_PLAINLY:
             return _normalise_by_batch(self, input)
         return super().forward(input)
 
 
 class ImageNorm(nn.BatchNorm2d):
-    """Batch normalisation of images of any layout."""
+    """Batch normalisation of images of any layout.
+
+    Attributes:
+        all_ranks: normalise by the images of all processes, see `synchronise_norms_`.
+    """
+
+    all_ranks = False
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) images, to the same layout."""
         cells = input.permute(0, 2, 3, 1)
         # In the usual layout torch sums well.
         plainly = input.device.type in _SUM_PLAINLY and cells.is_contiguous()
-        if not (self.training and plainly):
+        if not (self.training and (plainly or self.all_ranks)):
             return super().forward(input)
         rows = _normalise_by_batch(self, cells.flatten(0, 2))
         return rows.view(cells.shape).permute(0, 3, 1, 2)
 
 
-def _normalise_by_batch(norm: _BatchNorm, rows: torch.Tensor) -> torch.Tensor:
+def synchronise_norms_(model: nn.Module, device: torch.device) -> nn.Module:
+    """Let layers of normalisation use the statistics of all processes' batches together.
+
+    Args:
+        model: of `VoxelNorm` and `ImageNorm`; it is changed in place.
+        device: where it will compute.
+
+    Returns:
+        `model`; on CUDA with torch's layers for this.
+    """
+    if device.type not in _SUM_PLAINLY:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for layer in model.modules():
+        if isinstance(layer, (VoxelNorm, ImageNorm, nn.SyncBatchNorm)):
+            layer.all_ranks = True
+    return model
+
+
+def _normalise_by_batch(norm: VoxelNorm | ImageNorm, rows: torch.Tensor) -> torch.Tensor:
     """Normalise (N, C) rows by their own statistics, and follow these with the running averages."""
-    output, mean, variance = batch_norm(rows, norm.weight, norm.bias, norm.eps)
+    done = batch_norm(rows, norm.weight, norm.bias, norm.eps, norm.all_ranks)
+    if done.count == 0:  # on all ranks
+        return done.rows
     with torch.no_grad():
         norm.num_batches_tracked += 1
         # Without a momentum the averages are those of all batches, as in torch's layers.
         share = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
-        norm.running_mean.lerp_(mean, share)
+        norm.running_mean.lerp_(done.mean, share)
         # That of the batch is biased, the running one is not.
-        norm.running_var.lerp_(variance * (len(rows) / max(len(rows) - 1, 1)), share)
-    return output
+        norm.running_var.lerp_(done.variance * (done.count / max(done.count - 1, 1)), share)
+    return done.rows

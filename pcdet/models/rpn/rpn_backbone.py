@@ -89,7 +89,8 @@ class BackBone8x(nn.Module):
         Returns:
             (B, num_bev_features, H, W), H along y and W along x, in channels_last memory.
         """
-        if not len(voxel_features):
+        # In a training the layers run all the same: normalisation over all ranks waits for them.
+        if not (self.training or len(voxel_features)):
             return self.empty_image(voxel_features, batch_size)
         *_, last = self.encode(voxel_features, coordinates, batch_size)
         return dense_bev(self.conv_out(last))
@@ -97,7 +98,7 @@ class BackBone8x(nn.Module):
     def encode(
         self, voxel_features: torch.Tensor, coordinates: torch.Tensor, batch_size: int
     ) -> list[SparseTensor]:
-        """Features at 1, 1/2, 1/4 and 1/8 of the voxel grid, of at least one voxel."""
+        """Features at 1, 1/2, 1/4 and 1/8 of the voxel grid."""
         x = SparseTensor(voxel_features, coordinates, self.sparse_shape, batch_size)
         plan_ahead(x, self)
         x = self.conv_input(x)

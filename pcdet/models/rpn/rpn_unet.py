@@ -102,7 +102,7 @@ class UNetV2(BackBone8x):
             coordinates: (V, 4) batch index, z, y, x.
             batch_size: number of frames; those without voxels give an image of zeros.
         """
-        if len(voxel_features):
+        if self.training or len(voxel_features):  # see `BackBone8x.forward`
             levels = self.encode(voxel_features, coordinates, batch_size)
             image, features = self.decode(levels)
         else:

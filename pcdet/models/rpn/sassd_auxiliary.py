@@ -192,7 +192,7 @@ class AuxiliaryNetwork(nn.Module):
         """
         labels, weights = targets["point_labels"], self.loss_weights
         logits = predictions["point_cls"]
-        divisor = loss_utils.divisor(labels.sum()) * batch_size
+        divisor = loss_utils.divisor(labels.sum()) * loss_utils.whole_batch(batch_size)
         focal = loss_utils.sigmoid_focal_loss(logits, labels.to(logits.dtype))
         distance = loss_utils.smooth_l1_loss(predictions["point_reg"], targets["point_offsets"])
         distance = torch.where(labels.unsqueeze(1), distance, 0)

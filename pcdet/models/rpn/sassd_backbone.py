@@ -94,7 +94,8 @@ class SASSDBackbone(nn.Module):
         Returns:
             The image, in channels_last memory, and the levels that it comes from.
         """
-        if not len(voxel_features):
+        # In a training the layers run all the same: normalisation over all ranks waits for them.
+        if not (self.training or len(voxel_features)):
             shape = (batch_size, *self.bev_shape, self.num_bev_features)
             return SASSDOutputs(voxel_features.new_zeros(shape).permute(0, 3, 1, 2), [])
         x = SparseTensor(voxel_features, coordinates, self.sparse_shape, batch_size)

@@ -90,7 +90,9 @@ class PillarFeatureNetOld2(nn.Module):
         Returns:
             (V, output_features).
         """
-        if voxels.shape[0] == 0:  # not len(), a number that torch.export would take for constant
+        # Not len(), a number that torch.export would take for constant. In a training the layers
+        # run all the same: normalisation over all ranks waits for them.
+        if not self.training and voxels.shape[0] == 0:
             return voxels.new_zeros(0, self.output_features)
         xyz = voxels[..., :3]
         mean = xyz.sum(dim=1) / num_points.clamp(min=1).to(xyz.dtype).unsqueeze(-1)

@@ -6,7 +6,10 @@ mean on maps that are mostly constant, as bird's-eye views are; in the usual lay
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
+import torch.distributed as dist
 from torch.autograd.function import once_differentiable
 
 from pcdet.ops.common import load_extension
@@ -15,36 +18,90 @@ load_extension("pcdet.ops.batch_norm.batch_norm_ext")
 _ops = torch.ops.pcdet_batch_norm
 
 
+class Normalised(NamedTuple):
+    """Rows after batch normalisation, and by what they were normalised.
+
+    Attributes:
+        rows: (N, C), with gradient.
+        mean: (C,) of each channel.
+        variance: (C,) likewise, biased.
+        count: how many rows these are of.
+    """
+
+    rows: torch.Tensor
+    mean: torch.Tensor
+    variance: torch.Tensor
+    count: int
+
+
 def batch_norm(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+    all_ranks: bool = False,
+) -> Normalised:
     """Normalise each channel by its own mean and variance (Ioffe and Szegedy, 2015).
 
     Args:
-        x: (N, C) float32, float64 or bfloat16, on the CPU; N at least 1.
+        x: (N, C) float32, float64 or bfloat16, on the CPU; N at least 1, unless `all_ranks`.
         weight: (C,) factor after the normalisation; float32 for bfloat16 rows, else of their dtype.
         bias: (C,) summand after it, likewise.
         eps: added to the variance.
+        all_ranks: by the mean and variance of the rows of all processes of torch.distributed,
+            which must all call this, and later its gradient.
 
     Returns:
-        (N, C) of the dtype of x; and, without gradient, mean and biased variance (C,).
+        The rows in the dtype of x, and their statistics.
 
     Raises:
-        RuntimeError: shapes or dtypes do not fit, or there is no row.
+        RuntimeError: shapes or dtypes do not fit, or there is no row and no other rank.
     """
-    return _BatchNorm.apply(x.contiguous(), weight, bias, eps)
+    x = x.contiguous()
+    mean, variance, count = _moments(x, all_ranks)
+    rows = _BatchNorm.apply(x, weight, bias, mean, variance, eps, count, all_ranks)
+    return Normalised(rows, mean, variance, count)
+
+
+@torch.no_grad()
+def _moments(x: torch.Tensor, all_ranks: bool) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Mean and biased variance of the rows, of one rank or all, and their number."""
+    if not all_ranks:
+        return *_ops.moments(x), len(x)
+    every = torch.zeros(dist.get_world_size(), 3, x.shape[1], dtype=torch.float64)
+    if len(x):
+        own = every[dist.get_rank()]
+        own[0], (own[1], own[2]) = len(x), _ops.moments(x)
+    dist.all_reduce(every)  # each row has zeros of all ranks but one
+    counts, means, variances = every.unbind(1)
+    count = int(counts[:, 0].sum())
+    shares = counts / max(count, 1)
+    mean = (shares * means).sum(0)
+    # Not the mean of squares less the square of the mean: the moments were rounded.
+    variance = (shares * (variances + (means - mean).square())).sum(0)
+    dtype = torch.float32 if x.dtype == torch.bfloat16 else x.dtype
+    return mean.to(dtype), variance.to(dtype), count
 
 
 class _BatchNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, bias, eps):
-        mean, variance = _ops.moments(x)
+    def forward(ctx, x, weight, bias, mean, variance, eps, count, all_ranks):
         inverse_std = (variance.double() + eps).rsqrt().to(mean.dtype)
         ctx.save_for_backward(x, mean, inverse_std, weight)
-        ctx.mark_non_differentiable(mean, variance)
-        return _ops.normalise(x, mean, inverse_std, weight, bias), mean, variance
+        ctx.count, ctx.all_ranks = count, all_ranks
+        return _ops.normalise(x, mean, inverse_std, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad, *_):
-        return *_ops.gradients(grad.contiguous(), *ctx.saved_tensors), None
+    def backward(ctx, grad):
+        x, mean, inverse_std, weight = ctx.saved_tensors
+        grad = grad.contiguous()
+        own = _ops.gradient_sums(grad, x, mean)
+        sums = own.clone()
+        if ctx.all_ranks:
+            dist.all_reduce(sums)
+        means = sums / max(ctx.count, 1)
+        grad_x = _ops.gradient(grad, x, mean, inverse_std, weight, means)
+        # Those of the layer are of a rank's own rows, as all gradients of weights are.
+        grad_weight, grad_bias = (own[1] * inverse_std).to(mean.dtype), own[0].to(mean.dtype)
+        return grad_x, grad_weight, grad_bias, *[None] * 5

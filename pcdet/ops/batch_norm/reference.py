@@ -8,7 +8,7 @@ import torch
 def batch_norm(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """As `batch_norm_utils.batch_norm`, in float64 throughout."""
+    """Rows, mean and variance as of `batch_norm_utils.batch_norm`, in float64 throughout."""
     x = x.double()
     mean = x.mean(dim=0)
     variance = (x - mean).square().mean(dim=0)

@@ -27,7 +27,8 @@ class SparseModule(nn.Module):
 class SparseSequential(SparseModule, nn.Sequential):
     """Modules one after the other; those that are no `SparseModule` see the features alone.
 
-    Where there is no voxel they see nothing: batch normalisation has no mean of nothing.
+    Where there is no voxel they see nothing: batch normalisation has no mean of nothing. Only one
+    with the attribute `all_ranks`, of the voxels of all processes, sees that there are none here.
     """
 
     def forward(self, x: SparseTensor) -> SparseTensor:
@@ -35,7 +36,7 @@ class SparseSequential(SparseModule, nn.Sequential):
         for module in self:
             if isinstance(module, SparseModule):
                 x = module(x)
-            elif len(x.sites):
+            elif len(x.sites) or getattr(module, "all_ranks", False):
                 x = x.replace_feature(module(x.features))
         return x
 

@@ -137,44 +137,59 @@ at::Tensor normalise(const at::Tensor& x, const at::Tensor& mean, const at::Tens
   return y;
 }
 
-// Gradients of x, and of the scale and the bias that follow the normalisation.
-std::tuple<at::Tensor, at::Tensor, at::Tensor> gradients(const at::Tensor& grad,
-                                                         const at::Tensor& x,
-                                                         const at::Tensor& mean,
-                                                         const at::Tensor& inverse_std,
-                                                         const at::Tensor& weight) {
+// Both must be rows of the same kind.
+void check_gradient(const at::Tensor& grad, const at::Tensor& x) {
   check_rows(x, "x");
   check_rows(grad, "grad");
   TORCH_CHECK(grad.sizes() == x.sizes() && grad.scalar_type() == x.scalar_type(),
               "grad must have shape and dtype of x, ", x.sizes(), " and ", x.scalar_type(),
               ", got ", grad.sizes(), " and ", grad.scalar_type());
+}
+
+// (2, C) double: sums of the gradient, and of its product with x - mean.
+at::Tensor gradient_sums(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& mean) {
+  check_gradient(grad, x);
   check_channels(mean, "mean", x);
-  check_channels(inverse_std, "inverse_std", x);
-  check_channels(weight, "weight", x);
-  const int64_t rows = x.size(0), channels = x.size(1);
-  const at::Tensor grad_x = at::empty_like(x);
+  const int64_t channels = x.size(1);
   at::Tensor sums;
-  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "gradients", [&] {
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "gradient_sums", [&] {
     using Op = at::opmath_type<scalar_t>;
-    const scalar_t *g = grad.const_data_ptr<scalar_t>(), *from = x.const_data_ptr<scalar_t>();
-    const Op* centre = mean.const_data_ptr<Op>();
     with_kernels<scalar_t, Op>([&](auto kernels) {
-      sums = sum_blocks(rows, channels, [&](int64_t begin, int64_t end, double* s, double* p) {
-        kernels.gradient_sums(g, from, begin, end, channels, s, p);
-      });
-      // Of the product with x - mean: double has the digits for it.
-      sums[1] -= sums[0] * mean;
-      const at::Tensor scale = weight * inverse_std;
-      const at::Tensor offset = (sums[0] / rows).to(mean.scalar_type());
-      const at::Tensor slope = (sums[1] / rows * inverse_std * inverse_std).to(mean.scalar_type());
-      for_each_block(rows, [&](int64_t, int64_t begin, int64_t end) {
-        kernels.gradient(g, from, centre, scale.const_data_ptr<Op>(), offset.const_data_ptr<Op>(),
-                         slope.const_data_ptr<Op>(), begin, end, channels,
-                         grad_x.mutable_data_ptr<scalar_t>());
+      sums = sum_blocks(x.size(0), channels, [&](int64_t begin, int64_t end, double* s, double* p) {
+        kernels.gradient_sums(grad.const_data_ptr<scalar_t>(), x.const_data_ptr<scalar_t>(), begin,
+                              end, channels, s, p);
       });
     });
   });
-  return {grad_x, (sums[1] * inverse_std).to(mean.scalar_type()), sums[0].to(mean.scalar_type())};
+  // Of the product with x - mean: double has the digits for it.
+  sums[1] -= sums[0] * mean;
+  return sums;
+}
+
+// Gradient of x; means (2, C) double are `gradient_sums` of all rows, by their number.
+at::Tensor gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& mean,
+                    const at::Tensor& inverse_std, const at::Tensor& weight,
+                    const at::Tensor& means) {
+  check_gradient(grad, x);
+  check_channels(mean, "mean", x);
+  check_channels(inverse_std, "inverse_std", x);
+  check_channels(weight, "weight", x);
+  const at::Tensor grad_x = at::empty_like(x);
+  const at::Tensor scale = weight * inverse_std;
+  const at::Tensor offset = means[0].to(mean.scalar_type());
+  const at::Tensor slope = (means[1] * inverse_std * inverse_std).to(mean.scalar_type());
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "gradient", [&] {
+    using Op = at::opmath_type<scalar_t>;
+    with_kernels<scalar_t, Op>([&](auto kernels) {
+      for_each_block(x.size(0), [&](int64_t, int64_t begin, int64_t end) {
+        kernels.gradient(grad.const_data_ptr<scalar_t>(), x.const_data_ptr<scalar_t>(),
+                         mean.const_data_ptr<Op>(), scale.const_data_ptr<Op>(),
+                         offset.const_data_ptr<Op>(), slope.const_data_ptr<Op>(), begin, end,
+                         x.size(1), grad_x.mutable_data_ptr<scalar_t>());
+      });
+    });
+  });
+  return grad_x;
 }
 
 }  // namespace
@@ -183,15 +198,18 @@ TORCH_LIBRARY(pcdet_batch_norm, library) {
   library.def("moments(Tensor x) -> (Tensor, Tensor)");
   library.def(
       "normalise(Tensor x, Tensor mean, Tensor inverse_std, Tensor weight, Tensor bias) -> Tensor");
+  library.def("gradient_sums(Tensor grad, Tensor x, Tensor mean) -> Tensor");
   library.def(
-      "gradients(Tensor grad, Tensor x, Tensor mean, Tensor inverse_std, Tensor weight) -> (Tensor,"
-      " Tensor, Tensor)");
+      "gradient(Tensor grad, Tensor x, Tensor mean, Tensor inverse_std, Tensor weight, Tensor "
+      "means)"
+      " -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(pcdet_batch_norm, CPU, library) {
   library.impl("moments", moments);
   library.impl("normalise", normalise);
-  library.impl("gradients", gradients);
+  library.impl("gradient_sums", gradient_sums);
+  library.impl("gradient", gradient);
 }
 
 }  // namespace pcdet
