@@ -92,7 +92,7 @@ def _paint(table, volumes, plan, hits, haze, rays):
         haze: (R, C) float32 share of haze before it.
         rays: the pixels' rays.
     """
-    origin, shape = rays.origins[0], haze.shape
+    (roads, verges, _, divider), origin, shape = plan, rays.origins[0], haze.shape
     floors = len(table) - len(terrain.SURFACES)
     first_volume = floors - len(volumes)
     image = np.empty((*shape, 3), np.uint8)
@@ -105,7 +105,9 @@ def _paint(table, volumes, plan, hits, haze, rays):
             x, y, z = rays.directions[0, r, c], rays.directions[1, r, c], rays.directions[2, r, c]
             light = np.float32(1.0)
             if row == GROUND:
-                row = floors + cover_at(plan, origin[0] + far * x, origin[1] + far * y)
+                row = floors + cover_at(
+                    roads, verges, divider, origin[0] + far * x, origin[1] + far * y
+                )
             elif row >= first_volume:
                 volume = row - first_volume
                 share = (origin[2] + far * z - volumes[volume, 3]) / volumes[volume, 6]

@@ -197,7 +197,7 @@ def _between(field, i, j, a, b):
     return low * (1.0 - a) + high * a
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _field(gentle, axis, noise, plan):
     """The height field: kerbs, banks, the crown of the road and roughness on a `gentle` land.
 
@@ -211,26 +211,51 @@ def _field(gentle, axis, noise, plan):
         (N, N) float32.
     """
     field = np.empty(gentle.shape, np.float32)
-    half_width = plan.roads[0].half_width
+    half_width, kerb = plan.roads[0].half_width, plan.kerb
+    walk_l, start_l, slope_l, limit_l, rough_l = _profile(plan.verges[0])
+    walk_r, start_r, slope_r, limit_r, rough_r = _profile(plan.verges[1])
+    lateral, edge = np.empty(len(axis)), np.empty(len(axis))
     for i in range(len(axis)):
+        _places_(plan.roads, axis[i], axis, lateral, edge)
+        # Neither branches nor records here, so that the compiler makes SIMD of it.
         for j in range(len(axis)):
-            lateral, edge = _place(plan, axis[i], axis[j])
+            left = lateral[j] > 0
+            slope, walk = slope_l if left else slope_r, walk_l if left else walk_r
             height = gentle[i, j]
-            height -= _CROWN * half_width * min(abs(lateral) / half_width, 1.0) ** 2
-            verge = plan.verges[0 if lateral > 0 else 1]
-            reach = max(edge - verge.sidewalk - verge.margin, 0.0)
-            height += np.sign(verge.slope) * min(abs(verge.slope) * reach, verge.limit)
-            height += plan.kerb * min(max(edge / CELL, 0.0), 1.0)
-            field[i, j] = height + noise[i, j] * _ROUGHNESS[_unpainted(plan, lateral, edge)]
+            height -= _CROWN * half_width * min(abs(lateral[j]) / half_width, 1.0) ** 2
+            reach = max(edge[j] - walk - (start_l if left else start_r), 0.0)
+            bank = min(abs(slope) * reach, limit_l if left else limit_r)
+            height += bank if slope > 0.0 else -bank
+            height += kerb * min(max(edge[j] / CELL, 0.0), 1.0)
+            rough = _ROUGHNESS[PAVING] if edge[j] < walk else rough_l if left else rough_r
+            field[i, j] = height + noise[i, j] * (_ROUGHNESS[ASPHALT] if edge[j] < 0 else rough)
     return field
 
 
 @numba.njit(cache=True)
-def _place(plan, x, y):
+def _profile(verge):
+    """Width of the pavement, margin, slope, limit and roughness of a verge."""
+    return verge.sidewalk, verge.margin, verge.slope, verge.limit, _ROUGHNESS[verge.cover]
+
+
+@numba.njit(cache=True)
+def _places_(roads, x, axis, lateral, edge):
+    """Write what `_place` tells of the nodes x, axis (N,) to `lateral` and `edge` (N,)."""
+    for k in range(len(roads)):
+        road = roads[k]
+        centre_x, centre_y, radius, half_width = road.x, road.y, road.radius, road.half_width
+        for j in range(len(axis)):
+            off = lateral_of(centre_x, centre_y, radius, x, axis[j])
+            lateral[j] = off if k == 0 else lateral[j]
+            edge[j] = min(np.inf if k == 0 else edge[j], abs(off) - half_width)
+
+
+@numba.njit(cache=True)
+def _place(roads, x, y):
     """Distance of a point from the first road's middle and the nearest kerb (negative on roads)."""
     lateral, edge = 0.0, np.inf
-    for k in range(len(plan.roads)):
-        road = plan.roads[k]
+    for k in range(len(roads)):
+        road = roads[k]
         off = lateral_of(road.x, road.y, road.radius, x, y)
         edge = min(edge, abs(off) - road.half_width)
         if k == 0:
@@ -239,21 +264,21 @@ def _place(plan, x, y):
 
 
 @numba.njit(cache=True)
-def _unpainted(plan, lateral, edge):
+def _unpainted(verges, lateral, edge):
     """Cover of a point but for lane markings."""
-    verge = plan.verges[0 if lateral > 0 else 1]
+    verge = verges[0 if lateral > 0 else 1]
     if edge < 0:
         return ASPHALT
     return PAVING if edge < verge.sidewalk else verge.cover
 
 
 @numba.njit(cache=True)
-def cover_at(plan: Plan, x: float, y: float) -> int:
-    """Index into `SURFACES` of the ground at a point."""
-    lateral, edge = _place(plan, x, y)
-    cover = _unpainted(plan, lateral, edge)
-    if cover == ASPHALT and plan.divider:
-        for k in range(len(plan.roads)):
-            if is_painted(plan.roads[k], x, y):
+def cover_at(roads: np.ndarray, verges: np.ndarray, divider: bool, x: float, y: float) -> int:
+    """Index into `SURFACES` of the ground at a point; roads, verges, divider as in `Plan`."""
+    lateral, edge = _place(roads, x, y)
+    cover = _unpainted(verges, lateral, edge)
+    if cover == ASPHALT and divider:
+        for k in range(len(roads)):
+            if is_painted(roads[k], x, y):
                 return MARKING
     return cover

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from pcdet.simulator.foliage import ELLIPSOID
 from pcdet.simulator.raycast import Hits, Rays
 
 _PRIME_X, _PRIME_Y, _PRIME_Z, _PRIME_SEED = 73856093, 19349663, 83492791, 2654435761
@@ -18,7 +19,7 @@ def _hashed(n):
     return (n & 0xFFFFF) / 1048576.0
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath=True, forceinline=True)
 def _noise(x, y, z, seed):
     """Smooth noise in [0, 1) with features of unit size: between numbers at integer places."""
     i, j, k = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
@@ -36,31 +37,59 @@ def _noise(x, y, z, seed):
 
 
 @numba.njit(cache=True, fastmath=True)
+def _local(x, y, z, turn, half):
+    """A vector of the LiDAR frame along the axes of a volume, in units of its half size.
+
+    Args:
+        x: of the vector.
+        y: of the vector.
+        z: of the vector.
+        turn: cosine and sine of the volume's heading.
+        half: its half axes.
+    """
+    cosine, sine = turn
+    return (x * cosine + y * sine) / half[0], (y * cosine - x * sine) / half[1], z / half[2]
+
+
+@numba.njit(cache=True, fastmath=True, error_model="numpy")
+def _pierce_(body, origin, directions, distance, span, path):
+    """Write where the rays of a row enter and leave a volume; those that miss it leave first.
+
+    Args:
+        body: shape, half axes, cosine and sine of the heading of the volume.
+        origin: of the row's rays, in the volume's frame (`_local`).
+        directions: of all rays.
+        distance: (R, C) beyond which rays do not go.
+        span: row, first column and that after the last.
+        path: (2, C) written to: where each ray enters and leaves.
+    """
+    (shape, half, turn), (ox, oy, oz), (r, first, end) = body, origin, span
+    enters, leaves = path[0], path[1]
+    beyond, is_ball = ox * ox + oy * oy + oz * oz - 1.0, shape == ELLIPSOID
+    # No branches, so that the compiler makes SIMD of it.
+    for c in range(np.uintp(first), np.uintp(end)):
+        x, y, z = directions[0, r, c], directions[1, r, c], directions[2, r, c]
+        ex, ey, ez = _local(x, y, z, turn, half)
+        low, high = 0.5, float(distance[r, c])
+        if is_ball:
+            a, b = ex * ex + ey * ey + ez * ez, ox * ex + oy * ey + oz * ez
+            root = b * b - a * beyond
+            reach = np.sqrt(max(root, 0.0))
+            low, high = max(low, (-b - reach) / a), min(high, (-b + reach) / a)
+            high = high if root > 0.0 else 0.0
+        else:
+            low, high = _slab(ox, ex, low, high)
+            low, high = _slab(oy, ey, low, high)
+            low, high = _slab(oz, ez, low, high)
+        enters[c], leaves[c] = low, high
+
+
+@numba.njit(cache=True, fastmath=True, error_model="numpy")
 def _slab(o, d, low, high):
     """Where o + t d lies between -1 and 1, cut with [low, high]."""
-    if abs(d) < 1e-9:
-        if abs(o) > 1.0:
-            return 1.0, 0.0
-        return low, high
+    d = d if abs(d) > 1e-9 else 1e-9
     t0, t1 = (-1.0 - o) / d, (1.0 - o) / d
     return max(low, min(t0, t1)), min(high, max(t0, t1))
-
-
-@numba.njit(cache=True, fastmath=True)
-def _crossing(shape, ox, oy, oz, ex, ey, ez, farthest):
-    """Where o + t e enters and leaves the unit ball or cube, no farther than `farthest`."""
-    low, high = 0.5, farthest
-    if shape == 0:
-        a = ex * ex + ey * ey + ez * ez
-        b = ox * ex + oy * ey + oz * ez
-        root = b * b - a * (ox * ox + oy * oy + oz * oz - 1.0)
-        if root <= 0.0:
-            return 1.0, 0.0
-        root = np.sqrt(root)
-        return max(low, (-b - root) / a), min(high, (-b + root) / a)
-    low, high = _slab(ox, ex, low, high)
-    low, high = _slab(oy, ey, low, high)
-    return _slab(oz, ez, low, high)
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -100,36 +129,56 @@ def cast_volumes_(
     origins, directions = rays
     distance, index = hits.distance, hits.index
     columns = distance.shape[1]
-    for k in range(volumes.shape[0]):
-        shape = volumes[k, 0]
-        rx, ry, rz = volumes[k, 4], volumes[k, 5], volumes[k, 6]
-        cos_y, sin_y = np.cos(volumes[k, 7]), np.sin(volumes[k, 7])
-        rough, scatter, grain = volumes[k, 8], volumes[k, 9], volumes[k, 10]
-        seed = int(volumes[k, 11] * 1000.0)
-        for r in range(np.uintp(windows[k, 0]), np.uintp(windows[k, 1])):
+    path = np.empty((2, columns))
+    for k in range(len(volumes)):
+        shape, half = volumes[k, 0], (volumes[k, 4], volumes[k, 5], volumes[k, 6])
+        turn = np.cos(volumes[k, 7]), np.sin(volumes[k, 7])
+        texture = volumes[k, 8], volumes[k, 9], volumes[k, 10], int(volumes[k, 11] * 1000.0)
+        for r in range(windows[k, 0], windows[k, 1]):
             px, py = origins[r, 0] - volumes[k, 1], origins[r, 1] - volumes[k, 2]
-            pz = origins[r, 2] - volumes[k, 3]
-            ox, oy, oz = (px * cos_y + py * sin_y) / rx, (py * cos_y - px * sin_y) / ry, pz / rz
-            for count in range(windows[k, 2], windows[k, 3]):
-                c = np.uintp(count if count < columns else count % columns)
-                dx, dy, dz = directions[0, r, c], directions[1, r, c], directions[2, r, c]
-                ex, ey, ez = (dx * cos_y + dy * sin_y) / rx, (dy * cos_y - dx * sin_y) / ry, dz / rz
-                low, high = _crossing(shape, ox, oy, oz, ex, ey, ez, float(distance[r, c]))
-                if low >= high:
-                    continue
-                size = np.sqrt(dx * dx + dy * dy + dz * dz)
-                step = (0.10 + 0.004 * low * size) / size
-                t = low + step * luck[r, c]
-                wanted = -0.7 * scatter * np.log(1.0 - 0.98 * luck[r, c])
-                while t < high:
-                    ux, uy, uz = ox + t * ex, oy + t * ey, oz + t * ez
-                    depth = _depth(shape, (ux, uy, uz), (rx, ry, rz))
-                    stops = depth > wanted + rough  # whatever the bumps, which are below 1
-                    if depth > wanted and not stops:
-                        bump = _noise(ux * rx / grain, uy * ry / grain, uz * rz / grain, seed)
-                        stops = depth > wanted + rough * bump
-                    if stops:
-                        distance[r, c] = t
-                        index[r, c] = first + k
-                        break
-                    t += step
+            origin = _local(px, py, origins[r, 2] - volumes[k, 3], turn, half)
+            start, last = windows[k, 2], windows[k, 3]
+            while start < last:  # as windows of triangles, it may go beyond the last column
+                low = start % columns
+                high = min(columns, low + last - start)
+                start += high - low
+                body = shape, half, turn
+                _pierce_(body, origin, directions, distance, (r, low, high), path)
+                for c in range(np.uintp(low), np.uintp(high)):
+                    if path[0, c] < path[1, c]:
+                        ray = directions[0, r, c], directions[1, r, c], directions[2, r, c]
+                        span = path[0, c], path[1, c], luck[r, c]
+                        stop = _stop(body, origin, ray, span, texture)
+                        if stop > 0.0:
+                            distance[r, c], index[r, c] = stop, first + k
+
+
+@numba.njit(cache=True, fastmath=True, forceinline=True)
+def _stop(body, origin, ray, span, texture):
+    """Where along a ray a leaf stops it, 0 if none does.
+
+    Args:
+        body: as for `_pierce_`.
+        origin: of the ray, in the volume's frame (`_local`).
+        ray: its direction.
+        span: where it enters and leaves the volume, and its luck.
+        texture: rough, scatter, grain and seed, see `foliage.Volume`.
+    """
+    (shape, half, turn), (ox, oy, oz), (dx, dy, dz) = body, origin, ray
+    (low, high, luck), (rough, scatter, grain, seed) = span, texture
+    ex, ey, ez = _local(dx, dy, dz, turn, half)
+    size = np.sqrt(dx * dx + dy * dy + dz * dz)
+    step = (0.10 + 0.004 * low * size) / size
+    t = low + step * luck
+    wanted = -0.7 * scatter * np.log(1.0 - 0.98 * luck)
+    while t < high:
+        ux, uy, uz = ox + t * ex, oy + t * ey, oz + t * ez
+        depth = _depth(shape, (ux, uy, uz), half)
+        stops = depth > wanted + rough  # whatever the bumps, which are below 1
+        if depth > wanted and not stops:
+            x, y, z = ux * half[0] / grain, uy * half[1] / grain, uz * half[2] / grain
+            stops = depth > wanted + rough * _noise(x, y, z, seed)
+        if stops:
+            return t
+        t += step
+    return 0.0

@@ -251,7 +251,7 @@ def _strike_(rays, met, solids, ground, returns):
         returns: what is written to.
     """
     triangles, surfaces = solids
-    plan, slope, shade = ground
+    (roads, verges, _, divider), slope, shade = ground
     reflectivity, shift, cosine, retro, grain = returns
     strength, sharpness = _MIRROR_LOBE
     for n in range(len(met.index)):
@@ -263,7 +263,8 @@ def _strike_(rays, met, solids, ground, returns):
             rays.directions[2, row, column],
         )
         if what == GROUND:
-            cover = terrain.cover_at(plan, met.distance[n] * x, met.distance[n] * y)
+            far = met.distance[n]
+            cover = terrain.cover_at(roads, verges, divider, far * x, far * y)
             reflectivity[n], shift[n] = terrain.SURFACES[cover, 1], terrain.SURFACES[cover, 2]
             cosine[n] = abs(z - x * slope)
             if cover == terrain.GRASS:
