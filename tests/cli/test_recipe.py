@@ -37,7 +37,7 @@ def test_the_sources_are_told():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("second_demo", (5, 2, "bf16", 30, 2, True)),
+        ("second_demo", (5, 2, "bf16", 30, 2, False)),
         ("pointpillar_demo", (7, 2, "bf16", 30, 2, False)),
         ("PartA2_demo", (5, 2, "bf16", 30, 2, False)),
         ("second_synthetic", (4, 2, None, 100, 0, False)),
@@ -49,16 +49,16 @@ def test_recipes_of_the_yaml_files(name, expected):
 
 def test_the_command_line_overrides_the_yaml_and_the_log_tells():
     words = ("--epochs", "4", "--amp", "none", "--batch_size", "8", "--precise_bn", "0")
-    words += ("--no-sync_bn",)
+    words += ("--sync_bn",)
     recipe = recipe_of(arguments(*words), optimization("second_demo", "PRECISE_BN", "7"))
-    assert values(recipe) == (4, 8, None, 0, 2, False)
+    assert values(recipe) == (4, 8, None, 0, 2, True)
     assert recipe.lines() == [
         "recipe: epochs       4 (--epochs)",
         "recipe: batch_size   8 (--batch_size)",
         "recipe: amp          None (--amp)",
         "recipe: precise_bn   0 (--precise_bn)",
         "recipe: freeze_bn    2 (FREEZE_BN of the yaml)",
-        "recipe: sync_bn      False (--sync_bn)",
+        "recipe: sync_bn      True (--sync_bn)",
     ]
 
 
