@@ -11,7 +11,7 @@ import numpy as np
 # and what its kind measures, see `_draw_shape_`; the rest of `MEASURES` is filled up.
 BOX, QUAD, TUBE, RING, BALL = range(5)
 MEASURES, MOST_SIDES = 12, 32
-_MATERIAL, _FIRST = slice(2, 8), 8
+_MATERIAL, _FIRST = 2, 8
 
 _BOX_CORNERS = np.array([[x, y, z] for z in (-0.5, 0.5) for y in (-0.5, 0.5) for x in (-0.5, 0.5)])
 # Triangles of a box whose corners are listed axis by axis, whichever axis comes first.
@@ -70,13 +70,18 @@ def draw(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         triangles (T, 3, 3) and their materials (T, 6).
     """
-    ends = np.cumsum(np.array([_size(shape) for shape in shapes]))
-    triangles, surfaces = np.empty((ends[-1], 3, 3)), np.empty((ends[-1], 6))
+    total = 0
+    for k in range(len(shapes)):
+        total += _size(shapes[k])
+    triangles, surfaces = np.empty((total, 3, 3)), np.empty((total, 6))
     start = 0
     for k in range(len(shapes)):
-        _draw_shape_(triangles[start : ends[k]], shapes[k])
-        surfaces[start : ends[k]] = shapes[k, _MATERIAL]
-        start = ends[k]
+        stop = start + _size(shapes[k])
+        _draw_shape_(triangles[start:stop], shapes[k])
+        for row in range(start, stop):
+            for column in range(6):
+                surfaces[row, column] = shapes[k, _MATERIAL + column]
+        start = stop
     return triangles, surfaces
 
 
@@ -102,13 +107,11 @@ def _draw_shape_(triangles, shape):
     if kind == BOX:
         _fill_box_(triangles, measures[:3], measures[3:6])
     elif kind == QUAD:
-        corners = measures.copy().reshape(4, 3)
         for k in range(2):
-            triangles[k, 0], triangles[k, 1], triangles[k, 2] = (
-                corners[0],
-                corners[k + 1],
-                corners[k + 2],
-            )
+            for corner in range(3):
+                place = corner + k if corner else 0  # 0 1 2, then 0 2 3
+                for axis in range(3):
+                    triangles[k, corner, axis] = measures[3 * place + axis]
     elif kind == TUBE:
         _fill_sheet_(triangles, _tube(measures, _CIRCLES[sides, : sides + 1]))
     elif kind == RING:
