@@ -97,7 +97,7 @@ def _depth(shape, place, size):
     """How far inside a volume a place in units of its half size lies, metres; at most so far."""
     x, y, z = place
     rx, ry, rz = size
-    if shape == 0:
+    if shape == ELLIPSOID:
         return (1.0 - np.sqrt(x * x + y * y + z * z)) * min(rx, min(ry, rz))
     depth = min((1.0 - abs(x)) * rx, (1.0 - abs(y)) * ry)
     return min(depth, (1.0 - z) * rz)
@@ -133,6 +133,7 @@ def cast_volumes_(
     for k in range(len(volumes)):
         shape, half = volumes[k, 0], (volumes[k, 4], volumes[k, 5], volumes[k, 6])
         turn = np.cos(volumes[k, 7]), np.sin(volumes[k, 7])
+        body = shape, half, turn
         texture = volumes[k, 8], volumes[k, 9], volumes[k, 10], int(volumes[k, 11] * 1000.0)
         for r in range(windows[k, 0], windows[k, 1]):
             px, py = origins[r, 0] - volumes[k, 1], origins[r, 1] - volumes[k, 2]
@@ -142,7 +143,6 @@ def cast_volumes_(
                 low = start % columns
                 high = min(columns, low + last - start)
                 start += high - low
-                body = shape, half, turn
                 _pierce_(body, origin, directions, distance, (r, low, high), path)
                 for c in range(np.uintp(low), np.uintp(high)):
                     if path[0, c] < path[1, c]:

@@ -230,10 +230,15 @@ def ellipsoid(
 
 
 def _ring(
-    x: float, z: float, first: tuple[float, float], second: tuple[float, float], surface: Surface
+    x: float,
+    z: float,
+    first: tuple[float, float],
+    second: tuple[float, float],
+    surface: Surface,
+    sides: int = 14,
 ) -> Mesh:
     """Make a sheet between two upright circles about one axis along y; each is y and a radius."""
-    return _shape(RING, 14, surface, x, z, *first, *second)
+    return _shape(RING, sides, surface, x, z, *first, *second)
 
 
 def wheel(
@@ -255,8 +260,8 @@ def hoop(centre: Sequence[float], radius: float, thickness: float, surface: Surf
     x, y, z = centre
     half = thickness / 2
     parts = [
-        _shape(RING, 16, surface, x, z, y, radius - thickness, y, radius),
-        _shape(RING, 16, surface, x, z, y - half, radius, y + half, radius),
+        _ring(x, z, (y, radius - thickness), (y, radius), surface, 16),
+        _ring(x, z, (y - half, radius), (y + half, radius), surface, 16),
     ]
     for angle in np.arange(3) * np.pi / 3 + 0.3:
         reach = radius * np.array([np.cos(angle), 0.0, np.sin(angle)])
