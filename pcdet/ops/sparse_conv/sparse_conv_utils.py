@@ -66,7 +66,7 @@ def strided_pairs(
 
     Returns:
         (M, 4) int32 voxels of the output, in the order of their keys; and pairs and counts as those
-        of `submanifold_pairs`.
+        of `submanifold_pairs`, but (2, K, P), P the pairs of the longest list.
 
     Raises:
         IndexError: a voxel lies outside the grid.

@@ -277,14 +277,29 @@ struct PairTensors {
   at::Tensor pairs;   // (2, K, V) sources and targets
   at::Tensor counts;  // (K,)
 
-  PairTensors(const Axes& kernel, int64_t voxels, const at::TensorOptions& options)
-      : pairs(at::empty({2, kernel[0] * kernel[1] * kernel[2], voxels}, options)),
-        counts(at::zeros({pairs.size(1)}, options)) {}
+  static PairTensors with_room(const Axes& kernel, int64_t voxels,
+                               const at::TensorOptions& options) {
+    const int64_t offsets = kernel[0] * kernel[1] * kernel[2];
+    return {at::empty({2, offsets, voxels}, options), at::zeros({offsets}, options)};
+  }
 
   PairLists view() const {
     int32_t* const sources = pairs.mutable_data_ptr<int32_t>();
     return {sources, sources + pairs.numel() / 2, counts.mutable_data_ptr<int32_t>(),
             pairs.size(2)};
+  }
+  // The same lists, no longer than the longest of them needs.
+  PairTensors shortened() const {
+    const PairLists lists = view();
+    const int64_t offsets = pairs.size(1);
+    const int64_t longest = *std::max_element(lists.counts, lists.counts + offsets);
+    const PairTensors result{at::empty({2, offsets, longest}, pairs.options()), counts};
+    const PairLists shorter = result.view();
+    for (int64_t k = 0; k < offsets; ++k) {
+      std::copy_n(lists.sources + k * lists.row, lists.counts[k], shorter.sources + k * longest);
+      std::copy_n(lists.targets + k * lists.row, lists.counts[k], shorter.targets + k * longest);
+    }
+    return result;
   }
   // Writes -1 behind the last pair of each list.
   void close() const {
@@ -308,7 +323,7 @@ std::tuple<at::Tensor, at::Tensor> submanifold_pairs(const at::Tensor& sites, at
   }
   const at::Tensor rows = sites.contiguous();
   check_sites(rows, grid);
-  const PairTensors pairs(kernel, rows.size(0), rows.options());
+  const auto pairs = PairTensors::with_room(kernel, rows.size(0), rows.options());
   const int64_t paired = pair_neighbours(rows.const_data_ptr<int32_t>(), rows.size(0), grid, kernel,
                                          axes_of(dilation, "dilation", 1), pairs.view());
   TORCH_CHECK_VALUE(paired == rows.size(0), "indices must not hold a voxel twice, row ", paired,
@@ -327,14 +342,15 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> strided_pairs(
       axes_of(padding, "padding", 0),         axes_of(dilation, "dilation", 1)};
   const at::Tensor rows = sites.contiguous();
   check_sites(rows, layer.in);
-  const PairTensors pairs(layer.kernel, rows.size(0), rows.options());
+  const auto found = PairTensors::with_room(layer.kernel, rows.size(0), rows.options());
   std::vector<Site> out_sites;
-  pair_with_outputs(rows.const_data_ptr<int32_t>(), rows.size(0), layer, pairs.view(), out_sites);
+  pair_with_outputs(rows.const_data_ptr<int32_t>(), rows.size(0), layer, found.view(), out_sites);
+  const PairTensors pairs = found.shortened();
   pairs.close();
-  const at::Tensor found = at::empty({int64_t(out_sites.size()), kSiteColumns}, rows.options());
-  int32_t* column = found.mutable_data_ptr<int32_t>();
+  const at::Tensor outputs = at::empty({int64_t(out_sites.size()), kSiteColumns}, rows.options());
+  int32_t* column = outputs.mutable_data_ptr<int32_t>();
   for (const Site& site : out_sites) column = std::copy(site.begin(), site.end(), column);
-  return {found, pairs.pairs, pairs.counts};
+  return {outputs, pairs.pairs, pairs.counts};
 }
 
 }  // namespace
