@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from pcdet.evaluation.label_arrays import Labels
@@ -16,17 +18,45 @@ from pcdet.evaluation.matching import (
 )
 from pcdet.evaluation.overlaps import Overlaps
 from pcdet.evaluation.precision_recall import Curve, sample_curve, score_thresholds
-from pcdet.evaluation.protocol import Level, Protocol
+from pcdet.evaluation.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class ClassObjects:
+    """What ground truth and detections are for a class, whatever the metric.
+
+    Attributes:
+        takes_part: (G,) bool, ground truth of the class or of its neighbour.
+        valid: for each level (G,) bool, ground truth of the class that counts.
+        state: for each level (D,) int8, IGNORED whatever the class is, else NORMAL for the class
+            and ABSENT for others.
+    """
+
+    takes_part: np.ndarray
+    valid: tuple[np.ndarray, ...]
+    state: tuple[np.ndarray, ...]
+
+
+def class_objects(gt: Labels, det: Labels, name: str, protocol: Protocol) -> ClassObjects:
+    """Judge G ground truth objects and D detections for a class at each level."""
+    key = name.lower()
+    own, detected = gt.name == key, np.where(det.name == key, NORMAL, ABSENT).astype(np.int8)
+    return ClassObjects(
+        takes_part=own | (gt.name == protocol.neighbours.get(key)),
+        valid=tuple(own & level.counts(gt) for level in protocol.levels),
+        state=tuple(
+            np.where(level.ignores(det), np.int8(IGNORED), detected) for level in protocol.levels
+        ),
+    )
 
 
 def class_curves(
     gt: Labels,
     det: Labels,
     pairs: Overlaps,
-    name: str,
+    objects: ClassObjects,
     metric: str,
     min_overlap: float,
-    protocol: Protocol,
 ) -> tuple[Curve, ...]:
     """Return the curves of a class, one for each level.
 
@@ -34,20 +64,15 @@ def class_curves(
         gt: G ground truth objects.
         det: D detections of the same frames.
         pairs: their overlaps.
-        name: the class.
+        objects: what they are for the class.
         metric: bbox, aos, bev or 3d; aos follows the matches of bbox.
         min_overlap: what the overlap of a match must exceed.
-        protocol: its levels and neighbours.
     """
-    key = name.lower()
-    in_turn = np.flatnonzero((gt.name == key) | (gt.name == protocol.neighbours.get(key)))
-    candidates = _candidates(gt, det, pairs, in_turn, metric, min_overlap)
+    in_turn, candidates = _candidates(gt, det, pairs, objects.takes_part, metric, min_overlap)
     # DontCare boxes have no 3D box that could excuse a detection in BEV or 3D.
     excused = (pairs.dont_care > min_overlap) & (metric in ("bbox", "aos"))
     curves = []
-    for level in protocol.levels:
-        valid = valid_gt(gt, name, level)
-        state = _det_state(det, name, level)
+    for valid, state in zip(objects.valid, objects.state):
         judged = Judged(valid[in_turn], state, (state == NORMAL) & ~excused, det.score)
         scores = hit_scores(candidates, judged)
         num_valid = int(valid.sum())
@@ -58,30 +83,24 @@ def class_curves(
     return tuple(curves)
 
 
-def valid_gt(gt: Labels, name: str, level: Level) -> np.ndarray:
-    """Tell which ground truth (G,) is of the class, and counts at the level."""
-    return (gt.name == name.lower()) & level.counts(gt)
-
-
-def _det_state(det: Labels, name: str, level: Level) -> np.ndarray:
-    """(D,) int8: IGNORED whatever the class is, else NORMAL for the class and ABSENT for others."""
-    state = np.where(det.name == name.lower(), NORMAL, ABSENT).astype(np.int8)
-    state[level.ignores(det)] = IGNORED
-    return state
-
-
 def _candidates(
-    gt: Labels, det: Labels, pairs: Overlaps, in_turn: np.ndarray, metric: str, min_overlap: float
-) -> Candidates:
-    """List the pairs above `min_overlap` of each ground truth in `in_turn` (ascending indices)."""
+    gt: Labels,
+    det: Labels,
+    pairs: Overlaps,
+    takes_part: np.ndarray,
+    metric: str,
+    min_overlap: float,
+) -> tuple[np.ndarray, Candidates]:
+    """Ground truth that takes part and has pairs above `min_overlap`, ascending, and these pairs.
+
+    Ground truth without any takes no detection from another.
+    """
     overlap = pairs.of_metric(metric)
-    takes_part = np.zeros(len(gt), bool)
-    takes_part[in_turn] = True
     keep = np.flatnonzero((overlap > min_overlap) & takes_part[pairs.gt])
     gt_index, det_index = pairs.gt[keep], pairs.det[keep]
-    bounds = np.append(in_turn, len(gt))
-    return Candidates(
-        starts=np.searchsorted(gt_index, bounds),
+    in_turn, starts = np.unique(gt_index, return_index=True)
+    return in_turn, Candidates(
+        starts=np.append(starts, len(gt_index)),
         det=det_index,
         overlap=overlap[keep],
         similarity=(1 + np.cos(gt.alpha[gt_index] - det.alpha[det_index])) / 2,

@@ -46,14 +46,17 @@ def score_thresholds(hit_scores: np.ndarray, num_valid: int) -> np.ndarray:
         (T,) float64 descending, T <= min(H, 41).
     """
     scores = np.sort(hit_scores)[::-1]
-    last = len(scores) - 1
+    with_this = np.arange(1, len(scores) + 1) / max(num_valid, 1)
+    with_next = with_this[1:]
     chosen = []
-    recall = 0.0
-    for i, score in enumerate(scores.tolist()):
-        if i < last and (i + 2) / num_valid - recall < recall - (i + 1) / num_valid:
-            continue
-        chosen.append(score)
+    recall, i = 0.0, 0
+    while i < len(scores):
+        # The distances to `recall` grow and shrink along the scores, so that those that come too
+        # early lie together.
+        i += np.count_nonzero(with_next[i:] - recall < recall - with_this[i:-1])
+        chosen.append(scores[i])
         recall += 1 / (NUM_SAMPLES - 1)
+        i += 1
     return np.array(chosen, dtype=np.float64)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pcdet.evaluation import reasons, rules
-from pcdet.evaluation.class_curves import class_curves, valid_gt
+from pcdet.evaluation.class_curves import class_curves, class_objects
 from pcdet.evaluation.label_arrays import Labels, labels_from_annos
 from pcdet.evaluation.overlaps import Overlaps, compute_overlaps
 from pcdet.evaluation.precision_recall import Curve
@@ -169,13 +169,12 @@ def _evaluate_set(
     curves: dict[tuple[str, str], tuple[Curve, ...]] = {}
     num_valid, why = {}, {}
     for name in class_names:
-        num_valid[name] = tuple(int(valid_gt(gt, name, level).sum()) for level in protocol.levels)
+        objects = class_objects(gt, det, name, protocol)
+        num_valid[name] = tuple(int(valid.sum()) for valid in objects.valid)
         missing = {metric: reasons.why_not_evaluated(det, name, metric) for metric in metrics}
         for metric in metrics:
             if missing[metric] is None:
-                curves[metric, name] = class_curves(
-                    gt, det, pairs, name, metric, overlaps[name], protocol
-                )
+                curves[metric, name] = class_curves(gt, det, pairs, objects, metric, overlaps[name])
         of_class = {metric: curves.get((metric, name), ()) for metric in metrics}
         why[name] = reasons.explain(det, name, overlaps[name], missing, of_class, protocol.levels)
     return EvalResult(
