@@ -27,7 +27,10 @@ def list_frames(folder: str | os.PathLike) -> list[str]:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of label files, found none")
-    names = sorted(path.stem for path in folder.glob("*.txt") if not path.name.startswith("."))
+    # Plain names, here and in `read_labels`: thousands of paths take as long as their files.
+    with os.scandir(folder) as entries:
+        files = [entry.name for entry in entries if entry.name.endswith(".txt")]
+    names = sorted(name.removesuffix(".txt") for name in files if not name.startswith("."))
     if not names:
         raise DataError(f"{folder}: expected label files NNNNNN.txt, the folder holds none")
     return names
@@ -83,7 +86,8 @@ def read_labels(folder: str | os.PathLike, frames: Sequence[str], num_fields: in
     Raises:
         DataError: a file is missing, or a line of it is not what it should be.
     """
-    paths = [Path(folder, f"{name}.txt") for name in frames]
+    folder = Path(folder)
+    paths = [f"{folder}{os.sep}{name}.txt" for name in frames]
     names, values, counts = read_label_table(paths, num_fields)
     if num_fields == GT_FIELDS:
         values = np.column_stack([values, np.zeros(len(values))])

@@ -6,10 +6,10 @@ single lines goes through the block, and it alone decides what is an error and w
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +49,7 @@ class LabelTable(NamedTuple):
     counts: np.ndarray
 
 
-def read_label_table(paths: Sequence[Path], num_fields: int) -> LabelTable:
+def read_label_table(paths: Sequence[str | os.PathLike], num_fields: int) -> LabelTable:
     """Read label or result files.
 
     Blank lines, CRLF line ends and a missing final newline are harmless; an empty file is a frame
@@ -128,7 +128,9 @@ def _numbers(text: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.nd
         return None
 
 
-def _parse_lines(paths: Sequence[Path], contents: Sequence[bytes], num_fields: int) -> LabelTable:
+def _parse_lines(
+    paths: Sequence[str | os.PathLike], contents: Sequence[bytes], num_fields: int
+) -> LabelTable:
     """Parse line by line; slow, and exact about what is wrong."""
     names, values, counts = [], [], []
     for path, content in zip(paths, contents):
