@@ -165,17 +165,15 @@ def height_at(field: np.ndarray, x: float, y: float) -> float:
 
 
 @numba.njit(cache=True, fastmath=True)
-def heights_at(field: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Heights (N,) of the ground field at N points, as by `height_at`."""
+def heights_at_(field: np.ndarray, x: np.ndarray, y: np.ndarray, heights: np.ndarray) -> None:
+    """Write the heights (N,) of the ground field at N points, as by `height_at`."""
     i, j = np.empty(len(x), np.int32), np.empty(len(x), np.int32)
     a, b = np.empty(len(x)), np.empty(len(x))
-    heights = np.empty(len(x))
     # Two loops, of which the compiler makes SIMD of the first.
     for n in range(len(x)):
         i[n], j[n], a[n], b[n] = _cell_of(field, x[n], y[n])
     for n in range(len(x)):
         heights[n] = _between(field, np.uintp(i[n]), np.uintp(j[n]), a[n], b[n])
-    return heights
 
 
 @numba.njit(cache=True, fastmath=True)
