@@ -33,8 +33,10 @@ _UPPER_BLOCK_NEAR = np.array([(2, 6, 10), (-0.10, -0.07, 0.0)])
 _STREAK = 16  # firings over which a laser may report nothing: how often, by block of lasers
 _STREAK_SHARES = 0.05, 0.02
 _GRAIN, _CLOTH_GRAIN = 0.04, 0.10  # of the intensity, from beam to beam
-_RETRO_GAIN = 60.0
+_RETRO_GAIN, _RETRO_GRAIN = 60.0, 0.15
 _GLOSSY = 0.1  # surfaces darker than this are varnished
+# Metres from which on varnish fades more than all else, and how much a metre.
+_VARNISH_FADING = 15.0, 0.008
 _MIRROR_LOBE = 0.25, 60.0  # strength and sharpness of the gloss seen square on
 # Share of edges at which a beam meets both sides and reports a range between them.
 _MIXED = np.float32(0.06)
@@ -253,7 +255,7 @@ def _strike_(rays, met, solids, ground, returns):
     triangles, surfaces = solids
     (roads, verges, _, divider), slope, shade = ground
     reflectivity, shift, cosine, retro, grain = returns
-    strength, sharpness = _MIRROR_LOBE
+    (strength, sharpness), (clear, fading) = _MIRROR_LOBE, _VARNISH_FADING
     for n in range(len(met.index)):
         what, row, column = met.index[n], met.row[n], met.column[n]
         # No view of the ray's direction: to make one takes longer than all that follows.
@@ -278,6 +280,7 @@ def _strike_(rays, met, solids, ground, returns):
                 grain[n] = _CLOTH_GRAIN
             cosine[n] = _incidence(triangles, what, x, y, z)
             if reflectivity[n] < _GLOSSY:
+                shift[n] -= fading * max(met.distance[n] - clear, 0.0)
                 reflectivity[n] += strength * math.exp(-sharpness * (1.0 - cosine[n]))
         cosine[n] = max(cosine[n], 0.01)
 
@@ -328,7 +331,7 @@ def _measure(met, returns, rays, chance, traits):
         if not nearest < math.sqrt(square) < farthest:
             continue
         if retro[n]:
-            bright = reflectivity[n] + 0.06 * noise[n]
+            bright = reflectivity[n] + _RETRO_GRAIN * noise[n]
         else:
             bright = _brightness(reflectivity[n], shift[n], cosine[n])
             random = grain[n] * grains[n]

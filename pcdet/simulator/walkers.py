@@ -32,7 +32,7 @@ def ride(builder: Builder, place: Place) -> None:
     rng = builder.rng
     road = builder.ground.roads[0]
     for _ in range(rng.poisson(place.riders)):
-        station = rng.uniform(-15.0, 50.0)
+        station = rng.triangular(-15.0, 12.0, 54.0)
         side = rng.choice([-1, 1])
         if rng.random() < 0.65:
             lateral, drift = side * (road.half_width - rng.uniform(0.3, 1.2)), 0.08
@@ -68,7 +68,7 @@ def walk(builder: Builder, place: Place) -> None:
     rng = builder.rng
     road = builder.ground.roads[0]
     for _ in range(rng.poisson(place.walkers)):
-        station = rng.uniform(-12.0, 45.0)
+        station = rng.triangular(-12.0, 5.0, 40.0)
         side = rng.choice([-1, 1])
         reach = max(1.2, builder.ground.verge(side).sidewalk)
         crossing = rng.random() < 0.14

@@ -56,6 +56,16 @@ def test_a_car_ahead_and_alone():
     assert (turn.owner == 0).sum() > 150
 
 
+@pytest.mark.parametrize("heading", [0.0, np.pi])
+def test_a_cars_lamps_shine(heading):
+    _, _, turn, _ = label([a_car(12.0, 0.0, heading)])
+    height = turn.points[:, 2] - GROUND
+    # Above the plate, at the end that looks to the sensor.
+    lamps = (turn.owner == 0) & (turn.points[:, 3] > 0.5) & (height > 0.53) & (height < 0.9)
+    assert (turn.points[lamps, 1] > 0.2).sum() > 2
+    assert (turn.points[lamps, 1] < -0.2).sum() > 2
+
+
 @pytest.mark.parametrize("heading", [0.0, 0.7, np.pi / 2, 3.0, -2.0])
 def test_rotation_is_the_heading_turned(heading):
     (only,), *_ = label([a_car(18.0, 2.0, heading)])
