@@ -69,7 +69,7 @@ def label_scene(scene: Scene, picture: Picture, sweep: Sweep, recording: Recordi
     """
     hits = np.bincount(sweep.owner[sweep.owner >= 0], minlength=len(scene.objects))
     labels, ignored = [], []
-    for k, thing in enumerate(scene.objects):
+    for k, thing in enumerate(sweep.objects):  # boxes are drawn about the points
         unclipped = project_box(thing, recording)
         if unclipped is None or picture.visible[k] == 0:
             continue

@@ -13,8 +13,9 @@ from pcdet.simulator import ground as terrain
 from pcdet.simulator import sensor
 from pcdet.simulator.casting import cast_scene, owners_of, visible_of
 from pcdet.simulator.mesh import CLOTH, RETRO
+from pcdet.simulator.motion import seen_in_turn
 from pcdet.simulator.raycast import GROUND, NOTHING, Rays
-from pcdet.simulator.scene import Scene
+from pcdet.simulator.scene import Scene, SceneObject
 from pcdet.simulator.sensor import HDL_64E, Sensor
 from pcdet.simulator.windows import lidar_windows
 
@@ -53,6 +54,7 @@ class Sweep:
             each from straight ahead once around to the left.
         owner: (N,) int32 object that a point is on, -1 for none.
         ring: (N,) int32.
+        objects: the scene's, each where the turn met it (see `motion`).
         visible: (M,) rays that meet each object first, whether they return or not.
         reached: (M,) rays that would if nothing stood before it.
     """
@@ -60,6 +62,7 @@ class Sweep:
     points: np.ndarray
     owner: np.ndarray
     ring: np.ndarray
+    objects: list[SceneObject]
     visible: np.ndarray
     reached: np.ndarray
 
@@ -125,7 +128,7 @@ def sweep(scene: Scene, rng: np.random.Generator, model: Sensor = HDL_64E) -> Sw
         rng: for noise, chance returns and leaves.
         model: the sensor.
     """
-    beams = sensor.beams(model)
+    beams, scene = sensor.beams(model), seen_in_turn(scene)
 
     def windows_of(triangles: np.ndarray) -> np.ndarray:
         return lidar_windows(triangles, model)
@@ -140,7 +143,7 @@ def sweep(scene: Scene, rng: np.random.Generator, model: Sensor = HDL_64E) -> Sw
     traits = model.ranges, model.noise[1], model == HDL_64E
     points, seen = _measure(met, returns, beams.rays, chance, traits)
     owner = owners_of(scene, met.index[seen])
-    return Sweep(points, owner, met.row[seen], visible, hits.reached)
+    return Sweep(points, owner, met.row[seen], scene.objects, visible, hits.reached)
 
 
 def _draw(rng: np.random.Generator, count: int, model: Sensor) -> _Chance:
@@ -235,7 +238,7 @@ def _materials(scene: Scene, met: _Met, rays: Rays, rng: np.random.Generator) ->
         rays,
         met,
         (scene.triangles, scene.surfaces),
-        (ground.plan, ground.slope[0], ground.shade),
+        (ground.plan, ground.slope[0], ground.shade, ground.rain),
         returns,
     )
     return returns
@@ -249,11 +252,11 @@ def _strike_(rays, met, solids, ground, returns):
         rays: the sensor's.
         met: the hits.
         solids: triangles and their surfaces, as in `Scene`.
-        ground: plan, slope along x and shade of the ground.
+        ground: plan, slope along x, shade and rain of the ground.
         returns: what is written to.
     """
     triangles, surfaces = solids
-    (roads, verges, _, divider), slope, shade = ground
+    (roads, verges, _, divider), slope, shade, rain = ground
     reflectivity, shift, cosine, retro, grain = returns
     (strength, sharpness), (clear, fading) = _MIRROR_LOBE, _VARNISH_FADING
     for n in range(len(met.index)):
@@ -273,6 +276,8 @@ def _strike_(rays, met, solids, ground, returns):
                 cosine[n] = max(cosine[n], 0.35)
             else:
                 shift[n] += shade
+                if rain > 0.0:
+                    reflectivity[n] *= terrain.wetness(far * x, far * y, rain) * cosine[n]
         elif what < len(triangles):
             reflectivity[n], shift[n] = surfaces[what, 1], surfaces[what, 2]
             retro[n] = surfaces[what, 0] == RETRO

@@ -56,7 +56,7 @@ def _riders(builder: Builder, pose: tuple[float, float, float], count: int) -> N
     rng = builder.rng
     x, y, heading = pose
     for _ in range(count):
-        builder.add_object("Cyclist", x, y, heading)
+        builder.add_object("Cyclist", x, y, heading, speed=rng.uniform(2.0, 6.0))
         back, aside = rng.uniform(0.8, 3.0), rng.choice([-1, 1]) * rng.uniform(0.7, 1.0)
         x -= back * np.cos(heading) + aside * np.sin(heading)
         y -= back * np.sin(heading) - aside * np.cos(heading)

@@ -11,6 +11,7 @@ from pcdet.simulator.camera import take_picture
 from pcdet.simulator.ground import ASPHALT, Ground, Verge
 from pcdet.simulator.lidar import sweep
 from pcdet.simulator.mesh import box
+from pcdet.simulator.motion import STANDING
 from pcdet.simulator.recording import IMAGE_SHAPE, draw_recording
 from pcdet.simulator.road import Road
 from pcdet.simulator.scene import SceneObject, assemble
@@ -35,9 +36,10 @@ def a_car(x, y, heading=0.0) -> SceneObject:
     return SceneObject("Car", mesh.moved(position, heading), position, size, heading)
 
 
-def label(objects, statics=()):
+def label(objects, statics=(), moving=STANDING):
     rng = np.random.default_rng(0)
-    scene = assemble(flat_ground(), list(objects), list(statics), [], np.array([0, 0, 1.0]), "test")
+    up = np.array([0, 0, 1.0])
+    scene = assemble(flat_ground(), list(objects), list(statics), [], up, "test", moving)
     recording = draw_recording(rng)
     picture = take_picture(scene, recording, rng)
     turn = sweep(scene, rng)
