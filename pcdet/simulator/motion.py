@@ -1,7 +1,8 @@
 """The recording car drives on while its LiDAR turns: where a turn meets each thing.
 
 KITTI's object scans are as the sensor made them: their points lie on the cones of its lasers to
-within 1.3 mm all around, which no scan does from which the car's own motion was taken out.
+within 1.3 mm all around, which no scan does from which the car's own motion was taken out. It turns
+to the left here, as KITTI's does; the mirrored scenes of a training show the other way, too.
 """
 
 from __future__ import annotations
@@ -68,8 +69,8 @@ def _azimuth(spots: np.ndarray) -> np.ndarray:
 
 
 def _moment(azimuth: np.ndarray) -> np.ndarray:
-    """Seconds before (negative) or after the picture: from behind, over the left, to behind."""
-    return azimuth * (-TURN / (2 * np.pi))
+    """Seconds before (negative) or after the picture: from behind, over the right, to behind."""
+    return azimuth * (TURN / (2 * np.pi))
 
 
 def _moved(xy: np.ndarray, azimuth: np.ndarray, velocity: np.ndarray, motion: Motion) -> np.ndarray:

@@ -23,10 +23,10 @@ def scene_of(objects=(), rain=0.0, moving=motion.STANDING):
 @pytest.mark.parametrize(
     ("spot", "expected"),
     [
-        # The forward direction is the picture's moment, the left a quarter of a turn before it.
+        # The forward direction is the picture's moment, the left a quarter of a turn after it.
         ((20.0, 0.0), (20.0, 0.0, 0.0)),
-        ((0.0, 20.0), (0.25, 20.0, 0.0)),
-        ((0.0, -20.0), (-0.25, -20.0, 0.0)),
+        ((0.0, 20.0), (-0.25, 20.0, 0.0)),
+        ((0.0, -20.0), (0.25, -20.0, 0.0)),
     ],
 )
 def test_standing_things_are_met_from_where_the_sensor_is_then(spot, expected):
@@ -35,10 +35,10 @@ def test_standing_things_are_met_from_where_the_sensor_is_then(spot, expected):
     assert (*thing.position[:2], thing.heading) == pytest.approx(expected)
 
 
-def test_turning_to_the_left_moves_what_is_on_the_right_on():
+def test_turning_to_the_left_moves_what_is_on_the_left_ahead():
     # A quarter of a turn after the picture the sensor looks 0.4 * 0.025 rad farther to the left.
-    (thing,) = motion.seen_in_turn(scene_of([a_car(0.0, -20.0)], moving=Motion(0.0, 0.4))).objects
-    assert thing.position[:2] == pytest.approx([-20 * np.sin(0.01), -20 * np.cos(0.01)])
+    (thing,) = motion.seen_in_turn(scene_of([a_car(0.0, 20.0)], moving=Motion(0.0, 0.4))).objects
+    assert thing.position[:2] == pytest.approx([20 * np.sin(0.01), 20 * np.cos(0.01)], rel=1e-4)
     assert thing.heading == pytest.approx(-0.01)
 
 
@@ -52,8 +52,8 @@ def test_labels_follow_the_points():
     moving = Motion(14.0)
     (one,), scene, turn, recording = label([a_car(9.0, 6.5)], moving=moving)
     at = turn.objects[0].position
-    # 36 degrees before the picture, so a hundredth of a second.
-    assert at[0] - scene.objects[0].position[0] == pytest.approx(0.14, abs=0.01)
+    # 36 degrees after the picture, so a hundredth of a second.
+    assert at[0] - scene.objects[0].position[0] == pytest.approx(-0.14, abs=0.01)
     matrix = recording.lidar_to_rect
     assert one.location == pytest.approx(matrix[:, :3] @ at + matrix[:, 3])
     points = turn.points[turn.owner == 0, :2] - at[:2]
