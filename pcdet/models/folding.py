@@ -57,7 +57,8 @@ def folded(model: nn.Module) -> nn.Module:
     - after another such layer it works in place;
     - a transposed convolution whose patches do not overlap becomes a product.
 
-    What fits none of this stays as it is.
+    What fits none of this stays as it is. At last, each module that has a method `fold_` is told,
+    so that it can compute in a way of its own that is for testing alone.
 
     Args:
         model: any network; it is not changed.
@@ -72,6 +73,9 @@ def folded(model: nn.Module) -> nn.Module:
         # A sequence in another is met again by itself, when nothing is left to do in it.
         if isinstance(module, nn.Sequential) or getattr(module, "runs_in_order", False):
             _fold_sequence(list(_in_order(module)), uses)
+    for module in result.modules():
+        if hasattr(module, "fold_"):
+            module.fold_()
     return result
 
 
@@ -143,6 +147,7 @@ class PatchProduct(nn.Module):
     def __init__(self, convolution: nn.ConvTranspose2d):
         """Take over the weights of a convolution for which `equals` is true."""
         super().__init__()
+        self.out_channels = convolution.out_channels
         self.side = convolution.kernel_size
         weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (kh * kw * Cout, Cin)
         bias = convolution.bias
@@ -161,10 +166,18 @@ class PatchProduct(nn.Module):
             and convolution.padding == convolution.output_padding == (0, 0)
         )
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, Cin, H, W) to (B, Cout, H * kh, W * kw), in channels_last memory."""
+    def forward(self, x: torch.Tensor, apart: bool = False) -> torch.Tensor:
+        """Multiply.
+
+        Args:
+            x: (B, Cin, H, W) image.
+            apart: leave the patches apart, which saves a copy.
+
+        Returns:
+            (B, Cout, H * kh, W * kw) in channels_last memory, or patches (B, H, W, kh, kw, Cout).
+        """
         patches = F.linear(x.permute(0, 2, 3, 1), self.weight, self.bias)
-        if self.side != (1, 1):
-            patches = patches.unflatten(3, (*self.side, -1)).transpose(2, 3)
-            patches = patches.flatten(3, 4).flatten(1, 2)
-        return patches.permute(0, 3, 1, 2)
+        patches = patches.unflatten(3, (*self.side, -1))
+        if apart:
+            return patches
+        return patches.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from models.model_fixture import random_batch, small_model
-from pcdet.models import example_convert_to_torch
+from models.model_fixture import narrow_config, random_batch, small_dataset, small_model
+from pcdet.models import build_network, example_convert_to_torch
 from pcdet.models.folding import PatchProduct, folded
+from pcdet.models.vfe import PillarFeatureNetOld2
 from pcdet.ops.sparse_conv import SparseConv3d, SparseSequential, SparseTensor, SubMConv3d
 
 DETECTORS = ("second", "pointpillar", "PartA2", "sassd")
@@ -61,7 +62,10 @@ def test_outputs_stay_and_so_does_the_network(name):
         copy.deepcopy(model).double().eval(), example_convert_to_torch(batch, dtype=torch.float64)
     )
     plain, found = (outputs_of(m, example_convert_to_torch(batch)) for m in (model.eval(), other))
-    assert found.keys() == plain.keys() and found
+    assert found.keys() == plain.keys() and found and other.rpn_head.by_patches
+    for outputs in (exact, plain, found):
+        # Proposals whose scores differ by rounding may change places.
+        outputs.update({k: v.sort(dim=0).values for k, v in outputs.items() if k[:4] == "rcnn"})
     for key, value in exact.items():
         # Logits of the second stage are small differences of large numbers.
         most = (2e-6 if key.startswith("rcnn") else 1e-6) * value.abs().max()
@@ -74,6 +78,34 @@ def test_frames_without_points():
         batch = example_convert_to_torch(random_batch((0,), name=name))
         with torch.inference_mode():
             assert len(folded(small_model(name))(batch)[0]) == 1
+
+
+@pytest.mark.parametrize("options", [{"num_filters": (4, 6)}, {"use_norm": False}])
+def test_rows_without_a_point_are_encoded_once(options):
+    net = with_statistics(PillarFeatureNetOld2(4, **options))
+    num_points = torch.tensor([1, 5, 0, 3, 4, 5])
+    voxels = torch.randn(6, 5, 4, generator=torch.Generator().manual_seed(2))
+    voxels *= (torch.arange(5) < num_points.unsqueeze(1)).unsqueeze(2)
+    encoder, rows = folded(net), []
+    assert encoder.rows_once
+    encoder.pfn_layers[0].linear.register_forward_hook(lambda _, x, out: rows.append(len(out)))
+    with torch.inference_mode():
+        found, plain = (n(voxels, num_points, torch.zeros(6, 3)) for n in (encoder, net))
+    torch.testing.assert_close(found, plain, rtol=1e-6, atol=1e-6)
+    # Of all pillars but the two that are full there is a row that holds no point.
+    assert rows == [int(num_points.sum()) + 4]
+
+
+def test_stacked_input_of_the_head_goes_beside_its_levels():
+    cfg = narrow_config("second")
+    cfg.MODEL.RPN.RPN_HEAD.ARGS.update(concat_input=True)
+    model = with_statistics(build_network(small_dataset(cfg), cfg))
+    batch = random_batch()
+    plain, found = (outputs_of(m, example_convert_to_torch(batch)) for m in (model, folded(model)))
+    for key, value in plain.items():
+        torch.testing.assert_close(
+            found[key], value, rtol=1e-5, atol=1e-6 * float(value.abs().max())
+        )
 
 
 def test_sparse_convolutions_take_in_relu():

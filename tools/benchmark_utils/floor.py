@@ -133,19 +133,19 @@ def _table(model: nn.Module, cfg: Any, setting: Setting) -> Iterator[Row]:
 
 def _dense_row(detector: nn.Module, setting: Setting) -> Row:
     """The dense convolutions alone, each with the input that it has in the network."""
-    calls: list[tuple[nn.Module, torch.Tensor]] = []
+    calls: list[tuple[nn.Module, torch.Tensor, dict]] = []
     work = Work()
 
-    def keep(layer: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-        calls.append((layer, inputs[0]))
+    def keep(layer: nn.Module, inputs: tuple, options: dict, output: torch.Tensor) -> None:
+        calls.append((layer, inputs[0], options))
         work.layers.append(work_of(layer, inputs[0], output))
 
     layers = [m for m in detector.rpn_head.modules() if isinstance(m, (nn.Conv2d, PatchProduct))]
-    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    hooks = [layer.register_forward_hook(keep, with_kwargs=True) for layer in layers]
     detector(setting.batch)
     for hook in hooks:
         hook.remove()
-    return setting.row("dense convolutions alone", lambda: [m(x) for m, x in calls], work)
+    return setting.row("dense convolutions alone", lambda: [m(x, **o) for m, x, o in calls], work)
 
 
 def _step_rows(model: nn.Module, cfg: Any, setting: Setting, forward: Work) -> Iterator[Row]:

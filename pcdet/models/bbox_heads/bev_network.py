@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from pcdet.models.folding import PatchProduct
 from pcdet.models.model_utils.norm import NORM, ImageNorm
 from pcdet.utils import device_utils
 
@@ -30,7 +32,10 @@ class BEVNetwork(nn.Module):
         num_bev_features: channels of the output.
         feature_map_stride: size of the input over that of the output; below 1 if it is enlarged.
         memory_format: layout of the images inside; the input may have any.
+        by_patches: whether `upsample` enlarges by `PatchProduct`s alone, as in a folded network.
     """
+
+    by_patches = False
 
     def __init__(
         self,
@@ -129,3 +134,35 @@ class BEVNetwork(nn.Module):
         """What `levels` returned, enlarged to one size and stacked."""
         enlarged = [deblock(level) for deblock, level in zip(self.deblocks, levels)]
         return torch.cat(enlarged, dim=1) if len(enlarged) > 1 else enlarged[0]
+
+    def fold_(self) -> None:
+        """See `folded`."""
+        self.by_patches = all(isinstance(deblock[0], PatchProduct) for deblock in self.deblocks)
+
+    def upsample_and_multiply(
+        self, levels: list[torch.Tensor], weight: torch.Tensor, bias: torch.Tensor
+    ) -> torch.Tensor:
+        """A linear layer on the cells of what `upsample` gives.
+
+        Args:
+            levels: what `levels` returned.
+            weight: (n, num_bev_features).
+            bias: (n,).
+
+        Returns:
+            (B, H, W, n).
+        """
+        if not self.by_patches:
+            return F.linear(self.upsample(levels).permute(0, 2, 3, 1), weight, bias)
+        # Each level by its share of the weight, and still in patches: the stacked maps, the largest
+        # of all, are never made, and n is less than their channels.
+        total = None
+        shares = weight.split([deblock[0].out_channels for deblock in self.deblocks], dim=1)
+        for (product, *rest), level, share in zip(self.deblocks, levels, shares):
+            patches = nn.Sequential(*rest)(product(level, apart=True))
+            part = F.linear(patches, share).transpose(2, 3)  # (B, h, kh, w, kw, n)
+            if total is None:
+                batch, h, kh, w, kw, n = part.shape
+                total = bias.expand(batch, h * kh, w * kw, n).contiguous()
+            total.view(part.shape).add_(part)
+        return total.to(part.dtype)

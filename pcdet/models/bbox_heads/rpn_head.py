@@ -124,12 +124,12 @@ class RPNV2(BEVNetwork):
             cls_preds (B, H, W, A * K) logits, box_preds (B, H, W, A * 7) residuals and, with a
             direction classifier, dir_cls_preds (B, H, W, A * bins) logits.
         """
-        return self.predict(super().forward(spatial_features), spatial_features)
+        return self.predict(self.levels(spatial_features), spatial_features)
 
-    def predict(self, x: torch.Tensor, spatial_features: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What `forward` returns, from features (B, C', H, W) of the BEV network and its input."""
-        if self.concat_input:
-            x = torch.cat((x, spatial_features), dim=1)
+    def predict(
+        self, levels: list[torch.Tensor], spatial_features: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """What `forward` returns, from the pyramid of the BEV network and its input."""
         convs = {"cls_preds": self.conv_cls, "box_preds": self.conv_box}
         if self.direction is not None:
             convs["dir_cls_preds"] = self.conv_dir_cls
@@ -137,7 +137,11 @@ class RPNV2(BEVNetwork):
         # has its final layout, and torch has no quick 1x1 convolution of one frame on one thread.
         weight = torch.cat([conv.weight.flatten(1) for conv in convs.values()])
         bias = torch.cat([conv.bias for conv in convs.values()])
-        outputs = F.linear(x.permute(0, 2, 3, 1), weight, bias)
+        if self.concat_input:
+            x = torch.cat((self.upsample(levels), spatial_features), dim=1)
+            outputs = F.linear(x.permute(0, 2, 3, 1), weight, bias)
+        else:
+            outputs = self.upsample_and_multiply(levels, weight, bias)
         sizes = [conv.out_channels for conv in convs.values()]
         return {name: part.contiguous() for name, part in zip(convs, outputs.split(sizes, dim=-1))}
 

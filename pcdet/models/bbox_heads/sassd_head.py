@@ -62,7 +62,7 @@ class SASSDHead(RPNV2):
         """
         levels = None if cells is None else self._levels_around(spatial_features, cells)
         levels = levels or self.levels(spatial_features)
-        return self.predict(self.upsample(levels), spatial_features), levels[-1]
+        return self.predict(levels, spatial_features), levels[-1]
 
     def _levels_around(
         self, spatial_features: torch.Tensor, cells: torch.Tensor

@@ -30,11 +30,25 @@ class PFNLayer(nn.Module):
         """(V, P, in_channels) to (V, out_channels) in the last layer, else (V, P, out_channels)."""
         # Rows that hold no point take part in the statistics and in the maximum, as in PCDet:
         # trained weights count on it.
-        x = self.relu(self.norm(self.linear(points.flatten(0, 1)))).unflatten(0, points.shape[:2])
+        x = self._each(points.flatten(0, 1)).unflatten(0, points.shape[:2])
         pillar = x.amax(dim=1)
         if self.last_layer:
             return pillar
         return torch.cat((x, pillar.unsqueeze(1).expand_as(x)), dim=-1)
+
+    def of_rows(self, rows: torch.Tensor, pillar: torch.Tensor, count: int) -> torch.Tensor:
+        """The same of rows (N, in_channels), given the pillar (N,) of each and how many there are.
+
+        Returns:
+            (count, out_channels) in the last layer, else (N, out_channels).
+        """
+        x = self._each(rows)
+        most = x.new_full((count, x.shape[1]), -torch.inf)
+        most.scatter_reduce_(0, pillar.unsqueeze(1).expand_as(x), x, "amax")
+        return most if self.last_layer else torch.cat((x, most[pillar]), dim=-1)
+
+    def _each(self, points: torch.Tensor) -> torch.Tensor:
+        return self.relu(self.norm(self.linear(points)))
 
 
 class PillarFeatureNetOld2(nn.Module):
@@ -45,7 +59,11 @@ class PillarFeatureNetOld2(nn.Module):
 
     Attributes:
         output_features: channels of a pillar.
+        rows_once: whether to compute a pillar's rows that hold no point, which are all alike, once,
+            as in a folded network; on the CPU, as a GPU's host would wait for their number.
     """
+
+    rows_once = False
 
     def __init__(
         self,
@@ -104,6 +122,20 @@ class PillarFeatureNetOld2(nn.Module):
         points = torch.cat(decorations, dim=-1) * filled.unsqueeze(-1)
         # Half precision would round places far from the sensor to 0.25 m.
         with torch.autocast(points.device.type, enabled=False):
+            if self.rows_once and points.device.type == "cpu":
+                return self._encode_rows_once(points, row <= num_points.unsqueeze(-1))
             for layer in self.pfn_layers:
                 points = layer(points)
         return points
+
+    def fold_(self) -> None:
+        """See `folded`."""
+        self.rows_once = True
+
+    def _encode_rows_once(self, points: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+        """Encode those rows of (V, P, C) that are kept (V, P): the points, and one row without."""
+        pillar = torch.nonzero(kept)[:, 0]
+        rows = points[kept]
+        for layer in self.pfn_layers:
+            rows = layer.of_rows(rows, pillar, len(points))
+        return rows
