@@ -26,10 +26,10 @@ def indice_conv(features, weight, indice_pairs, num_out):
     return gather_conv(features, weight, pairs, CpuBackend())
 
 
-def random_voxels(share: float = 0.3) -> torch.Tensor:
-    """(V, 4) int32 voxels of two frames in SHAPE, in no order."""
+def random_voxels(share: float = 0.3, shape: tuple[int, int, int] = SHAPE) -> torch.Tensor:
+    """(V, 4) int32 voxels of two frames, in no order."""
     torch.manual_seed(1)
-    voxels = (torch.rand(2, *SHAPE) < share).nonzero().int()
+    voxels = (torch.rand(2, *shape) < share).nonzero().int()
     return voxels[torch.randperm(len(voxels))]
 
 
@@ -75,14 +75,14 @@ def test_neighbours_equal_reference(kernel, dilation):
         ((3, 2, 3), (1, 3, 2), (2, 0, 1), (2, 2, 1)),
     ],
 )
-@pytest.mark.parametrize("share", [0.05, 0.9])
-def test_pairs_with_outputs_equal_reference(kernel, stride, padding, dilation, share):
-    voxels = random_voxels(share)
+@pytest.mark.parametrize(("share", "shape"), [(0.05, SHAPE), (0.9, SHAPE), (0.04, (3, 3, 150))])
+def test_pairs_with_outputs_equal_reference(kernel, stride, padding, dilation, share, shape):
+    voxels = random_voxels(share, shape)
     sizes = (kernel, stride, padding, dilation)
     out_shape = [
-        (size + 2 * p - d * (k - 1) - 1) // s + 1 for size, k, s, p, d in zip(SHAPE, *sizes)
+        (size + 2 * p - d * (k - 1) - 1) // s + 1 for size, k, s, p, d in zip(shape, *sizes)
     ]
-    outputs, pairs, counts = strided_pairs(voxels, SHAPE, out_shape, *sizes)
+    outputs, pairs, counts = strided_pairs(voxels, shape, out_shape, *sizes)
     expected = plain.strided_pairs(voxels, out_shape, *sizes)
     assert named(pairs, counts, voxels, outputs) == expected
     assert outputs.tolist() == sorted(outputs.tolist())

@@ -321,19 +321,19 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> strided_pairs(
     const at::Tensor& sites, at::IntArrayRef shape, at::IntArrayRef out_shape,
     at::IntArrayRef kernel_size, at::IntArrayRef stride, at::IntArrayRef padding,
     at::IntArrayRef dilation) {
-  const Axes kernel = axes_of(kernel_size, "kernel_size", 1);
-  const VoxelGrid out{axes_of(out_shape, "out_shape", 1)};
+  const StridedLayer layer{
+      {axes_of(shape, "spatial_shape", 1)},   {axes_of(out_shape, "out_shape", 1)},
+      axes_of(kernel_size, "kernel_size", 1), axes_of(stride, "stride", 1),
+      axes_of(padding, "padding", 0),         axes_of(dilation, "dilation", 1)};
   const at::Tensor rows = sites.contiguous();
-  check_sites(rows, VoxelGrid{axes_of(shape, "spatial_shape", 1)});
-  const PairTensors pairs(kernel, rows.size(0), rows.options());
-  std::vector<int32_t> out_sites;
-  pair_with_outputs(rows.const_data_ptr<int32_t>(), rows.size(0), out, kernel,
-                    axes_of(stride, "stride", 1), axes_of(padding, "padding", 0),
-                    axes_of(dilation, "dilation", 1), pairs.view(), out_sites);
+  check_sites(rows, layer.in);
+  const PairTensors pairs(layer.kernel, rows.size(0), rows.options());
+  std::vector<Site> out_sites;
+  pair_with_outputs(rows.const_data_ptr<int32_t>(), rows.size(0), layer, pairs.view(), out_sites);
   pairs.close();
-  const at::Tensor found =
-      at::empty({int64_t(out_sites.size()) / kSiteColumns, kSiteColumns}, rows.options());
-  std::copy(out_sites.begin(), out_sites.end(), found.mutable_data_ptr<int32_t>());
+  const at::Tensor found = at::empty({int64_t(out_sites.size()), kSiteColumns}, rows.options());
+  int32_t* column = found.mutable_data_ptr<int32_t>();
+  for (const Site& site : out_sites) column = std::copy(site.begin(), site.end(), column);
   return {found, pairs.pairs, pairs.counts};
 }
 

@@ -13,6 +13,7 @@ namespace pcdet {
 constexpr int kAxes = 3;         // z, y, x
 constexpr int kSiteColumns = 4;  // batch index, z, y, x
 using Axes = std::array<int64_t, kAxes>;
+using Site = std::array<int32_t, kSiteColumns>;
 
 struct Quotient {
   int64_t whole, rest;
@@ -57,6 +58,12 @@ struct PairLists {
     sources[at] = source;
     targets[at] = target;
   }
+  // The pairs of an offset, the other way round, as those of the opposite one.
+  void mirror(int64_t offset, int64_t opposite) const {
+    counts[opposite] = counts[offset];
+    std::copy_n(sources + offset * row, counts[offset], targets + opposite * row);
+    std::copy_n(targets + offset * row, counts[offset], sources + opposite * row);
+  }
 };
 
 // A grid of voxels and its numbering.
@@ -69,12 +76,6 @@ struct VoxelGrid {
   int64_t key(int64_t batch, int64_t z, int64_t y, int64_t x) const {
     return ((batch * shape[0] + z) * shape[1] + y) * shape[2] + x;
   }
-  std::array<int32_t, kSiteColumns> site(int64_t key) const {
-    const auto [row, x] = divide(key, shape[2]);
-    const auto [layer, y] = divide(row, shape[1]);
-    const auto [batch, z] = divide(layer, shape[0]);
-    return {int32_t(batch), int32_t(z), int32_t(y), int32_t(x)};
-  }
 };
 
 struct Voxel {
@@ -82,30 +83,71 @@ struct Voxel {
   int32_t index;
 };
 
-// The offsets before `center` of a row of the kernel along x: the first, and how many steps from
-// the middle of the row stay within the grid.
-struct OffsetRow {
-  int64_t first, center, reach;
-};
+// Voxels in the order of their keys, and the rows along x that they make.
+struct VoxelRows {
+  struct Place {
+    int32_t x, index;
+  };
+  struct Row {
+    int64_t key;  // of its first cell, divided by the length of a row
+    int64_t begin, end;
+  };
+  std::vector<Place> places;
+  std::vector<Row> rows;
+  int64_t twice;  // the first index of a voxel that is there a second time; their number if none is
 
-// Pairs of a row of offsets, of sorted voxels; `move` leads to the middle of the row. A key that is
-// looked for is less than its target's, as all offsets before the center lead back.
-inline void pair_along_row(const std::vector<Voxel>& voxels, const OffsetRow& row, int64_t size,
-                           int64_t move, int64_t dilation, const PairLists& pairs) {
-  const int64_t begin = std::max<int64_t>(0, size / 2 - row.reach);
-  const int64_t end = std::min(size - begin, row.center - row.first);
-  const Voxel* first = voxels.data();
-  for (const Voxel& target : voxels) {
-    const Voxel* source = first;
-    for (int64_t x = begin; x < end; ++x) {
-      const int64_t wanted = target.key + move + (x - size / 2) * dilation;
-      while (source->key < wanted) ++source;
-      if (x == begin) first = source;
-      if (source->key != wanted) continue;
-      pairs.add(row.first + x, source->index, target.index);
-      pairs.add(2 * row.center - row.first - x, target.index, source->index);
+  VoxelRows(const int32_t* sites, int64_t count, const VoxelGrid& grid) : twice(count) {
+    std::vector<Voxel> voxels;
+    voxels.reserve(count);
+    for (int64_t i = 0; i < count; ++i) {
+      const int32_t* site = sites + i * kSiteColumns;
+      voxels.push_back({grid.key(site[0], site[1], site[2], site[3]), int32_t(i)});
+    }
+    sort_by_key(voxels);
+    places.reserve(count);
+    const int64_t length = grid.shape[2];
+    int64_t start = -length, last = -1;  // keys of a row's first cell, and of a voxel
+    for (const auto [key, index] : voxels) {
+      if (key == last) twice = std::min<int64_t>(twice, index);
+      last = key;
+      if (key >= start + length) {
+        const int64_t row = divide(key, length).whole, begin = int64_t(places.size());
+        start = row * length;
+        rows.push_back({row, begin, begin});
+      }
+      places.push_back({int32_t(key - start), index});
+      ++rows.back().end;
     }
   }
+};
+
+// The offsets of a row of the kernel along x.
+struct OffsetRow {
+  int64_t middle, move;  // the offset in the middle, and from a row of sources to its targets' key
+  size_t at;             // where the last one was found
+
+  // The row of a key, nullptr if there is none; keys ascend from call to call.
+  const VoxelRows::Row* find(const std::vector<VoxelRows::Row>& rows, int64_t key) {
+    while (at < rows.size() && rows[at].key < key) ++at;
+    return at < rows.size() && rows[at].key == key ? &rows[at] : nullptr;
+  }
+};
+
+// Pairs of an offset, of the voxels of a row as targets. `table` holds the source at each place
+// along x, -1 for none. What is written for one without is overwritten, by the next pair or by the
+// end of the list, in which there is room: some voxel has no source.
+inline void pair_along_row(const VoxelRows::Place* places, int64_t count, const int32_t* table,
+                           int64_t offset, const PairLists& pairs) {
+  int32_t *sources = pairs.sources + offset * pairs.row,
+          *targets = pairs.targets + offset * pairs.row;
+  int32_t at = pairs.counts[offset];
+  for (int64_t n = 0; n < count; ++n) {
+    const int32_t source = table[places[n].x];
+    sources[at] = source;
+    targets[at] = places[n].index;
+    at += source >= 0;
+  }
+  pairs.counts[offset] = at;
 }
 
 // Pairs of a submanifold convolution, whose outputs are the voxels themselves: the source lies at
@@ -113,91 +155,160 @@ inline void pair_along_row(const std::vector<Voxel>& voxels, const OffsetRow& ro
 // are in the order of the voxels' keys. Returns `count`, or the index of a voxel that is there a
 // second time, and then lists nothing.
 //
-// Voxels sorted by their key, the same voxels moved by an offset are sorted, too: one walk along
-// both finds all pairs of a row of offsets, several times as fast as looking up each in a table.
+// Offsets before the center lead back. The voxels of a row are written into a table along x, in
+// which those of the few rows that they are sources of look for theirs.
 inline int64_t pair_neighbours(const int32_t* sites, int64_t count, const VoxelGrid& grid,
                                const Axes& kernel, const Axes& dilation, const PairLists& pairs) {
-  // The steps of the kernel that stay within the grid along an axis. Behind each row of the padded
-  // grid is room for them, so that none reaches a voxel of another row.
+  // The steps of the kernel that stay within the grid along an axis. Beside the rows and the layers
+  // of the padded grid is room for them, so that none leads to another row.
   Axes reach;
-  VoxelGrid padded;
+  VoxelGrid padded = grid;
   for (int axis = 0; axis < kAxes; ++axis) {
     reach[axis] = std::min(kernel[axis] / 2, (grid.shape[axis] - 1) / dilation[axis]);
-    padded.shape[axis] = grid.shape[axis] + reach[axis] * dilation[axis];
+    if (axis < 2) padded.shape[axis] += reach[axis] * dilation[axis];
   }
-  std::vector<Voxel> voxels;
-  voxels.reserve(count);
-  for (int64_t i = 0; i < count; ++i) {
-    const int32_t* site = sites + i * kSiteColumns;
-    voxels.push_back({padded.key(site[0], site[1], site[2], site[3]), int32_t(i)});
-  }
-  sort_by_key(voxels);
-  int64_t twice = count;
-  for (int64_t n = 1; n < count; ++n) {
-    if (voxels[n].key == voxels[n - 1].key) twice = std::min<int64_t>(twice, voxels[n].index);
-  }
-  if (twice < count) return twice;
+  const VoxelRows voxels(sites, count, padded);
+  if (voxels.twice < count) return voxels.twice;
 
   const int64_t center = kernel[0] * kernel[1] * kernel[2] / 2;
-  for (int64_t row = 0; row * kernel[2] < center; ++row) {
-    const Axes steps = {row / kernel[1] - kernel[0] / 2, row % kernel[1] - kernel[1] / 2, 0};
-    if (std::abs(steps[0]) > reach[0] || std::abs(steps[1]) > reach[1]) continue;
-    const int64_t move = padded.key(0, steps[0] * dilation[0], steps[1] * dilation[1], 0);
-    pair_along_row(voxels, {row * kernel[2], center, reach[2]}, kernel[2], move, dilation[2],
-                   pairs);
+  std::vector<OffsetRow> offset_rows;
+  for (int64_t row = 0; row * kernel[2] <= center; ++row) {
+    const int64_t z = kernel[0] / 2 - row / kernel[1], y = kernel[1] / 2 - row % kernel[1];
+    if (std::abs(z) > reach[0] || std::abs(y) > reach[1]) continue;
+    const int64_t move = z * dilation[0] * padded.shape[1] + y * dilation[1];
+    offset_rows.push_back({row * kernel[2] + kernel[2] / 2, move, 0});
   }
-  for (const Voxel& voxel : voxels) pairs.add(center, voxel.index, voxel.index);
+  const int64_t margin = reach[2] * dilation[2];
+  std::vector<int32_t> table(grid.shape[2] + 2 * margin, -1);
+  for (const VoxelRows::Row& sources : voxels.rows) {
+    for (int64_t n = sources.begin; n < sources.end; ++n) {
+      table[voxels.places[n].x + margin] = voxels.places[n].index;
+    }
+    for (OffsetRow& row : offset_rows) {
+      const VoxelRows::Row* targets = row.find(voxels.rows, sources.key + row.move);
+      if (targets == nullptr) continue;
+      for (int64_t x = -reach[2]; x <= reach[2] && row.middle + x < center; ++x) {
+        pair_along_row(voxels.places.data() + targets->begin, targets->end - targets->begin,
+                       table.data() + margin + x * dilation[2], row.middle + x, pairs);
+      }
+    }
+    for (int64_t n = sources.begin; n < sources.end; ++n) {
+      table[voxels.places[n].x + margin] = -1;
+    }
+  }
+  for (const VoxelRows::Place& place : voxels.places) pairs.add(center, place.index, place.index);
+  for (int64_t offset = 0; offset < center; ++offset) pairs.mirror(offset, 2 * center - offset);
   return count;
 }
 
-// Pairs of a convolution with outputs wherever its kernel touches a voxel: appends them to
-// `out_sites`, in the order of their keys, in which the lists are, too.
-inline void pair_with_outputs(const int32_t* sites, int64_t count, const VoxelGrid& out,
-                              const Axes& kernel, const Axes& stride, const Axes& padding,
-                              const Axes& dilation, const PairLists& pairs,
-                              std::vector<int32_t>& out_sites) {
-  // Along an axis the offset k reaches input = output * stride - padding + k * dilation.
-  struct Reach {
-    int64_t offset, place;
+// A convolution with outputs wherever its kernel touches a voxel. Along an axis the offset k of an
+// output reaches input = output * stride - padding + k * dilation.
+struct StridedLayer {
+  VoxelGrid in, out;
+  Axes kernel, stride, padding, dilation;
+};
+
+// Which outputs the places along an axis contribute to.
+struct ReachedOutputs {
+  struct Output {
+    int32_t offset, place;
   };
-  struct Touch {  // of an output by a voxel
-    int64_t key;
-    int32_t source, offset;
-  };
-  std::array<std::vector<Reach>, kAxes> reached;
-  std::vector<Touch> touches;
-  touches.reserve(4 * count);
-  for (int64_t i = 0; i < count; ++i) {
-    const int32_t* site = sites + i * kSiteColumns;
-    for (int axis = 0; axis < kAxes; ++axis) {
-      reached[axis].clear();
-      for (int64_t k = 0; k < kernel[axis]; ++k) {
-        const int64_t scaled = site[axis + 1] + padding[axis] - k * dilation[axis];
-        if (scaled < 0) continue;
-        const auto [place, rest] = divide(scaled, stride[axis]);
-        if (rest == 0 && place < out.shape[axis]) reached[axis].push_back({k, place});
-      }
-    }
-    for (const Reach& z : reached[0]) {
-      for (const Reach& y : reached[1]) {
-        for (const Reach& x : reached[2]) {
-          const int64_t offset = (z.offset * kernel[1] + y.offset) * kernel[2] + x.offset;
-          touches.push_back(
-              {out.key(site[0], z.place, y.place, x.place), int32_t(i), int32_t(offset)});
+  std::vector<Output> outputs;
+  std::vector<int64_t> ends{0};  // of those of each place
+
+  ReachedOutputs(const StridedLayer& layer, int axis) {
+    for (int64_t input = 0; input < layer.in.shape[axis]; ++input) {
+      int64_t scaled = input + layer.padding[axis];
+      for (int64_t k = 0; k < layer.kernel[axis] && scaled >= 0; ++k) {
+        const auto [place, rest] = divide(scaled, layer.stride[axis]);
+        if (rest == 0 && place < layer.out.shape[axis]) {
+          outputs.push_back({int32_t(k), int32_t(place)});
         }
+        scaled -= layer.dilation[axis];
       }
+      ends.push_back(int64_t(outputs.size()));
     }
   }
-  sort_by_key(touches);
-  int64_t last = -1;
-  int32_t target = -1;
-  for (const Touch& touch : touches) {
-    if (touch.key != last) {
-      const auto [batch, z, y, x] = out.site(last = touch.key);
-      out_sites.insert(out_sites.end(), {batch, z, y, x});
-      ++target;
+  const Output* begin(int64_t input) const { return outputs.data() + ends[input]; }
+  const Output* end(int64_t input) const { return outputs.data() + ends[input + 1]; }
+};
+
+// Which rows of outputs the rows of voxels touch, and where along x.
+struct Touches {
+  struct OfPlace {
+    int32_t source, offset, place;
+  };
+  struct OfRow {
+    int64_t key;  // of the row of outputs
+    int32_t row, offset;
+  };
+  std::vector<OfPlace> places;   // of one row of voxels after the other
+  std::vector<int64_t> ends{0};  // of those of each row
+  std::vector<OfRow> rows;       // by key
+
+  Touches(const VoxelRows& voxels, const StridedLayer& layer) {
+    const ReachedOutputs along_z(layer, 0), along_y(layer, 1), along_x(layer, 2);
+    places.reserve(2 * voxels.places.size());
+    for (const VoxelRows::Row& row : voxels.rows) {
+      const auto [floor, y] = divide(row.key, layer.in.shape[1]);
+      const auto [batch, z] = divide(floor, layer.in.shape[0]);
+      for (auto to_z = along_z.begin(z); to_z != along_z.end(z); ++to_z) {
+        const int64_t out_floor = batch * layer.out.shape[0] + to_z->place;
+        for (auto to_y = along_y.begin(y); to_y != along_y.end(y); ++to_y) {
+          const int64_t offset = (to_z->offset * layer.kernel[1] + to_y->offset) * layer.kernel[2];
+          rows.push_back({out_floor * layer.out.shape[1] + to_y->place, int32_t(ends.size() - 1),
+                          int32_t(offset)});
+        }
+      }
+      for (int64_t n = row.begin; n < row.end; ++n) {
+        const auto [x, index] = voxels.places[n];
+        for (auto to_x = along_x.begin(x); to_x != along_x.end(x); ++to_x) {
+          places.push_back({index, to_x->offset, to_x->place});
+        }
+      }
+      ends.push_back(int64_t(places.size()));
     }
-    pairs.add(touch.offset, touch.source, target);
+    sort_by_key(rows);
+  }
+};
+
+// Pairs of a strided layer. Appends its outputs to `out_sites`, in the order of their keys, in
+// which the lists are, too.
+//
+// A row of outputs is made of the few rows of voxels that its kernel touches, by a bit for each
+// place along x.
+inline void pair_with_outputs(const int32_t* sites, int64_t count, const StridedLayer& layer,
+                              const PairLists& pairs, std::vector<Site>& out_sites) {
+  const Touches touches(VoxelRows(sites, count, layer.in), layer);
+  const int64_t length = layer.out.shape[2];
+  std::vector<uint64_t> bits(length / 64 + 1, 0);
+  std::vector<int32_t> numbers(length);  // of the outputs of a row
+  const auto last_row = touches.rows.end();
+  for (auto begin = touches.rows.begin(), end = begin; begin != last_row; begin = end) {
+    int32_t first = int32_t(length), last = 0;
+    for (; end != last_row && end->key == begin->key; ++end) {
+      for (int64_t n = touches.ends[end->row]; n < touches.ends[end->row + 1]; ++n) {
+        const int32_t place = touches.places[n].place;
+        bits[place / 64] |= uint64_t(1) << place % 64;
+        first = std::min(first, place);
+        last = std::max(last, place);
+      }
+    }
+    const auto [floor, y] = divide(begin->key, layer.out.shape[1]);
+    const auto [batch, z] = divide(floor, layer.out.shape[0]);
+    for (int32_t word = first / 64; word <= last / 64; ++word) {
+      for (; bits[word] != 0; bits[word] &= bits[word] - 1) {
+        const int32_t x = word * 64 + __builtin_ctzll(bits[word]);
+        numbers[x] = int32_t(out_sites.size());
+        out_sites.push_back({int32_t(batch), int32_t(z), int32_t(y), x});
+      }
+    }
+    for (auto row = begin; row != end; ++row) {
+      for (int64_t n = touches.ends[row->row]; n < touches.ends[row->row + 1]; ++n) {
+        const auto [source, offset, place] = touches.places[n];
+        pairs.add(row->offset + offset, source, numbers[place]);
+      }
+    }
   }
 }
 
