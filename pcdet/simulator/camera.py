@@ -74,6 +74,8 @@ def _shade(scene: Scene, hits: Hits, rays: Rays) -> np.ndarray:
     """Colours of all pixels, (375, 1242, 3) uint8."""
     lit = _lit_colours(scene.triangles, scene.surfaces, scene.sun)
     floor_colours = terrain.SURFACES[:, 3:6] * (_AMBIENT + (1.0 - _AMBIENT) * scene.sun[2])
+    if scene.ground.rain:
+        floor_colours[[terrain.ASPHALT, terrain.PAVING, terrain.GRAVEL]] *= 0.6
     table = np.concatenate([lit, scene.volumes[:, 12:15], floor_colours]).astype(np.float32)
     distance = np.minimum(hits.distance, hits.glass_distance)
     haze = 1.0 - np.exp(distance * np.float32(-1.0 / _HAZE_DISTANCE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -18,8 +19,26 @@ _NODES = int(2 * HALF_SIZE / CELL) + 1
 
 ASPHALT, PAVING, GRASS, GRAVEL, MARKING = range(5)
 SURFACES = np.array([m.ASPHALT, m.PAVING, m.GRASS, m.GRAVEL, m.MARKING], dtype=np.float64)
+_WET, _PUDDLE = 0.8, 1.7  # of `wetness`
 _CROWN = 0.012  # mean fall of a road from its middle to its kerb
 _ROUGHNESS = np.array([0.0, 0.003, 0.020, 0.008, 0.0], np.float32)  # of one cell, metres
+
+
+@numba.njit(cache=True)
+def wetness(x: float, y: float, rain: float) -> float:
+    """How much of its reflectivity wet ground keeps when light falls straight on it.
+
+    A film of water throws the light on: what comes back falls with the cosine of the angle once
+    more, so 20 m ahead nearly nothing is left of a road. Of a puddle nothing comes back at all.
+
+    Args:
+        x: of the point, LiDAR frame.
+        y: of the point, LiDAR frame.
+        rain: as in `Ground`.
+    """
+    along = math.sin(0.53 * x + 2.0 * math.sin(0.21 * y + rain))
+    across = math.sin(1.3 * y + 2.0 * math.sin(0.17 * x + rain))
+    return 0.0 if along + across > _PUDDLE else _WET
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,7 @@ class Ground:
         waves: (K, 4) amplitude, wave numbers along x and y, phase of the gentle unevenness.
         shade: added to the intensity of asphalt and paving: old or new, dry or damp.
         divider: lane markings are painted (country and main roads).
+        rain: 0 on dry ground; else all but grass is wet, and this says where puddles lie, radians.
         heights: the field itself, nodes of `CELL` metres; `build` computes it.
     """
 
@@ -95,6 +115,7 @@ class Ground:
     waves: np.ndarray
     shade: float
     divider: bool
+    rain: float = 0.0
     heights: np.ndarray = field(
         init=False, repr=False, default_factory=lambda: np.zeros((0, 0), dtype=np.float32)
     )
@@ -165,17 +186,15 @@ def height_at(field: np.ndarray, x: float, y: float) -> float:
 
 
 @numba.njit(cache=True, fastmath=True)
-def heights_at(field: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Heights (N,) of the ground field at N points, as by `height_at`."""
+def heights_at_(field: np.ndarray, x: np.ndarray, y: np.ndarray, heights: np.ndarray) -> None:
+    """Write the heights (N,) of the ground field at N points, as by `height_at`."""
     i, j = np.empty(len(x), np.int32), np.empty(len(x), np.int32)
     a, b = np.empty(len(x)), np.empty(len(x))
-    heights = np.empty(len(x))
     # Two loops, of which the compiler makes SIMD of the first.
     for n in range(len(x)):
         i[n], j[n], a[n], b[n] = _cell_of(field, x[n], y[n])
     for n in range(len(x)):
         heights[n] = _between(field, np.uintp(i[n]), np.uintp(j[n]), a[n], b[n])
-    return heights
 
 
 @numba.njit(cache=True, fastmath=True)

@@ -25,7 +25,7 @@ _LEAST_HEIGHT = 14.0  # pixels
 _LEAST_PIXELS, _LEAST_POINTS = 12, 3
 _MOST_TRUNCATED = 0.92
 # Least share of an object that is seen, for occlusion 0, 1 and 2; below, it is 3 (unclear).
-_VISIBLE_SHARES = (0.80, 0.45, 0.12)
+_VISIBLE_SHARES = (0.80, 0.35, 0.12)
 _HIDDEN = 0.03  # seen less than this, an object gets no label at all
 _EDGES = [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4)] + [
     (k, k + 4) for k in range(4)
@@ -69,7 +69,7 @@ def label_scene(scene: Scene, picture: Picture, sweep: Sweep, recording: Recordi
     """
     hits = np.bincount(sweep.owner[sweep.owner >= 0], minlength=len(scene.objects))
     labels, ignored = [], []
-    for k, thing in enumerate(scene.objects):
+    for k, thing in enumerate(sweep.objects):  # boxes are drawn about the points
         unclipped = project_box(thing, recording)
         if unclipped is None or picture.visible[k] == 0:
             continue

@@ -11,12 +11,14 @@ import numpy as np
 from pcdet.simulator import clutter, foliage, furniture, street
 from pcdet.simulator.furniture import AHEAD, BEHIND
 from pcdet.simulator.ground import Ground, Verge
+from pcdet.simulator.motion import STANDING
 from pcdet.simulator.placement import Builder
 from pcdet.simulator.places import PLACES, Place
 from pcdet.simulator.road import Road
 from pcdet.simulator.scene import Scene, assemble
-from pcdet.simulator.traffic import populate
+from pcdet.simulator.traffic import populate, recording_motion
 
+_RAIN = 0.09  # share of scenes on a wet road
 SENSOR_HEIGHT = 1.725  # above the road, metres, on KITTI's car
 
 
@@ -56,6 +58,7 @@ def draw_scene(
         builder.volumes,
         sun / np.linalg.norm(sun),
         place.name,
+        STANDING if beside_road else recording_motion(rng, place, ground),
     )
 
 
@@ -85,6 +88,7 @@ def _draw_ground(
         waves=waves,
         shade=float(rng.normal(0.01, 0.03)),
         divider=bool(rng.random() < place.divider),
+        rain=float(rng.uniform(0.1, 6.3)) if rng.random() < _RAIN else 0.0,
     )
 
 

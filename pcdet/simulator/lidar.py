@@ -13,8 +13,9 @@ from pcdet.simulator import ground as terrain
 from pcdet.simulator import sensor
 from pcdet.simulator.casting import cast_scene, owners_of, visible_of
 from pcdet.simulator.mesh import CLOTH, RETRO
+from pcdet.simulator.motion import seen_in_turn
 from pcdet.simulator.raycast import GROUND, NOTHING, Rays
-from pcdet.simulator.scene import Scene
+from pcdet.simulator.scene import Scene, SceneObject
 from pcdet.simulator.sensor import HDL_64E, Sensor
 from pcdet.simulator.windows import lidar_windows
 
@@ -33,8 +34,10 @@ _UPPER_BLOCK_NEAR = np.array([(2, 6, 10), (-0.10, -0.07, 0.0)])
 _STREAK = 16  # firings over which a laser may report nothing: how often, by block of lasers
 _STREAK_SHARES = 0.05, 0.02
 _GRAIN, _CLOTH_GRAIN = 0.04, 0.10  # of the intensity, from beam to beam
-_RETRO_GAIN = 60.0
+_RETRO_GAIN, _RETRO_GRAIN = 60.0, 0.15
 _GLOSSY = 0.1  # surfaces darker than this are varnished
+# Metres from which on varnish fades more than all else, and how much a metre.
+_VARNISH_FADING = 15.0, 0.008
 _MIRROR_LOBE = 0.25, 60.0  # strength and sharpness of the gloss seen square on
 # Share of edges at which a beam meets both sides and reports a range between them.
 _MIXED = np.float32(0.06)
@@ -51,6 +54,7 @@ class Sweep:
             each from straight ahead once around to the left.
         owner: (N,) int32 object that a point is on, -1 for none.
         ring: (N,) int32.
+        objects: the scene's, each where the turn met it (see `motion`).
         visible: (M,) rays that meet each object first, whether they return or not.
         reached: (M,) rays that would if nothing stood before it.
     """
@@ -58,6 +62,7 @@ class Sweep:
     points: np.ndarray
     owner: np.ndarray
     ring: np.ndarray
+    objects: list[SceneObject]
     visible: np.ndarray
     reached: np.ndarray
 
@@ -123,7 +128,7 @@ def sweep(scene: Scene, rng: np.random.Generator, model: Sensor = HDL_64E) -> Sw
         rng: for noise, chance returns and leaves.
         model: the sensor.
     """
-    beams = sensor.beams(model)
+    beams, scene = sensor.beams(model), seen_in_turn(scene)
 
     def windows_of(triangles: np.ndarray) -> np.ndarray:
         return lidar_windows(triangles, model)
@@ -138,7 +143,7 @@ def sweep(scene: Scene, rng: np.random.Generator, model: Sensor = HDL_64E) -> Sw
     traits = model.ranges, model.noise[1], model == HDL_64E
     points, seen = _measure(met, returns, beams.rays, chance, traits)
     owner = owners_of(scene, met.index[seen])
-    return Sweep(points, owner, met.row[seen], visible, hits.reached)
+    return Sweep(points, owner, met.row[seen], scene.objects, visible, hits.reached)
 
 
 def _draw(rng: np.random.Generator, count: int, model: Sensor) -> _Chance:
@@ -233,7 +238,7 @@ def _materials(scene: Scene, met: _Met, rays: Rays, rng: np.random.Generator) ->
         rays,
         met,
         (scene.triangles, scene.surfaces),
-        (ground.plan, ground.slope[0], ground.shade),
+        (ground.plan, ground.slope[0], ground.shade, ground.rain),
         returns,
     )
     return returns
@@ -247,13 +252,13 @@ def _strike_(rays, met, solids, ground, returns):
         rays: the sensor's.
         met: the hits.
         solids: triangles and their surfaces, as in `Scene`.
-        ground: plan, slope along x and shade of the ground.
+        ground: plan, slope along x, shade and rain of the ground.
         returns: what is written to.
     """
     triangles, surfaces = solids
-    (roads, verges, _, divider), slope, shade = ground
+    (roads, verges, _, divider), slope, shade, rain = ground
     reflectivity, shift, cosine, retro, grain = returns
-    strength, sharpness = _MIRROR_LOBE
+    (strength, sharpness), (clear, fading) = _MIRROR_LOBE, _VARNISH_FADING
     for n in range(len(met.index)):
         what, row, column = met.index[n], met.row[n], met.column[n]
         # No view of the ray's direction: to make one takes longer than all that follows.
@@ -271,6 +276,8 @@ def _strike_(rays, met, solids, ground, returns):
                 cosine[n] = max(cosine[n], 0.35)
             else:
                 shift[n] += shade
+                if rain > 0.0:
+                    reflectivity[n] *= terrain.wetness(far * x, far * y, rain) * cosine[n]
         elif what < len(triangles):
             reflectivity[n], shift[n] = surfaces[what, 1], surfaces[what, 2]
             retro[n] = surfaces[what, 0] == RETRO
@@ -278,6 +285,7 @@ def _strike_(rays, met, solids, ground, returns):
                 grain[n] = _CLOTH_GRAIN
             cosine[n] = _incidence(triangles, what, x, y, z)
             if reflectivity[n] < _GLOSSY:
+                shift[n] -= fading * max(met.distance[n] - clear, 0.0)
                 reflectivity[n] += strength * math.exp(-sharpness * (1.0 - cosine[n]))
         cosine[n] = max(cosine[n], 0.01)
 
@@ -328,7 +336,7 @@ def _measure(met, returns, rays, chance, traits):
         if not nearest < math.sqrt(square) < farthest:
             continue
         if retro[n]:
-            bright = reflectivity[n] + 0.06 * noise[n]
+            bright = reflectivity[n] + _RETRO_GRAIN * noise[n]
         else:
             bright = _brightness(reflectivity[n], shift[n], cosine[n])
             random = grain[n] * grains[n]

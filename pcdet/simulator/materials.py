@@ -22,9 +22,9 @@ SEAT = Surface(SOLID, 0.15, -0.05, 0.15, 0.15, 0.17)
 CAR_GLASS = Surface(GLASS, 0.04, -0.20, 0.14, 0.17, 0.20)
 WINDOW = Surface(GLASS, 0.30, -0.15, 0.25, 0.32, 0.40)
 CURTAIN = Surface(SOLID, 0.25, -0.02, 0.45, 0.44, 0.42)
-PLATE = Surface(RETRO, 0.90, 0.0, 0.92, 0.92, 0.88)
-HEAD_LAMP = Surface(RETRO, 0.55, 0.0, 0.85, 0.86, 0.88)
-TAIL_LAMP = Surface(RETRO, 0.70, 0.0, 0.65, 0.10, 0.10)
+PLATE = Surface(RETRO, 0.97, 0.0, 0.92, 0.92, 0.88)
+HEAD_LAMP = Surface(RETRO, 0.70, 0.0, 0.85, 0.86, 0.88)
+TAIL_LAMP = Surface(RETRO, 0.85, 0.0, 0.65, 0.10, 0.10)
 SIGN = Surface(RETRO, 0.99, 0.0, 0.75, 0.25, 0.15)
 BLUE_SIGN = Surface(RETRO, 0.85, 0.0, 0.20, 0.35, 0.75)
 METAL = Surface(SOLID, 0.22, -0.03, 0.55, 0.57, 0.60)
@@ -51,17 +51,17 @@ _PAINTS = np.array(
 )
 _PAINT_SHARE = (0.27, 0.25, 0.16, 0.12, 0.10, 0.07, 0.03)
 _PAINT_REFLECTIVITY = (0.010, 0.022, 0.012, 0.060, 0.012, 0.030, 0.012)
-_BUMPER_SHIFT = 0.18  # of the intensity, against the paint's
+_BUMPER_SHIFT = 0.20  # of the intensity, against the paint's
 _BLACK_HOLE_SHARE = 0.3  # of black cars: metallic paint that answers hardly at all
 
 
 def car_paint(rng: np.random.Generator) -> Surface:
     """Draw the paint of one car: colours by their share on German roads of 2011."""
     index = int(rng.choice(len(_PAINTS), p=_PAINT_SHARE))
-    reflectivity = _PAINT_REFLECTIVITY[index] * np.exp(0.7 * rng.standard_normal())
+    reflectivity = _PAINT_REFLECTIVITY[index] * np.exp(0.8 * rng.standard_normal() - 0.1)
     if index == 0 and rng.random() < _BLACK_HOLE_SHARE:
         reflectivity *= 0.03
-    shift = -0.25 + 0.15 * rng.standard_normal() + (0.06 if index in (1, 3) else 0.0)
+    shift = -0.32 + 0.15 * rng.standard_normal() + (0.06 if index in (1, 3) else 0.0)
     colour = np.clip(_PAINTS[index] + rng.uniform(-0.05, 0.05, 3), 0.03, 0.95)
     return Surface(SOLID, float(min(reflectivity, 0.5)), float(shift), *map(float, colour))
 

@@ -90,7 +90,7 @@ def write_own_frame(job: OwnFrame) -> None:
     kept = turn.ring % setup.step == 0
     with atomic_write(job.root / "points" / f"{job.name}.npy") as file:
         np.save(file, turn.points[kept].astype(np.float32))
-    lines = [_line(thing) for thing in _labelled(scene.objects, turn, kept, setup.classes)]
+    lines = [_line(thing) for thing in _labelled(turn.objects, turn, kept, setup.classes)]
     with atomic_write(job.root / "labels" / f"{job.name}.txt") as file:
         file.write("".join(lines).encode())
 

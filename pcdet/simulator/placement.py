@@ -65,7 +65,9 @@ class Builder:
         """Mark a rectangle of the ground as occupied."""
         self._taken = np.vstack([self._taken, (x, y, length, width, heading)])
 
-    def add_object(self, name: str, x: float, y: float, heading: float, gap: float = 0.3) -> bool:
+    def add_object(
+        self, name: str, x: float, y: float, heading: float, gap: float = 0.3, speed: float = 0.0
+    ) -> bool:
         """Place a thing of class `name`; returns whether there was room.
 
         Args:
@@ -74,6 +76,7 @@ class Builder:
             y: its centre, metres.
             heading: direction of its front, rad.
             gap: least distance from its neighbours, metres.
+            speed: metres a second along its heading.
         """
         if np.hypot(x, y) > REACH:
             return False
@@ -85,7 +88,7 @@ class Builder:
         slope = self.ground.slope_at(x, y) if size[0] > 2.5 else (0.0, 0.0)
         position = np.array([x, y, self.ground.at(x, y)])
         placed = mesh.moved(position, heading, slope)
-        self.objects.append(SceneObject(name, placed, position, np.asarray(size), heading))
+        self.objects.append(SceneObject(name, placed, position, np.asarray(size), heading, speed))
         return True
 
     def add_static(

@@ -27,6 +27,7 @@ class Place:
         parking: (kind, share) of parking along each side: none, along, across.
         occupancy: range of the share of parking places that are taken.
         traffic: expected vehicles in each lane per 100 m.
+        speed: range of the speed of those that drive, metres a second.
         walkers: expected number of people on foot, or of groups, ahead.
         riders: the same of cyclists.
         sitters: the same of groups that sit.
@@ -51,6 +52,7 @@ class Place:
     parking: tuple[tuple[str, float], ...]
     occupancy: tuple[float, float]
     traffic: float
+    speed: tuple[float, float]
     walkers: float
     riders: float
     sitters: float
@@ -76,6 +78,7 @@ RESIDENTIAL = Place(
     parking=(("none", 0.3), ("along", 0.53), ("across", 0.17)),
     occupancy=(0.25, 0.8),
     traffic=1.1,
+    speed=(3.0, 9.0),
     walkers=2.6,
     riders=1.5,
     sitters=0.05,
@@ -106,7 +109,8 @@ CITY = Place(
     crossings=0.6,
     parking=(("none", 0.5), ("along", 0.4), ("across", 0.1)),
     occupancy=(0.25, 0.7),
-    traffic=2.5,
+    traffic=2.4,
+    speed=(4.0, 14.0),
     walkers=4.2,
     riders=2.6,
     sitters=0.15,
@@ -131,6 +135,7 @@ COUNTRY = Place(
     parking=(("none", 1.0),),
     occupancy=(0.0, 0.0),
     traffic=2.4,
+    speed=(8.0, 15.0),
     walkers=0.6,
     riders=0.7,
     sitters=0.0,
@@ -155,6 +160,7 @@ CAMPUS = Place(
     parking=(("none", 0.55), ("along", 0.2), ("across", 0.25)),
     occupancy=(0.15, 0.7),
     traffic=0.6,
+    speed=(2.0, 7.0),
     walkers=7.0,
     riders=3.8,
     sitters=0.7,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from pcdet.simulator.ground import HALF_SIZE, heights_at
+from pcdet.simulator.ground import HALF_SIZE, heights_at_
 
 NOTHING, GROUND = -1, -2
 FAR = np.float32(1e4)
@@ -131,13 +131,15 @@ def _profiles(field, rays):
         flat = np.hypot(x, y)
         along[c], across[c] = x / flat, y / flat
     heights = np.empty((len(_DISTANCES), columns))
+    x, y = np.empty(columns), np.empty(columns)
     for k in range(len(_DISTANCES)):
-        x = rays.origins[0, 0] + _DISTANCES[k] * along
-        heights[k] = heights_at(field, x, rays.origins[0, 1] + _DISTANCES[k] * across)
+        for c in range(columns):
+            x[c] = rays.origins[0, 0] + _DISTANCES[k] * along[c]
+            y[c] = rays.origins[0, 1] + _DISTANCES[k] * across[c]
+        heights_at_(field, x, y, heights[k])
     return heights
 
 
-@numba.njit(cache=True)
 def cast_triangles_(
     triangles: np.ndarray,
     is_glass: np.ndarray,
@@ -160,25 +162,24 @@ def cast_triangles_(
         rays: the rays.
         hits: written to where a triangle is nearer.
     """
-    shape, opaque = hits.distance.shape, ~is_glass
-    alone = Hits(
-        np.full(shape, FAR),
-        np.full(shape, np.int32(NOTHING)),
-        np.full(shape, FAR),
-        np.full(shape, np.int32(NOTHING)),
-        hits.reached,
-    )
+    _cast_by_object_(triangles, is_glass, owner, windows, rays, hits, no_hits(hits.index.shape, 0))
+
+
+@numba.njit(cache=True)
+def _cast_by_object_(triangles, is_glass, owner, windows, rays, hits, alone):
+    """As `cast_triangles_`; `alone` are hits of nothing, before and afterwards."""
     first = 0
     while first < len(triangles):
         end = first + 1
         while end < len(triangles) and owner[end] == owner[first]:
             end += 1
         to = hits if owner[first] < 0 else alone
-        area = shape[0], 0, shape[1], 0
-        layer = to.distance, to.index
-        area = _meet_(triangles, windows, opaque, (first, end), rays, layer, area)
-        layer = to.glass_distance, to.glass_index
-        area = _meet_(triangles, windows, is_glass, (first, end), rays, layer, area)
+        area = to.index.shape[0], 0, to.index.shape[1], 0
+        # One call for both layers, as a second one takes as long again to compile.
+        for panes in (False, True):
+            solid, glass = (to.distance, to.index), (to.glass_distance, to.glass_index)
+            layer = glass if panes else solid
+            area = _meet_(triangles, windows, is_glass, panes, (first, end), rays, layer, area)
         if owner[first] >= 0:
             hits.reached[owner[first]] += _add_(alone, area, hits)
         first = end
@@ -186,13 +187,14 @@ def cast_triangles_(
 
 # True divisions, not approximate ones, so that a ray's place in the row makes no difference.
 @numba.njit(cache=True, fastmath={"contract", "nnan", "nsz"}, error_model="numpy")
-def _meet_(triangles, windows, chosen, span, rays, layer, area):
+def _meet_(triangles, windows, is_glass, panes, span, rays, layer, area):
     """Meet some triangles with the rays of their windows, by Moeller and Trumbore.
 
     Args:
         triangles: (T, 3, 3) float32.
         windows: (T, 4), as for `cast_triangles_`.
-        chosen: (T,) bool, which triangles.
+        is_glass: (T,) bool.
+        panes: meet the triangles that are glass, or those that are not.
         span: first triangle and that after the last.
         rays: the rays.
         layer: distance and index of the hits; written to where a triangle is nearer.
@@ -206,7 +208,7 @@ def _meet_(triangles, windows, chosen, span, rays, layer, area):
     columns = distance.shape[1]
     for k in range(span[0], span[1]):
         first, last = windows[k, 2], windows[k, 3]
-        if not chosen[k] or windows[k, 0] >= windows[k, 1] or first >= last:
+        if is_glass[k] != panes or windows[k, 0] >= windows[k, 1] or first >= last:
             continue
         what = np.int32(k)
         ax, ay, az = triangles[k, 0, 0], triangles[k, 0, 1], triangles[k, 0, 2]

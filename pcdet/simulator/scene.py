@@ -8,6 +8,7 @@ import numpy as np
 
 from pcdet.simulator.ground import Ground
 from pcdet.simulator.mesh import GLASS, Mesh, merge
+from pcdet.simulator.motion import STANDING, Motion
 
 
 @dataclass
@@ -20,6 +21,7 @@ class SceneObject:
         position: (3,) bottom centre, metres, LiDAR frame.
         size: (3,) length, width, height, metres.
         heading: direction of its front, radians from +x towards +y.
+        speed: metres a second along its heading.
     """
 
     name: str
@@ -27,6 +29,7 @@ class SceneObject:
     position: np.ndarray
     size: np.ndarray
     heading: float
+    speed: float = 0.0
 
 
 @dataclass
@@ -42,6 +45,7 @@ class Scene:
         volumes: (V, 15), see `foliage.Volume`; the nearest first.
         sun: (3,) unit vector towards the light.
         kind: name of the kind of place, for statistics.
+        motion: the recording car's.
     """
 
     ground: Ground
@@ -52,6 +56,7 @@ class Scene:
     volumes: np.ndarray
     sun: np.ndarray
     kind: str
+    motion: Motion = STANDING
 
     @property
     def is_glass(self) -> np.ndarray:
@@ -66,6 +71,7 @@ def assemble(
     volumes: list[tuple],
     sun: np.ndarray,
     kind: str,
+    motion: Motion = STANDING,
 ) -> Scene:
     """Put the parts of a scene into the arrays that the ray caster reads."""
     solid = merge([*(thing.mesh for thing in objects), *statics])
@@ -86,4 +92,5 @@ def assemble(
         rows,
         sun,
         kind,
+        motion,
     )

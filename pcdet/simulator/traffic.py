@@ -5,11 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from pcdet.simulator import walkers
+from pcdet.simulator.ground import Ground
+from pcdet.simulator.motion import Motion
 from pcdet.simulator.placement import Builder
 from pcdet.simulator.places import Place
 from pcdet.simulator.road import Road
 
 _BEHIND, _AHEAD = -35.0, 72.0  # stations between which anything is placed, metres
+_MOST = 5.0  # where most of it is: KITTI's labels thin out with the distance
+# Length of a stretch of road along which vehicles park, metres. Rows without an end hide each other
+# to the horizon, as they seldom do in KITTI.
+_STRETCH = 12.0, 55.0
+_STANDING = 0.2  # share of vehicles in lanes that wait
 _MOVING = (("Car", 0.80), ("Van", 0.085), ("Truck", 0.06), ("Cyclist", 0.05), ("Misc", 0.005))
 _PARKED = (("Car", 0.90), ("Van", 0.075), ("Truck", 0.01), ("Misc", 0.015))
 
@@ -50,14 +57,30 @@ def _drive(builder: Builder, place: Place) -> None:
         density = place.traffic if number == 0 else 0.7 * place.traffic
         for lateral, direction in road.lane_centres():
             for _ in range(rng.poisson(density * (_AHEAD - _BEHIND) / 100.0)):
-                station = rng.uniform(_BEHIND, _AHEAD)
+                station = rng.triangular(_BEHIND, _MOST, _AHEAD)
                 offset = lateral + rng.normal(0.0, 0.2)
                 x, y, theta = road.to_world(station, offset)
                 heading = theta + (0.0 if direction > 0 else np.pi) + rng.normal(0.0, 0.03)
                 name = _pick(builder, _MOVING)
                 if name == "Cyclist":
                     x, y, _ = road.to_world(station, offset - direction * 1.0)
-                builder.add_object(name, x, y, heading, gap=1.5)
+                speed = _speed(rng, (2.0, 6.0) if name == "Cyclist" else place.speed)
+                builder.add_object(name, x, y, heading, gap=1.5, speed=speed)
+
+
+def _speed(rng: np.random.Generator, usual: tuple[float, float]) -> float:
+    """A speed within what is usual, metres a second, or none."""
+    return 0.0 if rng.random() < _STANDING else rng.uniform(*usual)
+
+
+def recording_motion(rng: np.random.Generator, place: Place, ground: Ground) -> Motion:
+    """How the recording car drives along the first road, now and then turning at a crossing."""
+    speed = _speed(rng, place.speed)
+    turning = ground.on_crossing(0.0, 0.0, 10.0) and rng.random() < 0.4
+    if turning:
+        speed = min(speed, 6.0)
+        return Motion(speed, speed * rng.choice([-1.0, 1.0]) / rng.uniform(7.0, 15.0))
+    return Motion(speed, speed * ground.roads[0].curvature)
 
 
 def _turn(builder: Builder, place: Place) -> None:
@@ -87,8 +110,9 @@ def _park(builder: Builder, place: Place, side: int) -> None:
     inward = rng.uniform(-0.6, 0.2) if on_kerb else rng.uniform(0.95, 1.15)
     lateral = side * (road.half_width - inward if kind == "along" else road.half_width + 1.5)
     flow = 1.0 if side < 0 or road.one_way else -1.0
-    station = _BEHIND + rng.uniform(0, pitch)
-    while station < _AHEAD:
+    station = rng.triangular(_BEHIND, _MOST, _AHEAD - 20.0)
+    end = min(station + rng.uniform(*_STRETCH), _AHEAD)
+    while station < end:
         if rng.random() < occupancy and not _near_crossing(builder, station, lateral):
             x, y, theta = road.to_world(station + rng.normal(0, 0.25), lateral + rng.normal(0, 0.1))
             heading = theta + (0.0 if flow > 0 else np.pi) + side * angle + rng.normal(0.0, 0.025)

@@ -187,9 +187,11 @@ def _hull(style: BodyStyle) -> tuple[np.ndarray, np.ndarray]:
     return triangles, glass
 
 
-def _lights(style: BodyStyle, length: float, width: float, height: float) -> Mesh:
-    """Plates and lamps, a centimetre in front of the hull's ends."""
+def _lights(size: np.ndarray, rng: np.random.Generator) -> Mesh:
+    """Plates and lamps, in front of the hull's ends; lamps follow the hull about its corners."""
+    length, width, height = size
     parts = []
+    shine = rng.uniform(0.4, 1.1)  # clear or clouded with age
     for end, lamp, z in ((1.0, m.HEAD_LAMP, 0.42), (-1.0, m.TAIL_LAMP, 0.50)):
         x = end * (length / 2 + 0.004)
         y, bottom = 0.26, 0.27 * height
@@ -197,14 +199,15 @@ def _lights(style: BodyStyle, length: float, width: float, height: float) -> Mes
             quad((x, -y, bottom), (x, y, bottom), (x, y, bottom + 0.11), (x, -y, bottom + 0.11),
                  m.PLATE)
         )  # fmt: skip
+        back = np.array([0.0, 0.0, 0.012, 0.03])
+        across = _plan(back if end > 0 else 1.0 - back) / 2 * width
+        across[0] = 0.25 * width
+        along = end * (length * (0.5 - back) + 0.02)
+        low, high = (z - 0.065) * height, (z + 0.065) * height
+        surface = lamp._replace(reflectivity=lamp.reflectivity * shine)
         for side in (-1.0, 1.0):
-            inner, outer = side * 0.27 * width, side * 0.44 * width
-            back = x - end * 0.05 * length
-            low, high = (z - 0.065) * height, (z + 0.065) * height
-            parts.append(
-                quad((x - end * 0.012, inner, low), (back, outer, low), (back, outer, high),
-                     (x - end * 0.03, inner, high), lamp)
-            )  # fmt: skip
+            edges = pairwise(zip(along, side * across))
+            parts += [quad((*a, low), (*b, low), (*b, high), (*a, high), surface) for a, b in edges]
     return merge(parts)
 
 
@@ -256,7 +259,7 @@ def _lofted(style: BodyStyle, size: np.ndarray, rng: np.random.Generator, paint:
     ends = 0.46 * length
     parts = [
         hull,
-        _lights(style, length, width, height),
+        _lights(size, rng),
         _seats(style, length, width, height),
         _wheels(style, length, width, radius),
         quad((ends, -0.42 * width, floor), (ends, 0.42 * width, floor),

@@ -32,7 +32,7 @@ def ride(builder: Builder, place: Place) -> None:
     rng = builder.rng
     road = builder.ground.roads[0]
     for _ in range(rng.poisson(place.riders)):
-        station = rng.uniform(-15.0, 50.0)
+        station = rng.triangular(-15.0, 12.0, 54.0)
         side = rng.choice([-1, 1])
         if rng.random() < 0.65:
             lateral, drift = side * (road.half_width - rng.uniform(0.3, 1.2)), 0.08
@@ -56,7 +56,7 @@ def _riders(builder: Builder, pose: tuple[float, float, float], count: int) -> N
     rng = builder.rng
     x, y, heading = pose
     for _ in range(count):
-        builder.add_object("Cyclist", x, y, heading)
+        builder.add_object("Cyclist", x, y, heading, speed=rng.uniform(2.0, 6.0))
         back, aside = rng.uniform(0.8, 3.0), rng.choice([-1, 1]) * rng.uniform(0.7, 1.0)
         x -= back * np.cos(heading) + aside * np.sin(heading)
         y -= back * np.sin(heading) - aside * np.cos(heading)
@@ -68,7 +68,7 @@ def walk(builder: Builder, place: Place) -> None:
     rng = builder.rng
     road = builder.ground.roads[0]
     for _ in range(rng.poisson(place.walkers)):
-        station = rng.uniform(-12.0, 45.0)
+        station = rng.triangular(-12.0, 5.0, 40.0)
         side = rng.choice([-1, 1])
         reach = max(1.2, builder.ground.verge(side).sidewalk)
         crossing = rng.random() < 0.14

@@ -341,6 +341,22 @@ def test_a_scene_is_moved_and_sloped_if_the_yaml_says_so():
     rise = (sample["gt_boxes"][:, 2] - heights) / sample["gt_boxes"][:, 0]
     assert 0.0001 < abs(rise[0]) < 0.05
     np.testing.assert_allclose(rise, rise[0])
+    sampler = ("AUGMENTATION.DB_SAMPLER.ENABLED", False)
+    thin = [*still, sampler, (scene + "GLOBAL_DROPOUT_UNIFORM_NOISE", [0.4, 0.5])]
+    full, thinned = (
+        make_dataset(True, change).prepare_data(make_frame(), rng=np.random.default_rng(0))
+        for change in ([*still, sampler], thin)
+    )
+    assert 0.3 < 1 - len(thinned["points"]) / len(full["points"]) < 0.6
+
+
+def test_objects_are_scaled_only_where_the_yaml_says_so():
+    key = "AUGMENTATION.NOISE_PER_OBJECT.GT_SCALING_UNIFORM_NOISE"
+    changes = [("AUGMENTATION.NOISE_GLOBAL_SCENE.ENABLED", False), (key, [0.9, 0.9])]
+    sizes = make_frame()["gt_boxes_lidar"][[1, 3], 3:6]
+    for change, factor in ((changes[:1], 1.0), (changes, 0.9)):
+        sample = make_dataset(True, change).prepare_data(make_frame(), rng=np.random.default_rng(0))
+        np.testing.assert_allclose(sample["gt_boxes"][:, 3:6], factor * sizes)
 
 
 @pytest.mark.parametrize(
@@ -349,11 +365,14 @@ def test_a_scene_is_moved_and_sloped_if_the_yaml_says_so():
         ("NOISE_GLOBAL_SCENE.GLOBAL_TRANSLATION_NOISE_STD", [0.0, 0.0]),
         ("NOISE_GLOBAL_SCENE.GLOBAL_SLOPE_NOISE_STD", [0.0]),
         ("NOISE_PER_OBJECT.GT_LOC_NOISE_STD", [0.0, 0.0]),
+        ("NOISE_GLOBAL_SCENE.GLOBAL_DROPOUT_UNIFORM_NOISE", [0.0]),
     ],
 )
 @pytest.mark.parametrize("value", [-0.1, math.inf])
-def test_a_deviation_must_be_0_or_more(key, others, value):
-    with pytest.raises(ConfigError, match=rf"{key}: expected \d numbers of at least 0, got"):
+def test_noise_must_be_0_or_more(key, others, value):
+    with pytest.raises(
+        ConfigError, match=rf"{key}: expected \d numbers of at least 0( and below 1)?, got"
+    ):
         make_dataset(True, [(f"AUGMENTATION.{key}", [*others, value])])
 
 

@@ -11,6 +11,7 @@ from pcdet.simulator.camera import take_picture
 from pcdet.simulator.ground import ASPHALT, Ground, Verge
 from pcdet.simulator.lidar import sweep
 from pcdet.simulator.mesh import box
+from pcdet.simulator.motion import STANDING
 from pcdet.simulator.recording import IMAGE_SHAPE, draw_recording
 from pcdet.simulator.road import Road
 from pcdet.simulator.scene import SceneObject, assemble
@@ -35,9 +36,10 @@ def a_car(x, y, heading=0.0) -> SceneObject:
     return SceneObject("Car", mesh.moved(position, heading), position, size, heading)
 
 
-def label(objects, statics=()):
+def label(objects, statics=(), moving=STANDING):
     rng = np.random.default_rng(0)
-    scene = assemble(flat_ground(), list(objects), list(statics), [], np.array([0, 0, 1.0]), "test")
+    up = np.array([0, 0, 1.0])
+    scene = assemble(flat_ground(), list(objects), list(statics), [], up, "test", moving)
     recording = draw_recording(rng)
     picture = take_picture(scene, recording, rng)
     turn = sweep(scene, rng)
@@ -54,6 +56,16 @@ def test_a_car_ahead_and_alone():
     assert only.location[2] == pytest.approx(15.0 - 0.27, abs=0.1)
     assert only.location[1] == pytest.approx(1.73 - 0.08, abs=0.35)
     assert (turn.owner == 0).sum() > 150
+
+
+@pytest.mark.parametrize("heading", [0.0, np.pi])
+def test_a_cars_lamps_shine(heading):
+    _, _, turn, _ = label([a_car(12.0, 0.0, heading)])
+    height = turn.points[:, 2] - GROUND
+    # Above the plate, at the end that looks to the sensor.
+    lamps = (turn.owner == 0) & (turn.points[:, 3] > 0.5) & (height > 0.53) & (height < 0.9)
+    assert (turn.points[lamps, 1] > 0.2).sum() > 2
+    assert (turn.points[lamps, 1] < -0.2).sum() > 2
 
 
 @pytest.mark.parametrize("heading", [0.0, 0.7, np.pi / 2, 3.0, -2.0])

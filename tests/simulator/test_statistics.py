@@ -111,7 +111,7 @@ def test_points_on_things_by_distance(turns, name, examples):
     # Each real one must lie within the spread of synthetic ones at its distance.
     rows = visible_counts(turns, name)
     for distance, count in examples:
-        at = rows[np.abs(rows[:, 0] - distance) < 0.2 * distance]
+        at = rows[np.abs(rows[:, 0] - distance) < 0.3 * distance]
         assert len(at) >= 5
         # Points fall with the square of the distance: bring all to the example's.
         scaled = at[:, 1] * (at[:, 0] / distance) ** 2
@@ -130,7 +130,7 @@ def test_classes_have_kittis_shares(turns):
     counts = Counter(thing.name for scene, _ in turns for thing in scene.objects)
     frames = len(turns)
     assert counts["Car"] > counts["Pedestrian"] > counts["Cyclist"] > counts["Truck"]
-    # All around; about a third of them are in the picture.
-    assert 8 < counts["Car"] / frames < 22
+    # All around; about half of them are in the picture, where KITTI has 3.84 a frame.
+    assert 5 < counts["Car"] / frames < 11
     assert 2 < counts["Pedestrian"] / frames < 7
     assert 1 < counts["Cyclist"] / frames < 5

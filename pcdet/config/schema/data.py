@@ -35,18 +35,21 @@ class Frames(Section):
 
 @dataclass
 class ObjectNoise(Section):
-    """Each object is moved and turned by itself."""
+    """Each object is scaled, moved and turned by itself."""
 
     ENABLED: bool = key("whether to")
     GT_LOC_NOISE_STD: list[float] = key(
         "standard deviations of the move along x, y, z, metres", length=3, at_least=0
     )
     GT_ROT_UNIFORM_NOISE: list[float] = key("range of the turn, radians", length=2)
+    GT_SCALING_UNIFORM_NOISE: list[float] = key(
+        "range of the factor", [1.0, 1.0], length=2, above=0
+    )
 
 
 @dataclass
 class SceneNoise(Section):
-    """The scene as a whole is flipped, turned, scaled and moved."""
+    """The scene as a whole is flipped, turned, scaled, moved and thinned out."""
 
     ENABLED: bool = key("whether to; without, there is no flip either")
     GLOBAL_ROT_UNIFORM_NOISE: list[float] = key("range of the turn, radians", length=2)
@@ -62,6 +65,9 @@ class SceneNoise(Section):
         [0.0, 0.0],
         length=2,
         at_least=0,
+    )
+    GLOBAL_DROPOUT_UNIFORM_NOISE: list[float] = key(
+        "range of the share of points that are dropped", [0.0, 0.0], length=2, at_least=0, below=1
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from pcdet.datasets.data_augmentation.collision import first_free_try
 from pcdet.utils import box_utils
-from pcdet.utils.box_utils import CENTER, DIMS, RZ, X, Y, Z
+from pcdet.utils.box_utils import CENTER, DIMS, RZ, H, X, Y, Z
 
 
 def noise_per_object_v3_(
@@ -22,11 +22,13 @@ def noise_per_object_v3_(
     rotation_perturb: float | Sequence[float] = np.pi / 4,
     center_noise_std: float | Sequence[float] = 1.0,
     num_try: int = 100,
+    scaling: Sequence[float] = (1.0, 1.0),
     rng: np.random.Generator | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Move and turn each object with its points, so that no object comes to lie on another.
+    """Scale, move and turn each object with its points, so that none comes to lie on another.
 
-    Boxes are taken in turn. Of `num_try` random moves of a box, the first is taken that leaves it
+    Boxes are scaled about the centre of their bottom, so that they stay on the ground, and are then
+    taken in turn. Of `num_try` random moves of a box, the first is taken that leaves it
     clear of all other boxes as they stand then, seen from above; if there is none, the box stays.
     A point in several moved boxes goes with the first of them. Points of no moved box that an
     object would land on are removed. The name is PCDet's; the arguments are not written to.
@@ -38,6 +40,8 @@ def noise_per_object_v3_(
         rotation_perturb: range (low, high) of the turn in radians, or r for (-r, r).
         center_noise_std: standard deviation of the move along x, y, z in metres.
         num_try: moves tried for each box.
+        scaling: range (low, high) of the factor of a box and its points. A box that finds no place
+            keeps its size, too.
         rng: random numbers; None for fresh ones.
 
     Returns:
@@ -48,10 +52,14 @@ def noise_per_object_v3_(
     valid = np.ones(num_boxes, bool) if valid_mask is None else np.asarray(valid_mask, bool)
     moves = rng.normal(scale=center_noise_std, size=(num_boxes, num_try, 3))
     turns = rng.uniform(*_low_high(rotation_perturb), size=(num_boxes, num_try))
-    chosen = first_free_try(gt_boxes, valid, moves, turns)
+    new_boxes = gt_boxes.copy()
+    if tuple(scaling) != (1.0, 1.0):
+        new_boxes[valid, DIMS] *= rng.uniform(*scaling, size=(np.count_nonzero(valid), 1))
+    chosen = first_free_try(new_boxes, valid, moves, turns)
 
     moved = np.flatnonzero(chosen >= 0)
-    new_boxes = gt_boxes.copy()
+    still = chosen < 0
+    new_boxes[still] = gt_boxes[still]
     new_boxes[moved, CENTER] += moves[moved, chosen[moved]]
     new_boxes[moved, RZ] += turns[moved, chosen[moved]]
     return new_boxes, move_points_with_boxes(points, gt_boxes[moved], new_boxes[moved])
@@ -65,7 +73,7 @@ def move_points_with_boxes(
     Args:
         points: (N, 3 + C) LiDAR frame, metres.
         boxes: (M, 7) LiDAR boxes; a point in several goes with the first.
-        new_boxes: (M, 7) the same boxes, moved and turned.
+        new_boxes: (M, 7) the same boxes, scaled by one factor each, moved and turned.
 
     Returns:
         (N', 3 + C) points without those that were in no box and are in one or more new ones.
@@ -80,7 +88,8 @@ def move_points_with_boxes(
     local = points[carried, CENTER] - boxes[box, CENTER]
     turn = new_boxes[box, RZ] - boxes[box, RZ]
     turned = box_utils.rotate_points_along_z(local[:, None], turn)[:, 0]
-    new_points[carried, CENTER] = turned + new_boxes[box, CENTER]
+    factor = new_boxes[box, H] / boxes[box, H]
+    new_points[carried, CENTER] = turned * factor[:, None] + new_boxes[box, CENTER]
     return new_points.compress((owner >= 0) | ~landed_on, axis=0)
 
 
@@ -213,6 +222,23 @@ def global_slope(
     gt_boxes[:, Z] += gt_boxes[:, [X, Y]] @ rise
     points[:, Z] += points[:, [X, Y]] @ rise.astype(points.dtype)
     return gt_boxes, points
+
+
+def global_dropout(
+    points: np.ndarray, share: Sequence[float], rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """Drop points at random, as many of near things as of far ones.
+
+    Args:
+        points: (N, 3 + C) of a scene.
+        share: range (low, high) of the share that is dropped, in [0, 1).
+        rng: random numbers; None for fresh ones.
+
+    Returns:
+        (N', 3 + C) points, N' <= N.
+    """
+    rng = np.random.default_rng() if rng is None else rng
+    return points.compress(rng.random(len(points)) >= rng.uniform(*share), axis=0)
 
 
 def _low_high(value: float | Sequence[float]) -> tuple[float, float]:

@@ -24,12 +24,14 @@ class SceneNoise(NamedTuple):
         scaling: range of the factor.
         translation: standard deviations along x, y, z, metres; all 0 for none.
         slope: standard deviations of the rise along x and y, metres a metre; all 0 for none.
+        dropout: range of the share of points that are dropped; all 0 for none.
     """
 
     rotation: Sequence[float]
     scaling: Sequence[float]
     translation: Sequence[float]
     slope: Sequence[float]
+    dropout: Sequence[float]
 
 
 class DataAugmentor:
@@ -47,7 +49,8 @@ class DataAugmentor:
         Args:
             class_names: classes whose objects are kept.
             db_sampler: adds objects of other frames.
-            object_noise: keywords of `noise_per_object_v3_`: rotation_perturb, center_noise_std.
+            object_noise: keywords of `noise_per_object_v3_`: rotation_perturb, center_noise_std,
+                scaling.
             scene_noise: with the flip.
         """
         self.class_names = list(class_names)
@@ -91,6 +94,7 @@ class DataAugmentor:
             parts["object_noise"] = {
                 "rotation_perturb": noise.GT_ROT_UNIFORM_NOISE,
                 "center_noise_std": noise.GT_LOC_NOISE_STD,
+                "scaling": noise.GT_SCALING_UNIFORM_NOISE,
             }
         if scene.ENABLED:
             parts["scene_noise"] = SceneNoise(
@@ -98,6 +102,7 @@ class DataAugmentor:
                 scene.GLOBAL_SCALING_UNIFORM_NOISE,
                 scene.GLOBAL_TRANSLATION_NOISE_STD,
                 scene.GLOBAL_SLOPE_NOISE_STD,
+                scene.GLOBAL_DROPOUT_UNIFORM_NOISE,
             )
         return cls(class_names, **parts)
 
@@ -167,4 +172,6 @@ class DataAugmentor:
             gt_boxes, points = augmentation_utils.global_slope(
                 gt_boxes, points, noise.slope, rng=rng
             )
+        if any(noise.dropout):
+            points = augmentation_utils.global_dropout(points, noise.dropout, rng=rng)
         return gt_boxes, points

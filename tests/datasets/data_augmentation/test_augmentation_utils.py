@@ -7,6 +7,7 @@ import pytest
 import shapely
 
 from pcdet.datasets.data_augmentation.augmentation_utils import (
+    global_dropout,
     global_rotation,
     global_scaling,
     global_slope,
@@ -72,6 +73,10 @@ def noise(boxes, points, rng):
     return noise_per_object_v3_(boxes, points, center_noise_std=[1.0, 1.0, 0.1], rng=rng)
 
 
+def resize(boxes, points, rng):
+    return noise_per_object_v3_(boxes, points, center_noise_std=0.5, scaling=[0.8, 1.2], rng=rng)
+
+
 def flip(boxes, points, rng):
     return random_flip(boxes, points, probability=1, rng=rng)
 
@@ -84,7 +89,7 @@ def slope(boxes, points, rng):
     return global_slope(boxes, points, [0.01, 0.01], rng=rng)
 
 
-RIGID = [noise, flip, global_rotation, global_scaling, translate]
+RIGID = [noise, resize, flip, global_rotation, global_scaling, translate]
 ALL = [*RIGID, slope]
 
 
@@ -170,6 +175,37 @@ def test_noise_removes_the_scene_that_objects_land_on(seed):
     hit = is_inside(scene, new_boxes).any(axis=0)
     assert hit.any()
     np.testing.assert_array_equal(new_points[new_points[:, 3] < 0], scene[~hit])
+
+
+def test_objects_are_scaled_where_they_stand():
+    boxes, points = make_scene(0)
+    valid = np.arange(len(boxes)) % 2 == 0
+    new_boxes, new_points = noise_per_object_v3_(
+        boxes, points, valid, [0.0, 0.0], 0.0, scaling=[0.8, 0.9], rng=np.random.default_rng(0)
+    )
+    np.testing.assert_array_equal(new_boxes[~valid], boxes[~valid])
+    np.testing.assert_array_equal(new_boxes[:, [0, 1, 2, 6]], boxes[:, [0, 1, 2, 6]])
+    factors = new_boxes[valid, 3:6] / boxes[valid, 3:6]
+    np.testing.assert_allclose(factors, np.repeat(factors[:, :1], 3, axis=1))
+    assert (factors > 0.8).all() and (factors < 0.9).all() and len(set(factors[:, 0])) > 1
+    own, new_own = points[points[:, 3] >= 0], new_points[new_points[:, 3] >= 0]
+    rows, box = np.arange(len(own)), own[:, 3].astype(int)
+    np.testing.assert_array_equal(new_own[:, 3:], own[:, 3:])
+    places, new_places = local_places(own, boxes), local_places(new_own, new_boxes)
+    np.testing.assert_allclose(new_places[box, rows], places[box, rows], atol=1e-5)
+
+
+def test_dropout_takes_a_share_of_the_range():
+    _, points = make_scene(0)
+    rest = [
+        len(global_dropout(points, [0.2, 0.4], rng=rng))
+        for rng in map(np.random.default_rng, range(20))
+    ]
+    shares = 1 - np.array(rest) / len(points)
+    assert (shares > 0.17).all() and (shares < 0.43).all() and np.ptp(shares) > 0.1
+    some = global_dropout(points, [0.3, 0.3], rng=np.random.default_rng(0))
+    assert (np.diff(some[:, 4]) > 0).all()
+    np.testing.assert_array_equal(some, points[some[:, 4].astype(int)])
 
 
 def test_points_under_two_moved_boxes_are_removed_too():
