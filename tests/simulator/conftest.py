@@ -23,9 +23,9 @@ def dataset(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def turns() -> list:
-    """Scenes and their sweeps, 40 of them."""
+    """Scenes and their sweeps, 60 of them."""
     pairs = []
-    for number in range(40):
+    for number in range(60):
         rng = np.random.default_rng([11, number])
         scene = draw_scene(rng)
         pairs.append((scene, sweep(scene, rng)))
