@@ -153,7 +153,7 @@ def _arms(
 def cyclist(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
     """Make a rider on a bicycle, KITTI's means 1.76, 0.60, 1.74."""
     child = rng.random() < 0.06
-    height = rng.uniform(1.2, 1.5) if child else np.clip(rng.normal(1.70, 0.10), 1.45, 1.95)
+    height = rng.uniform(1.2, 1.5) if child else np.clip(rng.normal(1.66, 0.09), 1.42, 1.92)
     outfit = draw_outfit(rng)
     helmet = rng.random() < _HELMETS
     if helmet:
@@ -173,6 +173,6 @@ def cyclist(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
     mesh = merge(parts)
     low, high = mesh.extent
     grown = high - low
-    want = np.array([rng.normal(1.77, 0.16), rng.normal(0.61, 0.11), grown[2]])
-    size = np.clip(want, 0.88 * grown, 1.12 * grown)
+    want = np.array([rng.normal(1.80, 0.22), rng.normal(0.57, 0.15), grown[2]])
+    size = np.clip(want, [0.87, 0.8, 1] * grown, [1.13, 1.2, 1] * grown)
     return mesh.fitted(size), size

@@ -61,9 +61,10 @@ def joint(
     return start + span * (along / distance) + aside * across
 
 
-def _reach(start: np.ndarray, pitch: float, length: float) -> np.ndarray:
-    """The point `length` from `start`, hanging down and swung forward by `pitch` (rad)."""
-    return start + length * np.array([np.sin(pitch), 0.0, -np.cos(pitch)])
+def _reach(start: np.ndarray, pitch: float, length: float, out: float = 0.0) -> np.ndarray:
+    """The point `length` from `start`, hanging, swung forward by `pitch`, left by `out` (rad)."""
+    swung = np.array([np.sin(pitch), 0.0, -np.cos(pitch)]) * np.cos(out)
+    return start + length * off(swung, y=np.sin(out))
 
 
 def leg(hip: np.ndarray, swing: float, bend: float, size: float, outfit: Outfit) -> Mesh:
@@ -85,10 +86,17 @@ def leg(hip: np.ndarray, swing: float, bend: float, size: float, outfit: Outfit)
     )
 
 
-def arm(shoulder: np.ndarray, swing: float, bend: float, size: float, outfit: Outfit) -> Mesh:
-    """Make upper arm, forearm and hand; the elbow bends forward."""
-    elbow = _reach(shoulder, swing, UPPER_ARM * size)
-    hand = _reach(elbow, swing + bend, FOREARM * size)
+def arm(
+    shoulder: np.ndarray,
+    swing: float,
+    bend: float,
+    size: float,
+    outfit: Outfit,
+    out: float = 0.0,
+) -> Mesh:
+    """Make upper arm, forearm and hand; the elbow bends forward, `out` leads it left (rad)."""
+    elbow = _reach(shoulder, swing, UPPER_ARM * size, out)
+    hand = _reach(elbow, swing + bend, FOREARM * size, out)
     girth = outfit.build * size
     return merge(
         [

@@ -136,23 +136,21 @@ def thicket(
     return volumes
 
 
-def crown(
-    x: float, y: float, ground: float, height: float, rng: np.random.Generator
-) -> list[Volume]:
-    """Make the crown of a tree: a few overlapping balls of leaves above the trunk."""
-    bottom = ground + height * rng.uniform(0.22, 0.42)
-    radius = (height - (bottom - ground)) * rng.uniform(0.32, 0.5)
+def crown(height: float, rng: np.random.Generator) -> list[Volume]:
+    """Make the crown of a tree about the origin: a few overlapping balls of leaves."""
+    bottom = height * rng.uniform(0.22, 0.42)
+    radius = (height - bottom) * rng.uniform(0.32, 0.5)
     colour = _green(rng)
     volumes = []
     for _ in range(int(rng.integers(2, 4))):
         part = radius * rng.uniform(0.6, 0.95)
         offset = rng.normal(0.0, 0.35 * radius, 2)
-        level = rng.uniform(bottom + 0.8 * part, max(ground + height - part, bottom + part))
+        level = rng.uniform(bottom + 0.8 * part, max(height - part, bottom + part))
         volumes.append(
             Volume(
                 ELLIPSOID,
-                x + offset[0],
-                y + offset[1],
+                offset[0],
+                offset[1],
                 level,
                 part,
                 part,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pcdet.simulator import clutter, foliage, street
+from pcdet.simulator import clutter, foliage, street, trees
 from pcdet.simulator.mesh import Mesh
 from pcdet.simulator.placement import Builder
 from pcdet.simulator.places import Place
@@ -106,7 +106,7 @@ def _yard_thing(builder: Builder, pose: tuple[float, float, float]) -> None:
     elif chance < 0.60:
         builder.add_static(street.shed(rng), x, y, heading)
     elif chance < 0.73:
-        plant_tree(builder, x, y)
+        trees.plant(builder, x, y)
     elif chance < 0.83:
         builder.add_static(street.bin_or_box(rng), x, y, heading)
     elif chance < 0.93:
@@ -115,16 +115,3 @@ def _yard_thing(builder: Builder, pose: tuple[float, float, float]) -> None:
         builder.add_static(make(rng), x, y, rng.uniform(-np.pi, np.pi))
     else:
         builder.add_object("Car", x, y, heading + rng.choice([0.0, np.pi]))
-
-
-def plant_tree(builder: Builder, x: float, y: float) -> None:
-    """A tree: trunk and crown; some with a bush at the foot, from afar like somebody who stands."""
-    rng = builder.rng
-    height = rng.uniform(4.0, 13.0)
-    if builder.add_static(street.trunk(height, rng), x, y, 0.0, solid=False):
-        builder.take(x, y, 0.5, 0.5, 0.0)
-        builder.add_volumes(foliage.crown(x, y, builder.height(x, y), height, rng))
-        if rng.random() < 0.2:
-            radius = rng.uniform(0.3, 0.9)
-            x, y = x + rng.normal(0.0, 0.3), y + rng.normal(0.0, 0.3)
-            builder.add_volumes([foliage.bush(x, y, builder.height(x, y), radius, rng)])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
 
-from pcdet.simulator import clutter, foliage, furniture, street
+from pcdet.simulator import clutter, foliage, furniture, street, trees
 from pcdet.simulator.furniture import AHEAD, BEHIND
 from pcdet.simulator.ground import Ground, Verge
+from pcdet.simulator.mesh import Mesh
 from pcdet.simulator.motion import STANDING
 from pcdet.simulator.placement import Builder
 from pcdet.simulator.places import PLACES, Place
@@ -19,6 +21,7 @@ from pcdet.simulator.scene import Scene, assemble
 from pcdet.simulator.traffic import populate, recording_motion
 
 _RAIN = 0.09  # share of scenes on a wet road
+_FAR_HOUSES = 64  # that are drawn once; a dozen of them stand in a scene
 SENSOR_HEIGHT = 1.725  # above the road, metres, on KITTI's car
 
 
@@ -281,7 +284,7 @@ def _wood(
         builder.add_volumes(foliage.thicket(x, y, ground, size, pose[2], rng))
     for _ in range(rng.poisson(length / 5.0)):
         x, y = _set_back(pose, rng.uniform(-length / 2, length / 2), back + rng.uniform(0.5, 8.0))
-        furniture.plant_tree(builder, x, y)
+        trees.plant(builder, x, y)
 
 
 def _plant_trees(builder: Builder, place: Place, side: int) -> None:
@@ -294,7 +297,14 @@ def _plant_trees(builder: Builder, place: Place, side: int) -> None:
         )
         x, y, _ = road.to_world(rng.uniform(BEHIND, AHEAD), side * (road.half_width + offset))
         if not builder.ground.on_crossing(x, y, 1.0) and builder.is_free(x, y, 0.8, 0.8, 0.0):
-            furniture.plant_tree(builder, x, y)
+            trees.plant(builder, x, y)
+
+
+@lru_cache(maxsize=_FAR_HOUSES)
+def _far_house(number: int) -> Mesh:
+    """A house of the stock for far away; it depends on its number alone, not on the scene."""
+    rng = np.random.default_rng(number)
+    return street.building(rng.uniform(10, 25), 10.0, rng)
 
 
 def _skyline(builder: Builder) -> None:
@@ -306,7 +316,7 @@ def _skyline(builder: Builder) -> None:
         if builder.ground.on_road(x, y, 6.0):
             continue
         if rng.random() < 0.4:
-            length = rng.uniform(10, 25)
-            builder.add_static(street.building(length, 10.0, rng), x, y, angle + np.pi / 2)
+            house = _far_house(int(rng.integers(_FAR_HOUSES)))
+            builder.add_static(house, x, y, angle + np.pi / 2)
         else:
             _wood(builder, (x, y, angle + np.pi / 2), rng.uniform(6.0, 18.0), 0.0, (4.0, 9.0))

@@ -40,7 +40,11 @@ def _gait(rng: np.random.Generator) -> tuple[float, float, float]:
     kind = rng.random()
     side = rng.choice([-1.0, 1.0])
     if kind < _WALKING:
-        return side * rng.uniform(0.15, 0.58), rng.uniform(0.05, 0.6), rng.normal(0.05, 0.05)
+        return (
+            side * rng.triangular(0.1, 0.35, 0.62),
+            rng.uniform(0.05, 0.6),
+            rng.normal(0.05, 0.05),
+        )
     if kind < _WALKING + 0.03:
         return side * rng.uniform(0.4, 0.8), rng.uniform(0.7, 1.5), rng.normal(0.15, 0.05)
     return side * rng.uniform(0.0, 0.10), 0.03, rng.normal(0.02, 0.06)
@@ -67,15 +71,13 @@ def pedestrian(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
         parts.append(leg(off(hip, y=side * 0.052 * height), swing, knee, height, outfit))
         shoulder = off(shoulders, 0.0, side * 0.118 * height * outfit.build, -0.015 * height)
         pitch = raised[k] if raised[k] else -0.8 * swing + 0.05
-        parts.append(arm(shoulder, pitch, bend[k], height, outfit))
+        out = side * rng.exponential(0.1)
+        parts.append(arm(shoulder, pitch, bend[k], height, outfit, out))
     mesh = merge(parts)
     low, high = mesh.extent
-    grown = high - low
-    # The annotators' boxes have some air; the body is brought near to KITTI's spread of sizes.
-    want = np.array([rng.normal(0.84, 0.22), rng.normal(0.66, 0.13), height])
-    size = np.clip(
-        want, [0.85 * grown[0], 0.9 * grown[1], height], [1.35 * grown[0], 1.25 * grown[1], height]
-    )
+    # The annotators' boxes have some air, most where the body is slim; strides stay as they are.
+    grown = np.maximum((high - low)[:2], (0.5, 0.45))
+    size = np.array([*grown * np.clip(rng.normal(1.03, (0.07, 0.12)), 0.95, 1.3), height])
     return mesh.fitted(size), size
 
 

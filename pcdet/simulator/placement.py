@@ -63,7 +63,7 @@ class Builder:
 
     def take(self, x: float, y: float, length: float, width: float, heading: float) -> None:
         """Mark a rectangle of the ground as occupied."""
-        self._taken = np.vstack([self._taken, (x, y, length, width, heading)])
+        self._taken = np.concatenate([self._taken, [(x, y, length, width, heading)]])
 
     def add_object(
         self, name: str, x: float, y: float, heading: float, gap: float = 0.3, speed: float = 0.0

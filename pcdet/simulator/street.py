@@ -311,21 +311,6 @@ def bench(rng: np.random.Generator) -> Mesh:
     return merge(parts)
 
 
-def trunk(height: float, rng: np.random.Generator) -> Mesh:
-    """Make the trunk of a tree with a fork or two."""
-    radius = np.clip(rng.lognormal(np.log(0.16), 0.4), 0.07, 0.45)
-    lean = rng.normal(0.0, 0.06, 2) * height
-    fork = np.array([lean[0] * 0.5, lean[1] * 0.5, height * 0.45])
-    parts = [
-        tube((0, 0, -0.2), (0, 0, 0.3), (radius * 1.5, radius * 1.1), m.BARK, 8),
-        tube((0, 0, 0.3), fork, (radius * 1.1, radius * 0.8), m.BARK, 8),
-    ]
-    for _ in range(int(rng.integers(2, 5))):
-        tip = fork + rng.normal(0.0, [0.16, 0.16, 0.03]) * height + [0, 0, 0.35 * height]
-        parts.append(tube(fork, tip, (radius * 0.6, radius * 0.2), m.BARK, 5))
-    return merge(parts)
-
-
 def bicycle_stand(rng: np.random.Generator) -> Mesh:
     """Parked bicycles side by side, some of them leaning or lacking."""
     parts = []

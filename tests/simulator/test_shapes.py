@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pcdet.simulator import body, clutter, companions, street, vehicles
+from pcdet.simulator import body, clutter, companions, street, trees, vehicles
 from pcdet.simulator.materials import CONCRETE, METAL, TYRE
 from pcdet.simulator.mesh import GLASS, RETRO, Mesh, box, from_triangles, merge, tube, wheel
 from pcdet.simulator.placement import SHAPES
@@ -38,11 +38,12 @@ def test_sizes_are_those_of_the_class(samples):
     np.testing.assert_allclose(mean, [length, width, height], rtol=0.12)
 
 
-def test_few_pedestrians_are_children():
+def test_people_come_in_kittis_sizes():
     rng = np.random.default_rng(1)
-    heights = np.array([SHAPES["Pedestrian"](rng)[1][2] for _ in range(400)])
-    assert 0.003 < (heights < 1.4).mean() < 0.05
-    assert heights.std() == pytest.approx(0.11, abs=0.03)  # KITTI's labels: 0.09 to 0.11
+    people = np.array([SHAPES["Pedestrian"](rng)[1] for _ in range(400)])
+    assert 0.003 < (people[:, 2] < 1.4).mean() < 0.05  # few children
+    # One standard deviation of KITTI's labels.
+    np.testing.assert_allclose(people.std(axis=0), [0.235, 0.143, 0.113], atol=0.035)
 
 
 def test_bodies_fill_their_boxes(samples):
@@ -96,9 +97,9 @@ def test_a_car_has_glass_lamps_and_a_cabin():
 
 STREET_THINGS = [
     make
-    for module in (street, clutter, companions)
+    for module in (street, clutter, companions, trees)
     for name, make in vars(module).items()
-    if callable(make) and make.__module__ == module.__name__ and not name.startswith("_")
+    if callable(make) and make.__module__ == module.__name__ and name != "plant" and name[0] != "_"
 ]
 
 
