@@ -31,6 +31,7 @@ from pcdet.engine.train_loop import Position
 from pcdet.engine.weight_average import WeightAverage
 from pcdet.models import build_network, model_fn_decorator, unused_arrays
 from pcdet.models.fine_tuning import load_pretrained
+from pcdet.models.folding import fuse_relu_
 from pcdet.models.model_utils.norm import synchronise_norms_
 from pcdet.run.curve_writer import CurveWriter
 from pcdet.run.resume import find_start, pretrained_of, resume, resume_average, stored_entries
@@ -135,6 +136,7 @@ def build_model(run: Run, train_set: DatasetTemplate, seed: int, sync_bn: bool) 
     model = build_network(train_set)
     if sync_bn and run.distributed:
         model = synchronise_norms_(model, run.device)
+    fuse_relu_(model)
     model.to(run.device)
     if run.args.compile:
         compile_dense_network(model, run.device)

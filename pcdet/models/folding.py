@@ -1,8 +1,9 @@
-"""A copy of a network for testing, in which batch normalisation is part of the layer before it.
+"""What a network can do in fewer passes: `folded` for a test, `fuse_relu_` for training.
 
 With the running averages, normalisation is a factor and a summand for each channel, which the
 weight and the bias of the convolution or product before it can take in. A pass over all features
-goes with it, and another where the ReLU that follows works in place.
+goes with it, and another where the ReLU that follows works in place. In training a normalisation
+can do the ReLU itself.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -17,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pcdet.models.model_utils.norm import ImageNorm, VoxelNorm
 from pcdet.ops.sparse_conv import SparseConv3d, SparseInverseConv3d, SubMConv3d
 
 # Layers that can take in a normalisation, and the dimension of their weight that is the output's.
@@ -29,6 +32,7 @@ _OUTPUT_DIMENSION = {
     SparseConv3d: 0,
     SparseInverseConv3d: 0,
 }
+_OWN_NORMS = (VoxelNorm, ImageNorm)  # which can do a ReLU, too
 _SPARSE = (SubMConv3d, SparseConv3d, SparseInverseConv3d)
 _WITHOUT_EFFECT = (nn.Identity, nn.Dropout)  # when the network is not in training
 
@@ -68,15 +72,44 @@ def folded(model: nn.Module) -> nn.Module:
         loading weights: where those of `model` change, fold it again.
     """
     result = copy.deepcopy(model).eval().requires_grad_(False)
-    uses = Counter(layer for _, layer in result.named_modules(remove_duplicate=False))
+    uses = _uses(result)
     for module in list(result.modules()):
         # A sequence in another is met again by itself, when nothing is left to do in it.
-        if isinstance(module, nn.Sequential) or getattr(module, "runs_in_order", False):
+        if _runs_in_order(module):
             _fold_sequence(list(_in_order(module)), uses)
     for module in result.modules():
         if hasattr(module, "fold_"):
             module.fold_()
     return result
+
+
+def fuse_relu_(model: nn.Module) -> None:
+    """Let each normalisation do the ReLU that follows it, in the same pass; for training.
+
+    Weights keep their names, and results stay. What runs in which order is as in `folded`.
+
+    Args:
+        model: any network; it is changed in place.
+    """
+    uses = _uses(model)
+    for module in list(model.modules()):
+        if not _runs_in_order(module):
+            continue
+        places = list(_in_order(module))
+        for norm, after in pairwise(places):
+            once = uses[norm.layer] == uses[after.layer] == 1
+            if once and isinstance(norm.layer, _OWN_NORMS) and isinstance(after.layer, nn.ReLU):
+                norm.layer.relu = True
+                after.put(nn.Identity())
+
+
+def _uses(model: nn.Module) -> Counter[nn.Module]:
+    """How often each module is registered."""
+    return Counter(layer for _, layer in model.named_modules(remove_duplicate=False))
+
+
+def _runs_in_order(module: nn.Module) -> bool:
+    return isinstance(module, nn.Sequential) or getattr(module, "runs_in_order", False)
 
 
 def _in_order(module: nn.Module) -> Iterator[_Place]:
@@ -93,15 +126,19 @@ def _fold_sequence(places: list[_Place], uses: Counter[nn.Module]) -> None:
     last: _Place | None = None  # the layer whose output the next one gets
     for place in places:
         if last is not None and uses[last.layer] == uses[place.layer] == 1:
-            if _can_take_in(last.layer, place.layer):
-                _take_in(last.layer, place.layer)
-                place.put(nn.Identity())
-                continue
-            if isinstance(place.layer, nn.ReLU) and type(last.layer) in _SPARSE:
+            layer = place.layer
+            if _can_take_in(last.layer, layer):
+                _take_in(last.layer, layer)
+                layer = nn.ReLU() if getattr(layer, "relu", False) else nn.Identity()
+            if isinstance(layer, nn.ReLU) and type(last.layer) in _SPARSE:
                 last.layer.relu = True
-                place.put(nn.Identity())
-            elif isinstance(place.layer, nn.ReLU) and type(last.layer) in _OUTPUT_DIMENSION:
-                place.layer.inplace = True
+                layer = nn.Identity()
+            elif isinstance(layer, nn.ReLU) and type(last.layer) in _OUTPUT_DIMENSION:
+                layer.inplace = True
+            if layer is not place.layer:
+                place.put(layer)
+            if isinstance(layer, nn.Identity):
+                continue
         last = place
     for place in places:
         if uses[place.layer] == 1 and PatchProduct.equals(place.layer):

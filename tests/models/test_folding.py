@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.model_fixture import narrow_config, random_batch, small_dataset, small_model
+from pcdet.engine.batch_norm import freeze_bn
 from pcdet.models import build_network, example_convert_to_torch
-from pcdet.models.folding import PatchProduct, folded
+from pcdet.models.folding import PatchProduct, folded, fuse_relu_
 from pcdet.models.vfe import PillarFeatureNetOld2
 from pcdet.ops.sparse_conv import SparseConv3d, SparseSequential, SparseTensor, SubMConv3d
 
@@ -204,3 +205,33 @@ class OutOfOrder(nn.Module):
 
 def test_order_is_taken_from_sequences_alone():
     assert isinstance(check(OutOfOrder().double(), IMAGE).norm, nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_norms_with_their_relu_learn_the_same(name):
+    plain = with_statistics(small_model(name)).double()
+    fused = copy.deepcopy(plain)
+    fuse_relu_(fused)
+    assert not [m for m in fused.rpn_head.modules() if isinstance(m, nn.ReLU)]
+    assert any(getattr(layer, "relu", None) is True for layer in fused.rpn_net.modules()) == (
+        name != "pointpillar"  # which has its norm in the encoder
+    )
+    batch = example_convert_to_torch(random_batch(name=name), dtype=torch.float64)
+    for frozen in (False, True):
+        for model in (plain, fused):
+            model.train().zero_grad()
+            if frozen:
+                freeze_bn(model)
+            torch.manual_seed(0)
+            model(dict(batch))[0]["loss"].backward()
+        for (key, one), other in zip(plain.named_parameters(), fused.parameters()):
+            most = 1e-9 * max(1.0, one.grad.abs().max().item())
+            torch.testing.assert_close(other.grad, one.grad, rtol=0, atol=most, msg=key)
+    stored = fused.state_dict()
+    assert stored.keys() == plain.state_dict().keys()
+    assert all(torch.allclose(stored[key], one) for key, one in plain.state_dict().items())
+    # A network that was trained so can be folded, too.
+    detector = folded(fused)
+    assert not [m for m in detector.modules() if isinstance(m, _BatchNorm)]
+    plain, found = (outputs_of(m.eval(), batch) for m in (plain, detector))
+    assert all(torch.allclose(found[key], value) for key, value in plain.items())

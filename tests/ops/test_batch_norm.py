@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pcdet.ops.batch_norm import reference
-from pcdet.ops.batch_norm.batch_norm_utils import batch_norm
+from pcdet.ops.batch_norm.batch_norm_utils import batch_norm, fixed_norm
 
 
 def layer(channels: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
@@ -48,13 +48,53 @@ def test_values_and_gradients_are_those_of_float64(channels, rows, dtype):
 
 
 def test_gradients_by_differences():
-    x = torch.randn(20, 5, dtype=torch.float64, requires_grad=True)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(20, 5, dtype=torch.float64, generator=generator, requires_grad=True)
     weight, bias = layer(5, torch.float64)
+    mean, variance = torch.zeros(5, dtype=torch.float64), torch.ones(5, dtype=torch.float64)
+    for relu in (False, True):
 
-    def normalised(*inputs: torch.Tensor) -> torch.Tensor:
-        return batch_norm(*inputs, 1e-3).rows
+        def normalised(*inputs: torch.Tensor, relu: bool = relu) -> torch.Tensor:
+            return batch_norm(*inputs, 1e-3, relu=relu).rows
 
-    assert torch.autograd.gradcheck(normalised, (x, weight, bias))
+        def by_averages(x: torch.Tensor, *layer: torch.Tensor, relu: bool = relu) -> torch.Tensor:
+            return fixed_norm(x, mean, variance, *layer, 1e-3, relu)
+
+        assert torch.autograd.gradcheck(normalised, (x, weight, bias))
+        assert torch.autograd.gradcheck(by_averages, (x, weight, bias))
+
+
+@pytest.mark.parametrize("channels", [1, 19, 64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_relu_in_the_same_pass_changes_nothing(channels, dtype):
+    generator = torch.Generator().manual_seed(channels)
+    x = torch.randn(700, channels, generator=generator).to(dtype).requires_grad_()
+    grad = torch.randn(700, channels, generator=generator).to(dtype)
+    by = layer(channels, torch.float64 if dtype == torch.float64 else torch.float32)
+    once, apart = batch_norm(x, *by, 1e-3, relu=True).rows, batch_norm(x, *by, 1e-3).rows.relu()
+    assert torch.equal(once, apart)
+    for one, other in zip(*(torch.autograd.grad(y, (x, *by), grad) for y in (once, apart))):
+        assert torch.equal(one, other)
+
+
+def test_relu_lets_nan_pass():
+    x = torch.tensor([[1.0], [float("nan")], [3.0]])
+    y = fixed_norm(x, torch.zeros(1), torch.ones(1), torch.ones(1), torch.zeros(1), 0.0, True)
+    assert y.isnan().tolist() == [[False], [True], [False]]
+
+
+def test_by_averages_as_torch():
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(50, 7, generator=generator, requires_grad=True)
+    weight, bias = layer(7)
+    averages = torch.randn(7, generator=generator), torch.rand(7, generator=generator)
+    own = fixed_norm(x, *averages, weight, bias, 1e-3)
+    torchs = torch.nn.functional.batch_norm(x, *averages, weight, bias, eps=1e-3)
+    torch.testing.assert_close(own, torchs)
+    for pair in zip(
+        *(torch.autograd.grad(y.square().sum(), (x, weight, bias)) for y in (own, torchs))
+    ):
+        torch.testing.assert_close(*pair, rtol=1e-5, atol=1e-5)
 
 
 def test_a_mostly_constant_map_keeps_its_digits():

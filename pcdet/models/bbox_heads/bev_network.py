@@ -101,7 +101,7 @@ class BEVNetwork(nn.Module):
 
     def _norm_relu(self, channels: int) -> list[nn.Module]:
         norm = [ImageNorm(channels, **NORM)] if self.use_norm else [nn.Identity()]
-        return [*norm, nn.ReLU(inplace=True)]
+        return [*norm, nn.ReLU()]
 
     def _block(self, in_channels: int, channels: int, stride: int, layers: int) -> nn.Sequential:
         # Entry 0 was a padding layer in PCDet; the convolution pads now, without a copy.

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pcdet.ops.batch_norm.batch_norm_utils import batch_norm
+from pcdet.ops.batch_norm.batch_norm_utils import batch_norm, fixed_norm
 
 # Batch normalisation as PCDet's published models were trained with.
 NORM = {"eps": 1e-3, "momentum": 0.01}
@@ -22,20 +22,25 @@ class VoxelNorm(nn.BatchNorm1d):
 
     Attributes:
         all_ranks: normalise by the rows of all processes, see `synchronise_norms_`.
+        relu: set what is negative afterwards to 0, see `folding.fuse_relu_`.
     """
 
     all_ranks = False
+    relu = False
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(N, C) rows; N may be 0 or 1."""
-        if self.training and self.all_ranks:
+        plainly = input.device.type in _SUM_PLAINLY
+        if self.training and (self.all_ranks or (plainly and len(input) > 1)):
             return _normalise_by_batch(self, input)
+        if plainly and self.relu:
+            return _normalise_by_averages(self, input)
         if self.training and len(input) < 2:
             averages = (self.running_mean, self.running_var)
-            return F.batch_norm(input, *averages, self.weight, self.bias, eps=self.eps)
-        if self.training and input.device.type in _SUM_PLAINLY:
-            return _normalise_by_batch(self, input)
-        return super().forward(input)
+            rows = F.batch_norm(input, *averages, self.weight, self.bias, eps=self.eps)
+        else:
+            rows = super().forward(input)
+        return F.relu(rows) if self.relu else rows
 
 
 class ImageNorm(nn.BatchNorm2d):
@@ -43,18 +48,25 @@ class ImageNorm(nn.BatchNorm2d):
 
     Attributes:
         all_ranks: normalise by the images of all processes, see `synchronise_norms_`.
+        relu: set what is negative afterwards to 0, see `folding.fuse_relu_`.
     """
 
     all_ranks = False
+    relu = False
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) images, to the same layout."""
         cells = input.permute(0, 2, 3, 1)
         # In the usual layout torch sums well.
         plainly = input.device.type in _SUM_PLAINLY and cells.is_contiguous()
-        if not (self.training and (plainly or self.all_ranks)):
-            return super().forward(input)
-        rows = _normalise_by_batch(self, cells.flatten(0, 2))
+        if self.training and (plainly or self.all_ranks):
+            normalise = _normalise_by_batch
+        elif plainly and self.relu:
+            normalise = _normalise_by_averages
+        else:
+            image = super().forward(input)
+            return F.relu(image) if self.relu else image
+        rows = normalise(self, cells.flatten(0, 2))
         return rows.view(cells.shape).permute(0, 3, 1, 2)
 
 
@@ -78,7 +90,7 @@ def synchronise_norms_(model: nn.Module, device: torch.device) -> nn.Module:
 
 def _normalise_by_batch(norm: VoxelNorm | ImageNorm, rows: torch.Tensor) -> torch.Tensor:
     """Normalise (N, C) rows by their own statistics, and follow these with the running averages."""
-    done = batch_norm(rows, norm.weight, norm.bias, norm.eps, norm.all_ranks)
+    done = batch_norm(rows, norm.weight, norm.bias, norm.eps, norm.all_ranks, norm.relu)
     if done.count == 0:  # on all ranks
         return done.rows
     with torch.no_grad():
@@ -89,3 +101,9 @@ def _normalise_by_batch(norm: VoxelNorm | ImageNorm, rows: torch.Tensor) -> torc
         # That of the batch is biased, the running one is not.
         norm.running_var.lerp_(done.variance * (done.count / max(done.count - 1, 1)), share)
     return done.rows
+
+
+def _normalise_by_averages(norm: VoxelNorm | ImageNorm, rows: torch.Tensor) -> torch.Tensor:
+    """Normalise (N, C) rows by the running averages, which stay."""
+    averages = (norm.running_mean, norm.running_var)
+    return fixed_norm(rows, *averages, norm.weight, norm.bias, norm.eps, norm.relu)

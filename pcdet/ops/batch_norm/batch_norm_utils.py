@@ -6,6 +6,7 @@ mean on maps that are mostly constant, as bird's-eye views are; in the usual lay
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -40,6 +41,7 @@ def batch_norm(
     bias: torch.Tensor,
     eps: float,
     all_ranks: bool = False,
+    relu: bool = False,
 ) -> Normalised:
     """Normalise each channel by its own mean and variance (Ioffe and Szegedy, 2015).
 
@@ -50,6 +52,7 @@ def batch_norm(
         eps: added to the variance.
         all_ranks: by the mean and variance of the rows of all processes of torch.distributed,
             which must all call this, and later its gradient.
+        relu: set what is negative afterwards to 0, in the same pass.
 
     Returns:
         The rows in the dtype of x, and their statistics.
@@ -59,8 +62,27 @@ def batch_norm(
     """
     x = x.contiguous()
     mean, variance, count = _moments(x, all_ranks)
-    rows = _BatchNorm.apply(x, weight, bias, mean, variance, eps, count, all_ranks)
+    rows = _BatchNorm.apply(x, weight, bias, mean, variance, eps, count, all_ranks, relu)
     return Normalised(rows, mean, variance, count)
+
+
+def fixed_norm(
+    x: torch.Tensor,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+    relu: bool = False,
+) -> torch.Tensor:
+    """Normalise rows (N, C) by a mean and a variance (C,) that do not depend on them.
+
+    All else as in `batch_norm`; there is no gradient of mean and variance.
+    """
+    # Of infinitely many rows these few have no weight.
+    return _BatchNorm.apply(
+        x.contiguous(), weight, bias, mean, variance, eps, math.inf, False, relu
+    )
 
 
 @torch.no_grad()
@@ -85,23 +107,24 @@ def _moments(x: torch.Tensor, all_ranks: bool) -> tuple[torch.Tensor, torch.Tens
 
 class _BatchNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, bias, mean, variance, eps, count, all_ranks):
+    def forward(ctx, x, weight, bias, mean, variance, eps, count, all_ranks, relu):
         inverse_std = (variance.double() + eps).rsqrt().to(mean.dtype)
-        ctx.save_for_backward(x, mean, inverse_std, weight)
-        ctx.count, ctx.all_ranks = count, all_ranks
-        return _ops.normalise(x, mean, inverse_std, weight, bias)
+        ctx.save_for_backward(x, mean, inverse_std, weight, bias)
+        ctx.count, ctx.all_ranks, ctx.relu = count, all_ranks, relu
+        return _ops.normalise(x, mean, inverse_std, weight, bias, relu)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, mean, inverse_std, weight = ctx.saved_tensors
+        by = ctx.saved_tensors  # the rows and all that they were normalised by
+        _, mean, inverse_std, _, _ = by
         grad = grad.contiguous()
-        own = _ops.gradient_sums(grad, x, mean)
+        own = _ops.gradient_sums(grad, *by, ctx.relu)
         sums = own.clone()
         if ctx.all_ranks:
             dist.all_reduce(sums)
         means = sums / max(ctx.count, 1)
-        grad_x = _ops.gradient(grad, x, mean, inverse_std, weight, means)
+        grad_x = _ops.gradient(grad, *by, means, ctx.relu)
         # Those of the layer are of a rank's own rows, as all gradients of weights are.
         grad_weight, grad_bias = (own[1] * inverse_std).to(mean.dtype), own[0].to(mean.dtype)
-        return grad_x, grad_weight, grad_bias, *[None] * 5
+        return grad_x, grad_weight, grad_bias, *[None] * 6

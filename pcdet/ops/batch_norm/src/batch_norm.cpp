@@ -13,32 +13,33 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 
 namespace pcdet {
 namespace {
 
 // The loops over a block of rows, compiled for one family of processors.
-#define PCDET_KERNELS(NAME, ATTRIBUTE)                                                            \
-  template <typename T, typename Op>                                                              \
-  struct NAME {                                                                                   \
-    ATTRIBUTE static void moments(const T* x, int64_t begin, int64_t end, int64_t channels,       \
-                                  double* sums, double* squares) {                                \
-      block_moments(x, begin, end, channels, sums, squares);                                      \
-    }                                                                                             \
-    ATTRIBUTE static void normalise(const T* x, const Op* mean, const Op* scale, const Op* bias,  \
-                                    int64_t begin, int64_t end, int64_t channels, T* y) {         \
-      block_normalise(x, mean, scale, bias, begin, end, channels, y);                             \
-    }                                                                                             \
-    ATTRIBUTE static void gradient_sums(const T* grad, const T* x, int64_t begin, int64_t end,    \
-                                        int64_t channels, double* sums, double* products) {       \
-      block_gradient_sums(grad, x, begin, end, channels, sums, products);                         \
-    }                                                                                             \
-    ATTRIBUTE static void gradient(const T* grad, const T* x, const Op* mean, const Op* scale,    \
-                                   const Op* offset, const Op* slope, int64_t begin, int64_t end, \
-                                   int64_t channels, T* grad_x) {                                 \
-      block_gradient(grad, x, mean, scale, offset, slope, begin, end, channels, grad_x);          \
-    }                                                                                             \
+#define PCDET_KERNELS(NAME, ATTRIBUTE)                                                             \
+  template <typename T, typename Op>                                                               \
+  struct NAME {                                                                                    \
+    ATTRIBUTE static void moments(const T* x, int64_t begin, int64_t end, int64_t channels,        \
+                                  double* sums, double* squares) {                                 \
+      block_moments(x, begin, end, channels, sums, squares);                                       \
+    }                                                                                              \
+    ATTRIBUTE static void normalise(const Normalised<T, Op>& rows, int64_t begin, int64_t end,     \
+                                    T* y) {                                                        \
+      block_normalise(rows, begin, end, y);                                                        \
+    }                                                                                              \
+    ATTRIBUTE static void gradient_sums(const T* grad, const Normalised<T, Op>& rows,              \
+                                        int64_t begin, int64_t end, double* sums,                  \
+                                        double* products) {                                        \
+      block_gradient_sums(grad, rows, begin, end, sums, products);                                 \
+    }                                                                                              \
+    ATTRIBUTE static void gradient(const T* grad, const Normalised<T, Op>& rows, const Op* offset, \
+                                   const Op* slope, int64_t begin, int64_t end, T* grad_x) {       \
+      block_gradient(grad, rows, offset, slope, begin, end, grad_x);                               \
+    }                                                                                              \
   }
 
 PCDET_KERNELS(AnyProcessor, );
@@ -114,23 +115,39 @@ std::tuple<at::Tensor, at::Tensor> moments(const at::Tensor& x) {
   return {mean.to(type), variance.to(type)};
 }
 
-// (x - mean) * inverse_std * weight + bias.
-at::Tensor normalise(const at::Tensor& x, const at::Tensor& mean, const at::Tensor& inverse_std,
-                     const at::Tensor& weight, const at::Tensor& bias) {
+// Checks what rows are normalised by; returns the factor of each channel, weight * inverse_std.
+at::Tensor checked_scale(const at::Tensor& x, const at::Tensor& mean, const at::Tensor& inverse_std,
+                         const at::Tensor& weight, const at::Tensor& bias) {
   check_rows(x, "x");
   check_channels(mean, "mean", x);
   check_channels(inverse_std, "inverse_std", x);
   check_channels(weight, "weight", x);
   check_channels(bias, "bias", x);
-  const at::Tensor scale = weight * inverse_std;
+  return weight * inverse_std;
+}
+
+template <typename T, typename Op>
+Normalised<T, Op> normalised(const at::Tensor& x, const at::Tensor& mean, const at::Tensor& scale,
+                             const at::Tensor& bias, bool relu) {
+  return {x.const_data_ptr<T>(),
+          mean.const_data_ptr<Op>(),
+          scale.const_data_ptr<Op>(),
+          bias.const_data_ptr<Op>(),
+          x.size(1),
+          relu ? Op(0) : -std::numeric_limits<Op>::infinity()};
+}
+
+// (x - mean) * inverse_std * weight + bias, and its ReLU if that is wanted.
+at::Tensor normalise(const at::Tensor& x, const at::Tensor& mean, const at::Tensor& inverse_std,
+                     const at::Tensor& weight, const at::Tensor& bias, bool relu) {
+  const at::Tensor scale = checked_scale(x, mean, inverse_std, weight, bias);
   const at::Tensor y = at::empty_like(x);
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "normalise", [&] {
     using Op = at::opmath_type<scalar_t>;
+    const auto rows = normalised<scalar_t, Op>(x, mean, scale, bias, relu);
     with_kernels<scalar_t, Op>([&](auto kernels) {
       for_each_block(x.size(0), [&](int64_t, int64_t begin, int64_t end) {
-        kernels.normalise(x.const_data_ptr<scalar_t>(), mean.const_data_ptr<Op>(),
-                          scale.const_data_ptr<Op>(), bias.const_data_ptr<Op>(), begin, end,
-                          x.size(1), y.mutable_data_ptr<scalar_t>());
+        kernels.normalise(rows, begin, end, y.mutable_data_ptr<scalar_t>());
       });
     });
   });
@@ -139,26 +156,28 @@ at::Tensor normalise(const at::Tensor& x, const at::Tensor& mean, const at::Tens
 
 // Both must be rows of the same kind.
 void check_gradient(const at::Tensor& grad, const at::Tensor& x) {
-  check_rows(x, "x");
   check_rows(grad, "grad");
   TORCH_CHECK(grad.sizes() == x.sizes() && grad.scalar_type() == x.scalar_type(),
               "grad must have shape and dtype of x, ", x.sizes(), " and ", x.scalar_type(),
               ", got ", grad.sizes(), " and ", grad.scalar_type());
 }
 
-// (2, C) double: sums of the gradient, and of its product with x - mean.
-at::Tensor gradient_sums(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& mean) {
+// (2, C) double: sums of the gradient before the ReLU, and of its product with x - mean.
+at::Tensor gradient_sums(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& mean,
+                         const at::Tensor& inverse_std, const at::Tensor& weight,
+                         const at::Tensor& bias, bool relu) {
+  const at::Tensor scale = checked_scale(x, mean, inverse_std, weight, bias);
   check_gradient(grad, x);
-  check_channels(mean, "mean", x);
-  const int64_t channels = x.size(1);
   at::Tensor sums;
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "gradient_sums", [&] {
     using Op = at::opmath_type<scalar_t>;
+    const auto rows = normalised<scalar_t, Op>(x, mean, scale, bias, relu);
     with_kernels<scalar_t, Op>([&](auto kernels) {
-      sums = sum_blocks(x.size(0), channels, [&](int64_t begin, int64_t end, double* s, double* p) {
-        kernels.gradient_sums(grad.const_data_ptr<scalar_t>(), x.const_data_ptr<scalar_t>(), begin,
-                              end, channels, s, p);
-      });
+      sums = sum_blocks(x.size(0), x.size(1),
+                        [&](int64_t begin, int64_t end, double* sums, double* products) {
+                          kernels.gradient_sums(grad.const_data_ptr<scalar_t>(), rows, begin, end,
+                                                sums, products);
+                        });
     });
   });
   // Of the product with x - mean: double has the digits for it.
@@ -168,24 +187,21 @@ at::Tensor gradient_sums(const at::Tensor& grad, const at::Tensor& x, const at::
 
 // Gradient of x; means (2, C) double are `gradient_sums` of all rows, by their number.
 at::Tensor gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& mean,
-                    const at::Tensor& inverse_std, const at::Tensor& weight,
-                    const at::Tensor& means) {
+                    const at::Tensor& inverse_std, const at::Tensor& weight, const at::Tensor& bias,
+                    const at::Tensor& means, bool relu) {
+  const at::Tensor scale = checked_scale(x, mean, inverse_std, weight, bias);
   check_gradient(grad, x);
-  check_channels(mean, "mean", x);
-  check_channels(inverse_std, "inverse_std", x);
-  check_channels(weight, "weight", x);
   const at::Tensor grad_x = at::empty_like(x);
-  const at::Tensor scale = weight * inverse_std;
   const at::Tensor offset = means[0].to(mean.scalar_type());
   const at::Tensor slope = (means[1] * inverse_std * inverse_std).to(mean.scalar_type());
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "gradient", [&] {
     using Op = at::opmath_type<scalar_t>;
+    const auto rows = normalised<scalar_t, Op>(x, mean, scale, bias, relu);
     with_kernels<scalar_t, Op>([&](auto kernels) {
       for_each_block(x.size(0), [&](int64_t, int64_t begin, int64_t end) {
-        kernels.gradient(grad.const_data_ptr<scalar_t>(), x.const_data_ptr<scalar_t>(),
-                         mean.const_data_ptr<Op>(), scale.const_data_ptr<Op>(),
-                         offset.const_data_ptr<Op>(), slope.const_data_ptr<Op>(), begin, end,
-                         x.size(1), grad_x.mutable_data_ptr<scalar_t>());
+        kernels.gradient(grad.const_data_ptr<scalar_t>(), rows, offset.const_data_ptr<Op>(),
+                         slope.const_data_ptr<Op>(), begin, end,
+                         grad_x.mutable_data_ptr<scalar_t>());
       });
     });
   });
@@ -197,12 +213,15 @@ at::Tensor gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tenso
 TORCH_LIBRARY(pcdet_batch_norm, library) {
   library.def("moments(Tensor x) -> (Tensor, Tensor)");
   library.def(
-      "normalise(Tensor x, Tensor mean, Tensor inverse_std, Tensor weight, Tensor bias) -> Tensor");
-  library.def("gradient_sums(Tensor grad, Tensor x, Tensor mean) -> Tensor");
+      "normalise(Tensor x, Tensor mean, Tensor inverse_std, Tensor weight, Tensor bias, bool relu)"
+      " -> Tensor");
+  library.def(
+      "gradient_sums(Tensor grad, Tensor x, Tensor mean, Tensor inverse_std, Tensor weight, Tensor "
+      "bias, bool relu) -> Tensor");
   library.def(
       "gradient(Tensor grad, Tensor x, Tensor mean, Tensor inverse_std, Tensor weight, Tensor "
-      "means)"
-      " -> Tensor");
+      "bias, "
+      "Tensor means, bool relu) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(pcdet_batch_norm, CPU, library) {

@@ -10,7 +10,8 @@
 namespace pcdet {
 
 // Inlined into a function for a newer processor, the code is compiled for that processor.
-#define PCDET_INLINE static inline __attribute__((always_inline))
+#define PCDET_MEMBER inline __attribute__((always_inline))
+#define PCDET_INLINE static PCDET_MEMBER
 
 constexpr int64_t kRun = 32;     // rows that are read before the next channels
 constexpr int64_t kTile = 16;    // channels whose sums stay in registers
@@ -25,10 +26,11 @@ PCDET_INLINE void add_tile(int64_t begin, int64_t end, int64_t channel, const Fi
   std::copy_n(sums + channel, kChannels, sum);
   std::copy_n(products + channel, kChannels, product);
   for (int64_t r = begin; r < end; ++r) {
+    decltype(first(r, channel)) number[kChannels];
+    for (int64_t c = 0; c < kChannels; ++c) number[c] = first(r, channel + c);
     for (int64_t c = 0; c < kChannels; ++c) {
-      const double number = first(r, channel + c);
-      sum[c] += number;
-      product[c] += number * second(r, channel + c);
+      sum[c] += double(number[c]);
+      product[c] += double(number[c]) * double(second(r, channel + c));
     }
   }
   std::copy_n(sum, kChannels, sums + channel);
@@ -53,43 +55,65 @@ PCDET_INLINE void add_sums(int64_t begin, int64_t end, int64_t channels, const F
 template <typename T>
 PCDET_INLINE void block_moments(const T* x, int64_t begin, int64_t end, int64_t channels,
                                 double* sums, double* squares) {
-  const auto value = [=](int64_t r, int64_t c) { return double(x[r * channels + c]); };
+  const auto value = [=](int64_t r, int64_t c) { return x[r * channels + c]; };
   add_sums(begin, end, channels, value, value, sums, squares);
 }
 
-// Sums of the gradient and of its product with x over a block of rows.
-template <typename T>
-PCDET_INLINE void block_gradient_sums(const T* grad, const T* x, int64_t begin, int64_t end,
-                                      int64_t channels, double* sums, double* products) {
-  const auto gradient = [=](int64_t r, int64_t c) { return double(grad[r * channels + c]); };
-  const auto value = [=](int64_t r, int64_t c) { return double(x[r * channels + c]); };
-  add_sums(begin, end, channels, gradient, value, sums, products);
+// What a normalisation makes of its rows.
+template <typename T, typename Op>
+struct Normalised {
+  const T* x;
+  const Op *mean, *scale, *bias;
+  int64_t channels;
+  Op least;  // what may come out: 0 behind a ReLU, else minus infinity
+
+  // (x - mean) * scale + bias, before the ReLU.
+  PCDET_MEMBER Op linear(int64_t r, int64_t c) const {
+    return (Op(x[r * channels + c]) - mean[c]) * scale[c] + bias[c];
+  }
+  // The gradient before the ReLU, by torch's rules for 0 and NaN.
+  PCDET_MEMBER Op before_relu(const T* grad, int64_t r, int64_t c) const {
+    const Op after = Op(grad[r * channels + c]);  // read in any case, so that it takes no branch
+    return linear(r, c) <= least ? Op(0) : after;
+  }
+};
+
+// The rows themselves, for a block of them.
+template <typename T, typename Op>
+PCDET_INLINE void block_normalise(const Normalised<T, Op>& rows, int64_t begin, int64_t end, T* y) {
+  for (int64_t r = begin; r < end; ++r) {
+    T* to = y + r * rows.channels;
+    for (int64_t c = 0; c < rows.channels; ++c) {
+      const Op value = rows.linear(r, c);
+      to[c] = T(value < rows.least ? rows.least : value);
+    }
+  }
 }
 
-// y = (x - mean) * scale + bias for a block of rows.
+// Sums of the gradient and of its product with x over a block of rows.
 template <typename T, typename Op>
-PCDET_INLINE void block_normalise(const T* x, const Op* mean, const Op* scale, const Op* bias,
-                                  int64_t begin, int64_t end, int64_t channels, T* y) {
-  for (int64_t r = begin; r < end; ++r) {
-    const T* from = x + r * channels;
-    T* to = y + r * channels;
-    for (int64_t c = 0; c < channels; ++c) to[c] = T((Op(from[c]) - mean[c]) * scale[c] + bias[c]);
-  }
+PCDET_INLINE void block_gradient_sums(const T* grad, const Normalised<T, Op>& rows, int64_t begin,
+                                      int64_t end, double* sums, double* products) {
+  const auto gradient = [=](int64_t r, int64_t c) { return rows.before_relu(grad, r, c); };
+  const auto value = [=](int64_t r, int64_t c) { return Op(rows.x[r * rows.channels + c]); };
+  add_sums(begin, end, rows.channels, gradient, value, sums, products);
 }
 
 // The gradient of x: scale * (grad - offset - (x - mean) * slope) for a block of rows.
 template <typename T, typename Op>
-PCDET_INLINE void block_gradient(const T* grad, const T* x, const Op* mean, const Op* scale,
-                                 const Op* offset, const Op* slope, int64_t begin, int64_t end,
-                                 int64_t channels, T* grad_x) {
+PCDET_INLINE void block_gradient(const T* grad, const Normalised<T, Op>& rows, const Op* offset,
+                                 const Op* slope, int64_t begin, int64_t end, T* grad_x) {
   for (int64_t r = begin; r < end; ++r) {
-    const T *g = grad + r * channels, *from = x + r * channels;
-    T* to = grad_x + r * channels;
-    for (int64_t c = 0; c < channels; ++c)
-      to[c] = T(scale[c] * (Op(g[c]) - offset[c] - (Op(from[c]) - mean[c]) * slope[c]));
+    const T* from = rows.x + r * rows.channels;
+    T* to = grad_x + r * rows.channels;
+    for (int64_t c = 0; c < rows.channels; ++c) {
+      const Op centred = Op(from[c]) - rows.mean[c];
+      to[c] = T(rows.scale[c] * (rows.before_relu(grad, r, c) - offset[c] - centred * slope[c]));
+    }
   }
 }
 
 #undef PCDET_INLINE
+#undef PCDET_MEMBER
 
 }  // namespace pcdet
