@@ -119,6 +119,11 @@ def changed_config(path: str, value, name: str = "second") -> EasyDict:
         ),
         ("MODEL.TEST.BOX_FILTER.LIMIT_RANGE", [1, 2], r"expected 6 numbers or null, got \[1, 2\]"),
         ("DATA_CONFIG.POINT_CLOUD_RANGE", [0, 1, 0, 1, 1, 1], r"expected minima below maxima"),
+        (
+            "DATA_CONFIG.AUGMENTATION.NOISE_GLOBAL_SCENE.GLOBAL_ROT_UNIFORM_NOISE",
+            [0.4, -0.4],
+            r"expected \[lowest, highest\], got \[0.4, -0.4\]",
+        ),
         ("DATA_CONFIG.NUM_POINT_FEATURES.use", 5, "expected 3 <= use <= total, got use 5, total 4"),
         ("MODEL.TRAIN.OPTIMIZATION.EPOCHS", 0, "expected a whole number of at least 1, got 0"),
         ("MODEL.TRAIN.OPTIMIZATION.AMP", "fp8", r"\['bf16', 'fp16', 'none'\] or null, got 'fp8'"),

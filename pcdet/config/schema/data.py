@@ -33,8 +33,18 @@ class Frames(Section):
     MAX_NUMBER_OF_VOXELS: int = key("voxels kept of a frame", at_least=1)
 
 
+class Noise(Section):
+    """Random changes, of whose keys some are ranges."""
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """A range is the wrong way round."""
+        for name, value in vars(self).items():
+            if name.endswith("_UNIFORM_NOISE") and value[0] > value[1]:
+                yield name, f"expected [lowest, highest], got {value}"
+
+
 @dataclass
-class ObjectNoise(Section):
+class ObjectNoise(Noise):
     """Each object is scaled, moved and turned by itself."""
 
     ENABLED: bool = key("whether to")
@@ -48,7 +58,7 @@ class ObjectNoise(Section):
 
 
 @dataclass
-class SceneNoise(Section):
+class SceneNoise(Noise):
     """The scene as a whole is flipped, turned, scaled, moved and thinned out."""
 
     ENABLED: bool = key("whether to; without, there is no flip either")
