@@ -10,6 +10,7 @@ from torch import nn
 
 from models.model_fixture import random_batch, small_model
 from pcdet.models import model_fn_decorator
+from pcdet.models.bbox_heads.bev_network import BEVNetwork
 from pcdet.models.model_utils.norm import ImageNorm, VoxelNorm
 
 
@@ -53,3 +54,19 @@ def test_losses_in_float32_are_those_of_float64(name, threads):
     finally:
         torch.set_num_threads(before)
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_relu_does_not_write_into_the_view_that_a_norm_returns(layout):
+    """Autograd copies the whole image three times for that, and takes strided paths."""
+    network = BEVNetwork(8, [1, 1], [1, 2], [4, 6], [1, 2], [4, 4]).to(memory_format=layout)
+    network.memory_format = layout
+    image = torch.randn(1, 8, 8, 8, requires_grad=True)
+    met, nodes = set(), [network.train()(image).grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if node is not None and node not in met:
+            met.add(node)
+            nodes += [parent for parent, _ in node.next_functions]
+    names = {node.name() for node in met}
+    assert "CopySlices" not in names and any("Relu" in name for name in names)

@@ -87,7 +87,7 @@ class PSWarpHead(nn.Module):
         self.convs = nn.Sequential(
             nn.Conv2d(num_input_features, parts, 3, padding=1, bias=False),
             ImageNorm(parts, **NORM),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             nn.Conv2d(parts, parts, 1, bias=False),
         )
 
