@@ -73,10 +73,8 @@ def folded(model: nn.Module) -> nn.Module:
     """
     result = copy.deepcopy(model).eval().requires_grad_(False)
     uses = _uses(result)
-    for module in list(result.modules()):
-        # A sequence in another is met again by itself, when nothing is left to do in it.
-        if _runs_in_order(module):
-            _fold_sequence(list(_in_order(module)), uses)
+    for places in _sequences(result):
+        _fold_sequence(places, uses)
     for module in result.modules():
         if hasattr(module, "fold_"):
             module.fold_()
@@ -92,10 +90,7 @@ def fuse_relu_(model: nn.Module) -> None:
         model: any network; it is changed in place.
     """
     uses = _uses(model)
-    for module in list(model.modules()):
-        if not _runs_in_order(module):
-            continue
-        places = list(_in_order(module))
+    for places in _sequences(model):
         for norm, after in pairwise(places):
             once = uses[norm.layer] == uses[after.layer] == 1
             if once and isinstance(norm.layer, _OWN_NORMS) and isinstance(after.layer, nn.ReLU):
@@ -108,8 +103,14 @@ def _uses(model: nn.Module) -> Counter[nn.Module]:
     return Counter(layer for _, layer in model.named_modules(remove_duplicate=False))
 
 
-def _runs_in_order(module: nn.Module) -> bool:
-    return isinstance(module, nn.Sequential) or getattr(module, "runs_in_order", False)
+def _sequences(model: nn.Module) -> Iterator[list[_Place]]:
+    """The layers of each module that runs them in order, as they are registered by then.
+
+    A sequence in another is met again by itself, when nothing is left to do in it.
+    """
+    for module in list(model.modules()):
+        if isinstance(module, nn.Sequential) or getattr(module, "runs_in_order", False):
+            yield list(_in_order(module))
 
 
 def _in_order(module: nn.Module) -> Iterator[_Place]:

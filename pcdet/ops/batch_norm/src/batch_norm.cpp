@@ -173,11 +173,10 @@ at::Tensor gradient_sums(const at::Tensor& grad, const at::Tensor& x, const at::
     using Op = at::opmath_type<scalar_t>;
     const auto rows = normalised<scalar_t, Op>(x, mean, scale, bias, relu);
     with_kernels<scalar_t, Op>([&](auto kernels) {
-      sums = sum_blocks(x.size(0), x.size(1),
-                        [&](int64_t begin, int64_t end, double* sums, double* products) {
-                          kernels.gradient_sums(grad.const_data_ptr<scalar_t>(), rows, begin, end,
-                                                sums, products);
-                        });
+      sums =
+          sum_blocks(x.size(0), x.size(1), [&](int64_t begin, int64_t end, double* s, double* p) {
+            kernels.gradient_sums(grad.const_data_ptr<scalar_t>(), rows, begin, end, s, p);
+          });
     });
   });
   // Of the product with x - mean: double has the digits for it.
