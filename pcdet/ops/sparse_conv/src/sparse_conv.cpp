@@ -28,7 +28,8 @@ namespace {
 template <typename T>
 struct Kernels {
   void (*add_products)(const OffsetPairs&, const T*, const T*, T*, Channels);
-  void (*add_outer_products)(const PairedRows<T>&, T*, int64_t, int64_t);
+  void (*add_outer_products)(const OffsetPairs&, const T*, const T*, T*, Channels, int64_t,
+                             int64_t);
 };
 
 #define PCDET_KERNELS(NAME, ATTRIBUTE, BYTES)                                                   \
@@ -38,9 +39,10 @@ struct Kernels {
                                    T* targets, Channels channels) {                             \
       add_products<T, BYTES>(pairs, sources, weight, targets, channels);                        \
     }                                                                                           \
-    ATTRIBUTE static void outer_products(const PairedRows<T>& rows, T* weight, int64_t begin,   \
-                                         int64_t end) {                                         \
-      add_outer_products<T, BYTES>(rows, weight, begin, end);                                   \
+    ATTRIBUTE static void outer_products(const OffsetPairs& pairs, const T* sources,            \
+                                         const T* targets, T* weight, Channels channels,        \
+                                         int64_t begin, int64_t end) {                          \
+      add_outer_products<T, BYTES>(pairs, sources, targets, weight, channels, begin, end);      \
     }                                                                                           \
   }
 
@@ -82,13 +84,21 @@ struct PairsByOffset {
     for (int64_t k = 0; k < sources.size(0); ++k) {
       const int32_t* from = sources.const_data_ptr<int32_t>() + k * sources.size(1);
       const int32_t* to = targets.const_data_ptr<int32_t>() + k * targets.size(1);
-      int64_t count = 0;
-      for (; count < sources.size(1) && from[count] >= 0; ++count) {
-        TORCH_CHECK_INDEX(from[count] < num_sources && to[count] >= 0 && to[count] < num_targets,
-                          "pairs of offset ", k, " must be below ", num_sources, " and ",
-                          num_targets, ", got ", from[count], " and ", to[count]);
-        ascending = ascending && (count == 0 || to[count - 1] < to[count]);
+      const int32_t* const end =
+          std::partition_point(from, from + sources.size(1), [](int32_t row) { return row >= 0; });
+      const int64_t count = end - from;
+      // Without a branch, so that several are looked at in one step: this walks through all pairs.
+      uint32_t last_source = 0, last_target = 0;
+      bool steps_up = true;
+      for (int64_t i = 0; i < count; ++i) {
+        last_source = std::max(last_source, uint32_t(from[i]));
+        last_target = std::max(last_target, uint32_t(to[i]));
       }
+      for (int64_t i = 1; i < count; ++i) steps_up &= to[i - 1] < to[i];
+      TORCH_CHECK_INDEX(count == 0 || (last_source < num_sources && last_target < num_targets),
+                        "pairs of offset ", k, " must be below ", num_sources, " and ", num_targets,
+                        ", got ", int32_t(last_source), " and ", int32_t(last_target));
+      ascending = ascending && steps_up;
       offsets.push_back({from, to, count});
     }
   }
@@ -155,7 +165,7 @@ struct Convolution {
 
 // So many rows of outputs are made at a time, from the first offset to the last: they and the rows
 // that they are made of then stay in the second cache.
-constexpr int64_t kTileRows = 128;
+constexpr int64_t kTileRows = 256;
 
 template <typename T>
 void convolve_tiles(const Convolution<T>& convolution, const std::vector<OffsetPairs>& offsets,
@@ -241,9 +251,8 @@ at::Tensor convolve_weight_grad(const at::Tensor& features, const at::Tensor& gr
     for_each_task(parts * int64_t(order.size()), [&](int64_t task) {
       const int64_t k = order[task / parts], part = task % parts;
       kernels.add_outer_products(
-          {pairs.offsets[k], rows.const_data_ptr<scalar_t>(), grads.const_data_ptr<scalar_t>(),
-           channels},
-          result.mutable_data_ptr<scalar_t>() + k * channels.in * channels.out,
+          pairs.offsets[k], rows.const_data_ptr<scalar_t>(), grads.const_data_ptr<scalar_t>(),
+          result.mutable_data_ptr<scalar_t>() + k * channels.in * channels.out, channels,
           channels.in * part / parts, channels.in * (part + 1) / parts);
     });
   });

@@ -139,27 +139,25 @@ PCDET_INLINE void add_products(const OffsetPairs& pairs, const T* sources, const
   add_products<T, kBytes, kSumPairs<kBytes>>(pairs, sources, weight, targets, channels);
 }
 
-// Where the rows of a few pairs lie, and their channels.
+// Where the rows of the pairs of a tile lie: found once for all blocks of a weight's gradient.
 template <typename T>
-struct PairedRows {
-  OffsetPairs pairs;
-  const T *sources, *targets;
-  Channels channels;
-
-  const T* source(int64_t pair) const { return sources + pairs.sources[pair] * channels.in; }
-  const T* target(int64_t pair) const { return targets + pairs.targets[pair] * channels.out; }
+struct RowTile {
+  static constexpr int64_t kMost = 256;
+  const T *sources[kMost], *targets[kMost];
+  int64_t count;
 };
 
 // The part of `weight` that `kRows` channels in, from `c` on, and `kVectors` vectors of channels
 // out, from `o` on, make up: weight += source x target, summed over the pairs.
 template <typename T, int kBytes, int kRows, int kVectors>
-PCDET_INLINE void add_outer_block(const PairedRows<T>& rows, T* weight, int64_t c, int64_t o) {
+PCDET_INLINE void add_outer_block(const RowTile<T>& rows, T* weight, Channels channels, int64_t c,
+                                  int64_t o) {
   using Vector = typename Lanes<T, kBytes>::Vector;
   constexpr int kLanes = Lanes<T, kBytes>::kCount;
   Vector sums[kRows][kVectors] = {};
-  for (int64_t i = 0; i < rows.pairs.count; ++i) {
-    const T* source = rows.source(i) + c;
-    const T* target = rows.target(i) + o;
+  for (int64_t i = 0; i < rows.count; ++i) {
+    const T* source = rows.sources[i] + c;
+    const T* target = rows.targets[i] + o;
     Vector row[kVectors];
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) row[v] = load<Vector>(target + v * kLanes);
@@ -173,7 +171,7 @@ PCDET_INLINE void add_outer_block(const PairedRows<T>& rows, T* weight, int64_t 
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      T* part = weight + (c + r) * rows.channels.out + o + v * kLanes;
+      T* part = weight + (c + r) * channels.out + o + v * kLanes;
       const Vector sum = load<Vector>(part) + sums[r][v];
       std::memcpy(part, &sum, kBytes);
     }
@@ -182,45 +180,50 @@ PCDET_INLINE void add_outer_block(const PairedRows<T>& rows, T* weight, int64_t 
 
 // `kRows` rows of `weight`, the columns from `o` on in groups as those of `multiply_pairs`.
 template <typename T, int kBytes, int kRows, int kVectors>
-PCDET_INLINE void add_outer_rows(const PairedRows<T>& rows, T* weight, int64_t c, int64_t o = 0) {
+PCDET_INLINE void add_outer_rows(const RowTile<T>& rows, T* weight, Channels channels, int64_t c,
+                                 int64_t o = 0) {
   constexpr int64_t kColumns = kVectors * Lanes<T, kBytes>::kCount;
-  for (; o + kColumns <= rows.channels.out; o += kColumns) {
-    add_outer_block<T, kBytes, kRows, kVectors>(rows, weight, c, o);
+  for (; o + kColumns <= channels.out; o += kColumns) {
+    add_outer_block<T, kBytes, kRows, kVectors>(rows, weight, channels, c, o);
   }
   if constexpr (kVectors > 1) {
-    add_outer_rows<T, kBytes, kRows, kVectors / 2>(rows, weight, c, o);
+    add_outer_rows<T, kBytes, kRows, kVectors / 2>(rows, weight, channels, c, o);
   } else if constexpr (kColumns > 1) {
-    add_outer_rows<T, kBytes / 2, kRows, 1>(rows, weight, c, o);
+    add_outer_rows<T, kBytes / 2, kRows, 1>(rows, weight, channels, c, o);
   }
 }
 
 // The rows of `weight` from `c` to `end`, `kRows` at a time; those that are left in halves of that.
 template <typename T, int kBytes, int kRows>
-PCDET_INLINE void add_outer_range(const PairedRows<T>& rows, T* weight, int64_t c, int64_t end) {
+PCDET_INLINE void add_outer_range(const RowTile<T>& rows, T* weight, Channels channels, int64_t c,
+                                  int64_t end) {
   for (; c + kRows <= end; c += kRows) {
-    add_outer_rows<T, kBytes, kRows, kOuterVectors>(rows, weight, c);
+    add_outer_rows<T, kBytes, kRows, kOuterVectors>(rows, weight, channels, c);
   }
-  if constexpr (kRows > 1) add_outer_range<T, kBytes, kRows / 2>(rows, weight, c, end);
+  if constexpr (kRows > 1) add_outer_range<T, kBytes, kRows / 2>(rows, weight, channels, c, end);
 }
 
 // Rows [begin, end) of weight += the sum over all pairs (i, o) of the outer products of sources[i]
 // and targets[o].
 template <typename T, int kBytes>
-PCDET_INLINE void add_outer_products(const PairedRows<T>& rows, T* weight, int64_t begin,
-                                     int64_t end) {
+PCDET_INLINE void add_outer_products(const OffsetPairs& pairs, const T* sources, const T* targets,
+                                     T* weight, Channels channels, int64_t begin, int64_t end) {
   constexpr int64_t kCache = 16384;  // the rows of a tile stay in the first cache
-  const auto& [pairs, sources, targets, channels] = rows;
-  const int64_t row = (channels.in + channels.out) * sizeof(T);
-  const int64_t tile = std::max<int64_t>(16, kCache / std::max<int64_t>(1, row));
+  const int64_t row = std::max<int64_t>(1, (channels.in + channels.out) * sizeof(T));
+  const int64_t tile = std::clamp<int64_t>(kCache / row, 16, RowTile<T>::kMost);
+  RowTile<T> rows;
   for (int64_t first = 0; first < pairs.count; first += tile) {
-    const int64_t count = std::min(tile, pairs.count - first);
-    for (int64_t next = first + count; next < std::min(first + count + tile, pairs.count); ++next) {
-      prefetch(rows.source(next) + begin, end - begin);
-      prefetch(rows.target(next), channels.out);
+    rows.count = std::min(tile, pairs.count - first);
+    for (int64_t i = 0; i < rows.count; ++i) {
+      rows.sources[i] = sources + pairs.sources[first + i] * channels.in;
+      rows.targets[i] = targets + pairs.targets[first + i] * channels.out;
     }
-    add_outer_range<T, kBytes, kOuterRows<kBytes>>(
-        {{pairs.sources + first, pairs.targets + first, count}, sources, targets, channels}, weight,
-        begin, end);
+    const int64_t last = std::min(first + 2 * tile, pairs.count);
+    for (int64_t next = first + tile; next < last; ++next) {
+      prefetch(sources + pairs.sources[next] * channels.in + begin, end - begin);
+      prefetch(targets + pairs.targets[next] * channels.out, channels.out);
+    }
+    add_outer_range<T, kBytes, kOuterRows<kBytes>>(rows, weight, channels, begin, end);
   }
 }
 
