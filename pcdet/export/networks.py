@@ -153,4 +153,5 @@ def settings_of(network: BuiltNetwork, batch_size: int) -> dict[str, Any]:
         "nms_thresh": choice.nms_thresh,
         "nms_pre": choice.nms_pre_maxsize_last,
         "nms_post": choice.nms_post_maxsize_last,
+        "box_voting": choice.box_voting,
     }

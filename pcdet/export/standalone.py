@@ -116,7 +116,11 @@ def _boxes_of(
         index = index[np.argsort(-scores[index], kind="stable")][: settings["nms_pre"]]
         boxes = _decode(index, residuals, directions, settings)
         kept = _suppress(boxes, settings["nms_thresh"], settings["nms_post"])
-        parts.append((boxes[kept], scores[index[kept]], label[index[kept]] + 1))
+        if settings["box_voting"]:
+            found = _voted(boxes, scores[index], label[index], kept, settings["box_voting"])
+        else:
+            found = boxes[kept]
+        parts.append((found, scores[index[kept]], label[index[kept]] + 1))
     return tuple(np.concatenate(column) for column in zip(*parts))
 
 
@@ -170,6 +174,30 @@ def _suppress(boxes: np.ndarray, thresh: float, most: int) -> np.ndarray:
         ]
         left = np.delete(left, gone)
     return np.array(kept, np.int64)
+
+
+def _voted(
+    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, kept: np.ndarray, least: float
+) -> np.ndarray:
+    """The kept boxes, each averaged with those of its class that overlap it by `least` or more.
+
+    A box weighs by the square of its score times its overlap (IoU from above) with the kept one.
+    """
+    corners, area = _corners(boxes), boxes[:, W] * boxes[:, L]
+    reach, result = np.hypot(boxes[:, W], boxes[:, L]) / 2, boxes[kept]
+    for own, best in zip(result, kept):
+        offset = boxes - own
+        offset[:, RY] -= np.floor(offset[:, RY] / np.pi + 0.5) * np.pi  # the front stays the front
+        near = np.hypot(offset[:, X], offset[:, Y]) < reach[best] + reach
+        weight = np.zeros(len(boxes))
+        for k in np.flatnonzero(near & (labels == labels[best])):
+            shared = _shared(corners[best], corners[k])
+            overlap = shared / max(area[best] + area[k] - shared, 1e-8)
+            if overlap >= least:
+                weight[k] = (overlap * scores[k] / scores[best]) ** 2
+        weight[best] = 1.0
+        own += weight @ offset / weight.sum()
+    return result
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:

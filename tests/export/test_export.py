@@ -58,13 +58,16 @@ def test_the_files_and_what_they_tell(pillars):
     assert (out / "postprocess.py").read_bytes() == Path(standalone.__file__).read_bytes()
 
 
-def test_the_boxes_are_those_of_the_detector(pillars):
+@pytest.mark.parametrize("voting", [0.0, 0.3])
+def test_the_boxes_are_those_of_the_detector(pillars, voting):
     ckpt, out, batch_size = pillars
-    settings = standalone.read_settings(out / "pointpillar.json")
+    settings = {**standalone.read_settings(out / "pointpillar.json"), "box_voting": voting}
     scans = [scan(k, count=1000 + 500 * k) for k in range(batch_size)]
     outputs = session(out / "pointpillar.onnx").run(None, standalone.make_pillars(scans, settings))
     found = standalone.find_boxes(outputs, settings)
-    expected = Detector.from_checkpoint(ckpt, device="cpu", score_thresh=0.5)(scans)
+    detector = Detector.from_checkpoint(ckpt, device="cpu", score_thresh=0.5)
+    detector._model.post_processor.box_voting = voting
+    expected = detector(scans)
     assert len(found) == batch_size and sum(len(e) for e in expected) > 10
     for (boxes, scores, labels), wanted in zip(found, expected):
         # Scores that are equal but for rounding may change places.

@@ -1,4 +1,4 @@
-"""Score thresholds of each class, and boxes that are not finite."""
+"""Score thresholds of each class, box voting, and boxes that are not finite."""
 
 from __future__ import annotations
 
@@ -23,6 +23,39 @@ def test_a_threshold_for_each_class(multi_classes_nms, thresholds, kept):
         LOGITS, BOXES.__getitem__
     )
     assert sorted((found["boxes"][:, 0] / 10).int().tolist()) == kept
+
+
+def test_box_voting_by_hand():
+    """Squares of side 2: the kept one, one moved by 0.5 and turned around, and what is left out."""
+    boxes = torch.tensor([[0.0, 0, -1, 2, 2, 1, 0.0]]).repeat(5, 1)
+    boxes[1] = torch.tensor([0.5, 0, -1.2, 2, 2, 1.4, torch.pi])
+    boxes[2, 0] = 0.9  # IoU 1.1 / 2.9, below 0.5
+    boxes[3, 2] = 7.0  # of another class
+    boxes[4] = torch.tensor([30.0, 0, 0, 0, 0, 1, 0])  # without area, alone
+    logits = torch.tensor([[2.0, -9], [1, -9], [0, -9], [-9, 1], [-9, 1.5]])
+    found = PostProcessor(score_thresh=0.1, box_voting=0.5)(logits, boxes.__getitem__)
+    score = torch.sigmoid(logits[:2, 0])
+    weight = (score[1] / score[0] * (1.5 / 2.5)) ** 2
+    share = weight / (1 + weight)
+    expected = boxes[[0, 4]]
+    expected[0, :6] += share * (boxes[1, :6] - boxes[0, :6])
+    torch.testing.assert_close(found["boxes"], expected)
+    assert found["labels"].tolist() == [1, 2] and found["scores"].tolist() == [2.0, 1.5]
+    # Alone is the box's own, whatever the others are.
+    torch.testing.assert_close(
+        PostProcessor(score_thresh=0.1, box_voting=1.0)(logits, boxes.__getitem__)["boxes"],
+        boxes[[0, 4]],
+    )
+    plain = PostProcessor(score_thresh=0.1)(logits, boxes.__getitem__)
+    assert plain["boxes"].tolist() == boxes[[0, 4]].tolist()
+    none = PostProcessor(score_thresh=0.99, box_voting=0.5)(logits, boxes.__getitem__)
+    assert none["boxes"].shape == (0, 7)
+
+
+def test_box_voting_turns_by_the_smaller_angle():
+    boxes = torch.tensor([[0.0, 0, 0, 2, 4, 1, 3.1], [0, 0, 0, 2, 4, 1, -3.1]])
+    found = PostProcessor(box_voting=0.5)(torch.tensor([[3.0], [2.999]]), boxes.__getitem__)
+    assert found["boxes"][0, 6].item() == pytest.approx(torch.pi, abs=0.01)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -135,6 +135,13 @@ class Test(Proposals):
     USE_RAW_SCORE: bool = key("report logits as scores, not probabilities", True)
     NMS_PRE_MAXSIZE_LAST: int = key("candidates for detections", 4096, at_least=1)
     NMS_POST_MAXSIZE_LAST: int = key("detections of a frame", 500, at_least=1)
+    BOX_VOTING: float = key(
+        "overlap from above (IoU) from which candidates of the same class share in a detection's "
+        "box, by score and overlap; 0: they do not, as in PCDet",
+        0.0,
+        at_least=0,
+        at_most=1,
+    )
     RECALL_THRESH_LIST: list[float] = key(
         "3D overlaps (IoU) at which recall is counted", [], at_least=0, at_most=1
     )
