@@ -52,6 +52,13 @@ def test_box_voting_by_hand():
     assert none["boxes"].shape == (0, 7)
 
 
+def test_box_voting_among_scores_that_are_far_apart():
+    boxes = torch.tensor([[0.0, 0, 0, 2, 2, 1, 0], [9, 0, 0, 2, 2, 1, 0]])
+    processor = PostProcessor(score_thresh=0.0, box_voting=0.5)
+    found = processor(torch.tensor([[1.0], [-1e4]]), boxes.__getitem__)
+    assert found["boxes"].tolist() == boxes.tolist()
+
+
 def test_box_voting_turns_by_the_smaller_angle():
     boxes = torch.tensor([[0.0, 0, 0, 2, 4, 1, 3.1], [0, 0, 0, 2, 4, 1, -3.1]])
     found = PostProcessor(box_voting=0.5)(torch.tensor([[3.0], [2.999]]), boxes.__getitem__)

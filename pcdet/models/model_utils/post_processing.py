@@ -69,12 +69,13 @@ def vote(
     best, bev = boxes[keep], box_utils.boxes3d_to_bevboxes_lidar(boxes)
     overlap = iou3d_nms_utils.boxes_iou_bev(bev[keep], bev)  # (n, N)
     log_score = torch.nn.functional.logsigmoid(logits)
-    weight = (overlap * torch.exp(log_score - log_score[keep, None])) ** 2
-    weight = weight * (overlap >= least) * (labels == labels[keep, None])
-    weight[torch.arange(len(keep), device=keep.device), keep] = 1.0  # without rounding, or area
+    log_weight = 2 * (overlap.log() + log_score)
+    log_weight[(overlap < least) | (labels != labels[keep, None])] = -torch.inf
+    own = torch.arange(len(keep), device=keep.device), keep
+    log_weight[own] = 2 * log_score[keep]  # as if IoU were exact, and for boxes without area
     offset = boxes - best[:, None]  # (n, N, 7)
     offset[..., RZ] = box_utils.limit_period(offset[..., RZ], 0.5, torch.pi)
-    return best + (weight.unsqueeze(-1) * offset).sum(dim=1) / weight.sum(dim=1, keepdim=True)
+    return best + (log_weight.softmax(dim=1).unsqueeze(-1) * offset).sum(dim=1)
 
 
 @dataclass
