@@ -68,7 +68,7 @@ def test_outputs_stay_and_so_does_the_network(name):
         # Proposals whose scores differ by rounding may change places.
         outputs.update({k: v.sort(dim=0).values for k, v in outputs.items() if k[:4] == "rcnn"})
     for key, value in exact.items():
-        # Logits of the second stage are small differences of large numbers, and processors round them
+        # Logits of the second stage are small differences of large numbers; processors round them
         # either way: there both networks are held to the exact ones.
         second = key.startswith("rcnn")
         most = (2e-6 if second else 1e-6) * value.abs().max()
