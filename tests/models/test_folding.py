@@ -59,12 +59,14 @@ def test_outputs_stay_and_so_does_the_network(name):
     assert not other.training and not any(p.requires_grad for p in other.parameters())
     assert not [m for m in other.modules() if isinstance(m, (_BatchNorm, nn.ConvTranspose2d))]
 
-    exact = outputs_of(
-        copy.deepcopy(model).double().eval(), example_convert_to_torch(batch, dtype=torch.float64)
+    double = copy.deepcopy(model).double().eval()
+    exact, exactly_found = (
+        outputs_of(m, example_convert_to_torch(batch, dtype=torch.float64))
+        for m in (double, folded(double))
     )
     plain, found = (outputs_of(m, example_convert_to_torch(batch)) for m in (model.eval(), other))
     assert found.keys() == plain.keys() and found and other.rpn_head.by_patches
-    for outputs in (exact, plain, found):
+    for outputs in (exact, exactly_found, plain, found):
         # Proposals whose scores differ by rounding may change places.
         outputs.update({k: v.sort(dim=0).values for k, v in outputs.items() if k[:4] == "rcnn"})
     for key, value in exact.items():
@@ -72,6 +74,7 @@ def test_outputs_stay_and_so_does_the_network(name):
         # either way: there both networks are held to the exact ones.
         second = key.startswith("rcnn")
         most = (2e-6 if second else 1e-6) * value.abs().max()
+        assert (exactly_found[key] - value).abs().max() <= 1e-7 * most, key
         assert (found[key] - value).abs().max() <= most, key
         assert (plain[key] - (value if second else found[key])).abs().max() <= most, key
 
