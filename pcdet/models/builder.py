@@ -254,6 +254,11 @@ def _check_parts(model: Any, rpn_net: Any, rpn_head: Any) -> None:
                 f"MODEL.RPN.{key}.NAME: {model.NAME} {verb} {needed.__name__}, "
                 f"got {type(part).__name__}"
             )
+    if rescores and vars(model.VFE.ARGS).get("input_scales"):
+        raise ConfigError(
+            f"MODEL.VFE.ARGS.input_scales: {model.NAME} reads places in metres from its inputs; "
+            "leave the key out"
+        )
 
 
 def extra_head(model: Any, rpn_head: Any, dataset: Any) -> dict[str, Any]:

@@ -39,6 +39,23 @@ class Encoder(Section):
     ARGS: NoArguments = key(default={})
 
 
+INPUT_SCALES = "what each input is multiplied by, so that all spread alike; [] for nothing"
+
+
+@dataclass
+class VoxelMeans(Section):
+    """Means of the points of each voxel."""
+
+    input_scales: list[float] = key(INPUT_SCALES, [], above=0)
+
+
+@dataclass
+class MeanEncoder(Encoder):
+    """SECOND's encoder."""
+
+    ARGS: VoxelMeans = key(default={})
+
+
 @dataclass
 class PillarLayers(Section):
     """Layers of an encoder of pillars."""
@@ -46,6 +63,7 @@ class PillarLayers(Section):
     use_norm: bool = key("batch normalisation, else a bias", True)
     num_filters: list[int] = key("channels of each layer", [64], least_length=1, at_least=1)
     with_distance: bool = key("add a point's distance to its features", False)
+    input_scales: list[float] = key(INPUT_SCALES, [], above=0)
 
 
 @dataclass
@@ -55,7 +73,7 @@ class PillarEncoder(Encoder):
     ARGS: PillarLayers = key(default={})
 
 
-VFES.update(MeanVoxelFeatureExtractor=Encoder, PillarFeatureNetOld2=PillarEncoder)
+VFES.update(MeanVoxelFeatureExtractor=MeanEncoder, PillarFeatureNetOld2=PillarEncoder)
 
 
 @dataclass

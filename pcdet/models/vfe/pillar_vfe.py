@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pcdet.models.model_utils.norm import NORM, VoxelNorm
+from pcdet.models.vfe.input_scales import make_input_scales
 
 
 class PFNLayer(nn.Module):
@@ -71,6 +72,7 @@ class PillarFeatureNetOld2(nn.Module):
         use_norm: bool = True,
         num_filters: Sequence[int] = (64,),
         with_distance: bool = False,
+        input_scales: Sequence[float] = (),
     ):
         """Build the layers.
 
@@ -79,6 +81,8 @@ class PillarFeatureNetOld2(nn.Module):
             use_norm: batch normalisation after each linear layer, else a bias in it.
             num_filters: output channels of each layer.
             with_distance: decorate points with their distance to the sensor too.
+            input_scales: what each feature of a decorated point is multiplied by, in the order of
+                the class; see `InputScales`.
 
         Raises:
             ValueError: there is no layer.
@@ -89,6 +93,7 @@ class PillarFeatureNetOld2(nn.Module):
         self.with_distance = with_distance
         self.output_features = num_filters[-1]
         channels = [num_input_features + 6 + with_distance, *num_filters]
+        self.input_scales = make_input_scales(input_scales, channels[0])
         last = len(num_filters) - 1
         self.pfn_layers = nn.ModuleList(
             PFNLayer(channels[k], channels[k + 1], use_norm, last_layer=k == last)
@@ -119,7 +124,7 @@ class PillarFeatureNetOld2(nn.Module):
             decorations.append(xyz.norm(dim=-1, keepdim=True))
         row = torch.arange(voxels.shape[1], device=voxels.device)
         filled = row < num_points.unsqueeze(-1)  # (V, P)
-        points = torch.cat(decorations, dim=-1) * filled.unsqueeze(-1)
+        points = self.input_scales(torch.cat(decorations, dim=-1)) * filled.unsqueeze(-1)
         # Half precision would round places far from the sensor to 0.25 m.
         with torch.autocast(points.device.type, enabled=False):
             if self.rows_once and points.device.type == "cpu":

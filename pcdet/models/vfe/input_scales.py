@@ -1,0 +1,53 @@
+"""Inputs of an encoder multiplied by fixed numbers, so that all of them spread alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class InputScales(nn.Module):
+    """Multiplies each input of a network by a number of its own.
+
+    In metres, places along x spread thirty times as much as heights. The normalisation after the
+    first layer divides both by the same, and a short training then learns little of heights. A
+    layer that follows could hold the numbers in its weights: they change how a network learns, not
+    what it can compute.
+
+    They are part of the state dict, so that weights which learnt with other numbers do not fit in
+    silence.
+
+    Attributes:
+        scales: (C,) the numbers.
+    """
+
+    scales: torch.Tensor
+
+    def __init__(self, scales: Sequence[float], num_inputs: int):
+        """Keep the numbers.
+
+        Args:
+            scales: one number for each input.
+            num_inputs: C.
+
+        Raises:
+            ValueError: there are more or fewer numbers than inputs.
+        """
+        super().__init__()
+        if len(scales) != num_inputs:
+            raise ValueError(
+                f"input_scales: {num_inputs} numbers expected, one for each input, "
+                f"got {len(scales)}: {list(scales)}"
+            )
+        self.register_buffer("scales", torch.tensor(scales, dtype=torch.float32))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(..., C) to (..., C)."""
+        return inputs * self.scales
+
+
+def make_input_scales(scales: Sequence[float], num_inputs: int) -> nn.Module:
+    """`InputScales`, or what leaves inputs as they are if `scales` is empty."""
+    return InputScales(scales, num_inputs) if scales else nn.Identity()
