@@ -17,8 +17,10 @@ import torch
 from torch import nn
 
 from pcdet.utils import checkpoint_utils
+from pcdet.utils.errors import CheckpointError
 
 _CONVS = ("conv_cls", "conv_box", "conv_dir_cls")
+_SCALES = "vfe.input_scales.scales"
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,20 @@ def load_pretrained(
         logger: told what was kept.
 
     Raises:
-        CheckpointError: it cannot be read, or hardly anything of it fits.
+        CheckpointError: it cannot be read, hardly anything of it fits, or its inputs were
+            multiplied, and those of the model are not.
     """
     stored = checkpoint_utils.load_checkpoint(path, to_cpu=True)
     before, now = layout_of_config(stored.get("config") or {}), layout_of_config(config)
     drawn = {name: value.clone() for name, value in _head_rows(model).items()}
+    state = stored.get(checkpoint_utils.AVERAGED) or stored["model_state"]
+    scales = _fitting_input_scales(model, state, path, logger)
     checkpoint_utils.load_weights(model, stored, str(path), logger, strict=False)
+    if scales is not None:
+        model.get_buffer(_SCALES).copy_(scales)
     if before is None or now is None or before == now:
         return
-    head, state = _head_rows(model), stored.get(checkpoint_utils.AVERAGED) or stored["model_state"]
+    head = _head_rows(model)
     for name, rows in head.items():
         rows.copy_(drawn[name])
         old = state.get(f"rpn_head.{name}")
@@ -88,6 +95,29 @@ def load_pretrained(
         "%s: head rows of %s kept, of %s drawn anew; its classes were %s",
         *(path, kept or "no class", new or "no class", list(before.classes)),
     )
+
+
+def _fitting_input_scales(
+    model: nn.Module, state: Mapping[str, Any], path: str | os.PathLike, logger: logging.Logger
+) -> torch.Tensor | None:
+    """What the inputs are multiplied by, so that weights meet numbers like those they learnt with.
+
+    Returns:
+        The model's own, which are for the units of its data; 1 for weights that learnt without.
+
+    Raises:
+        CheckpointError: the weights learnt with scales, and the model has none.
+    """
+    own, stored = dict(model.named_buffers()).get(_SCALES), state.get(_SCALES)
+    if own is None and isinstance(stored, torch.Tensor):
+        raise CheckpointError(
+            f"{path}: its inputs were multiplied by {[round(v, 6) for v in stored.tolist()]}; give "
+            "MODEL.VFE.ARGS.input_scales these numbers"
+        )
+    if own is not None and stored is None:
+        logger.info("%s: it has learnt without input_scales, which are 1 now", path)
+        return torch.ones_like(own)
+    return own if own is None else own.clone()
 
 
 def _head_rows(model: nn.Module) -> dict[str, torch.Tensor]:

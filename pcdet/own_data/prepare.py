@@ -17,7 +17,7 @@ from pcdet.datasets.processor.voxel_generator import VoxelGenerator
 from pcdet.own_data.columns import find_columns
 from pcdet.own_data.facts import frame_facts, pairs_by_capitals
 from pcdet.own_data.objects import ObjectTable, table_of_infos
-from pcdet.own_data.recipe import FolderFacts, adapt, set_voxels
+from pcdet.own_data.recipe import FolderFacts, adapt, set_input_scales, set_voxels
 from pcdet.own_data.splits import SEED, complete_splits
 from pcdet.own_data.turned import heading_warnings
 from pcdet.own_data.yaml_text import yaml_text
@@ -28,8 +28,8 @@ from pcdet.utils.io_utils import atomic_write, save_pickle
 from pcdet.utils.kitti_format.split import split_path
 
 _LOGGER = logging.getLogger("pcdet.own_data")
-# Frames whose voxels are counted.
-_COUNTED_FRAMES = 50
+# Frames whose points are looked at.
+_MEASURED_FRAMES = 50
 # A class with fewer objects is learned only if it is asked for.
 _LEAST_OBJECTS = 5
 
@@ -170,7 +170,9 @@ def write_yaml(
         num_train=len(prepared.infos["train"]),
     )
     config, comments = adapt(template, facts, class_names)
-    set_voxels(config, _count_voxels(prepared, config), comments)
+    counts, deviations = _measure_points(prepared, config)
+    set_voxels(config, counts, comments)
+    set_input_scales(config, deviations, comments)
     head = (
         f"{template.TAG}.yaml with the numbers of {data_dir}, as `pcdet-custom prepare` found. It "
         "writes this file anew: rename it if you change it."
@@ -179,16 +181,22 @@ def write_yaml(
         file.write(yaml_text(config, comments, head).encode())
 
 
-def _count_voxels(prepared: Prepared, config: Any) -> list[int]:
-    """Voxels with points in frames that are spread over the folder."""
-    data = config.DATA_CONFIG
-    infos = prepared.labelled
-    chosen = np.unique(np.linspace(0, len(infos) - 1, min(_COUNTED_FRAMES, len(infos))).astype(int))
+def _measure_points(prepared: Prepared, config: Any) -> tuple[list[int], np.ndarray]:
+    """Measure frames that are spread over the folder.
+
+    Returns:
+        For each of them the number of voxels with points, and (C,) the standard deviation of each
+        column of the points.
+    """
+    data, infos = config.DATA_CONFIG, prepared.labelled
+    number = min(_MEASURED_FRAMES, len(infos))
+    chosen = np.unique(np.linspace(0, len(infos) - 1, number).astype(int))
     generator = VoxelGenerator(
         data.VOXEL_GENERATOR.VOXEL_SIZE, data.POINT_CLOUD_RANGE, max_num_points=1, max_voxels=2**31
     )
-    reader, counts = FiniteReader(prepared.folder, _LOGGER), []
+    reader, counts, parts = FiniteReader(prepared.folder, _LOGGER), [], []
     for k in chosen:
         points = reader.get_lidar(infos[k]["point_cloud"]["lidar_idx"])
         counts.append(len(generator.generate(points)[2]))
-    return counts
+        parts.append(points[::8])  # as good as all
+    return counts, np.concatenate(parts).std(axis=0, dtype=np.float64)

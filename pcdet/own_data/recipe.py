@@ -26,6 +26,8 @@ _LEAST_POINTS = 5
 _VOXEL_ROOM = 1.3
 # Of the objects, the share that must stand on the estimated road, within so many metres.
 _ON_ROAD, _ROAD_TOLERANCE = 0.8, 0.4
+# Standard deviation of a feature times its input scale, as the intensities of second_demo.yaml.
+_SPREAD = 0.5
 # Steps of training that a network needs at least, by the template's epochs for large data sets.
 _LEAST_STEPS = 300
 
@@ -72,6 +74,7 @@ def adapt(template: Any, facts: FolderFacts, class_names: Sequence[str]) -> tupl
     comments["CLASS_NAMES"] = "objects: " + ", ".join(f"{n} {c}" for n, c in counts.items())
     grid = choose_grid(known, template)
     _set_data(config.DATA_CONFIG, facts, grid, comments)
+    _drop_input_scales(config, template.DATA_CONFIG.NUM_POINT_FEATURES.use)
     _set_sampling(config.DATA_CONFIG.AUGMENTATION, facts, known, class_names, comments)
     _set_classes(config.MODEL, known, class_names, grid, comments)
     _set_training(config.MODEL, facts, known, class_names, comments)
@@ -96,6 +99,18 @@ def _set_data(data: Any, facts: FolderFacts, grid: Grid, comments: dict[str, str
     )
     for mode, split in (("TRAIN", "train"), ("TEST", "val")):
         data[mode].INFO_PATH = [str(infos_path(_Folder(facts.data_dir), split))]
+
+
+def _drop_input_scales(config: Any, features: int) -> None:
+    """Leave out the scales of features that the template's points have and these have not."""
+    if scales := _input_scales(config):
+        # After a point's own features come those that an encoder of pillars decorates it with.
+        use = config.DATA_CONFIG.NUM_POINT_FEATURES.use
+        config.MODEL.VFE.ARGS.input_scales = [*scales[:use], *scales[features:]]
+
+
+def _input_scales(config: Any) -> list[float]:
+    return config.MODEL.VFE.get("ARGS", {}).get("input_scales", [])
 
 
 class _Folder(str):
@@ -229,3 +244,21 @@ def set_voxels(config: Any, counts: Sequence[int], comments: dict[str, str]) -> 
         comments[f"DATA_CONFIG.{mode}.MAX_NUMBER_OF_VOXELS"] = (
             f"of {len(counts)} frames the fullest has {max(counts)}"
         )
+
+
+def set_input_scales(config: Any, deviations: np.ndarray, comments: dict[str, str]) -> None:
+    """Let features beside x, y, z spread as in the template: sensors have units of their own.
+
+    Args:
+        config: from `adapt`; changed here if its network multiplies its inputs.
+        deviations: (C,) standard deviation of each column of the points.
+        comments: from `adapt`; extended here.
+    """
+    scales, columns = _input_scales(config), config.DATA_CONFIG.POINT_COLUMNS
+    told = []
+    for k in range(3, config.DATA_CONFIG.NUM_POINT_FEATURES.use if scales else 3):
+        told.append(f"the standard deviation of {columns[k]} is {deviations[k]:.3g}")
+        if deviations[k] > 0:
+            scales[k] = float(f"{_SPREAD / deviations[k]:.2g}")
+    if told:
+        comments["MODEL.VFE.ARGS.input_scales"] = ", ".join(told)

@@ -63,6 +63,9 @@ def test_prepare_leaves_what_a_training_reads(prepared):
     assert sampler["USE_ROAD_PLANE"] and "100% of the objects stand within" in comments
     assert [group.split(":")[0] for group in sampler["SAMPLE_GROUPS"]] == ["Car", "Forklift"]
     anchors = config["MODEL"]["RPN"]["RPN_HEAD"]["TARGET_CONFIG"]["ANCHOR_GENERATOR"]
+    scales = [0.07, 0.125, 2.0, pytest.approx(0.5 * 12**0.5, rel=0.05)]  # of numbers from 0 to 1
+    assert config["MODEL"]["VFE"]["ARGS"]["input_scales"] == scales
+    assert "the standard deviation of intensity is 0.2" in comments
     assert [a["anchor_range"][2] for a in anchors] == pytest.approx([GROUND_Z] * 2, abs=0.01)
     assert config["MODEL"]["TEST"]["EVAL_OVERLAPS"] == {"Car": 0.7, "Forklift": 0.5}
     parts = yaml.safe_load((prepared / "PartA2_custom.yaml").read_text())

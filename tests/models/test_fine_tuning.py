@@ -11,9 +11,10 @@ import torch
 from models.model_fixture import narrow_config, small_dataset
 from pcdet.models import build_network
 from pcdet.models.fine_tuning import layout_of_config, load_pretrained
+from pcdet.utils.errors import CheckpointError
 
 
-def build(classes, sizes, seed):
+def build(classes, sizes, seed, scales=()):
     """A network and its configuration; `sizes` is the number of sizes of each class's anchors."""
     cfg = narrow_config("pointpillar")
     template = cfg.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR[0]
@@ -24,6 +25,7 @@ def build(classes, sizes, seed):
         generators.append(generator)
     cfg.CLASS_NAMES = list(classes)
     cfg.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR = generators
+    cfg.MODEL.VFE.ARGS.input_scales = list(scales)
     torch.manual_seed(seed)
     return build_network(small_dataset(cfg), cfg), cfg
 
@@ -118,3 +120,21 @@ def test_the_same_classes_are_loaded_as_they_are(old):
 def test_a_configuration_without_a_head_has_no_layout():
     for config in ({}, {"CLASS_NAMES": ["Car"], "MODEL": None}, {"CLASS_NAMES": None}):
         assert layout_of_config(config) is None
+
+
+def test_inputs_are_multiplied_as_the_weights_have_learnt(old, tmp_path, caplog):
+    _, plain_path = old
+    scales = [2.0] * 10
+    scaled, cfg = build(("Car",), (1,), seed=3, scales=scales)
+    path = save(scaled, cfg, tmp_path / "scaled.pth")
+    own, own_cfg = build(("Car",), (1,), seed=4, scales=[*scales[:3], 0.01, *scales[4:]])
+    load_pretrained(own, path, own_cfg, logging.getLogger())
+    assert own.vfe.input_scales.scales[3].item() == pytest.approx(0.01)
+    torch.testing.assert_close(own.vfe.pfn_layers.state_dict(), scaled.vfe.pfn_layers.state_dict())
+    with caplog.at_level(logging.INFO):
+        load_pretrained(own, plain_path, own_cfg, logging.getLogger())
+    assert (own.vfe.input_scales.scales == 1).all()
+    assert "it has learnt without input_scales, which are 1 now" in caplog.text
+    without, cfg = build(("Car",), (1,), seed=5)
+    with pytest.raises(CheckpointError, match=r"by \[2.0, .*ARGS.input_scales these numbers"):
+        load_pretrained(without, path, cfg, logging.getLogger())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import yaml
 
 from pcdet.cli import custom
 from pcdet.datasets.custom.folder import CustomFolder
@@ -40,6 +41,16 @@ def test_prepare_says_what_it_warned_of_and_refuses_names_alike(tmp_path, capfd)
     with pytest.raises(ConfigError, match="differ in capitals alone: rename one in the labels"):
         custom.main(["prepare", str(root), "--classes", "Car", "car", "--workers", "1"])
     assert not (root / "custom_infos_train.pkl").exists()
+
+
+def test_points_without_intensity_get_a_network_of_three_inputs(tmp_path):
+    root = make_tiny_custom(tmp_path)
+    for path in (root / "points").iterdir():
+        np.save(path, np.load(path)[:, :3])
+    custom.main(["prepare", str(root), "--size", "small", "--workers", "1"])
+    config = yaml.safe_load((root / "second_custom.yaml").read_text())
+    assert config["DATA_CONFIG"]["NUM_POINT_FEATURES"] == {"total": 3, "use": 3}
+    assert config["MODEL"]["VFE"]["ARGS"]["input_scales"] == [0.07, 0.125, 2.0]
 
 
 def change(root, frame, old, new):
