@@ -254,11 +254,11 @@ def set_input_scales(config: Any, deviations: np.ndarray, comments: dict[str, st
         deviations: (C,) standard deviation of each column of the points.
         comments: from `adapt`; extended here.
     """
-    scales, columns = _input_scales(config), config.DATA_CONFIG.POINT_COLUMNS
-    told = []
-    for k in range(3, config.DATA_CONFIG.NUM_POINT_FEATURES.use if scales else 3):
-        told.append(f"the standard deviation of {columns[k]} is {deviations[k]:.3g}")
-        if deviations[k] > 0:
+    scales, told = _input_scales(config), []
+    for k in range(3, config.DATA_CONFIG.NUM_POINT_FEATURES.use) if scales else ():
+        name = config.DATA_CONFIG.POINT_COLUMNS[k]
+        told.append(f"the standard deviation of {name} is {deviations[k]:.3g}")
+        if deviations[k] > 1e-6:  # else it is constant
             scales[k] = float(f"{_SPREAD / deviations[k]:.2g}")
     if told:
         comments["MODEL.VFE.ARGS.input_scales"] = ", ".join(told)
