@@ -37,10 +37,10 @@ def test_the_sources_are_told():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("second_demo", (6, 2, "bf16", 30, 2, False)),
+        ("second_demo", (7, 2, "bf16", 30, 2, False)),
         ("pointpillar_demo", (7, 2, "bf16", 30, 2, False)),
         ("PartA2_demo", (5, 2, "bf16", 30, 2, False)),
-        ("second_synthetic", (5, 2, None, 100, 1, False)),
+        ("second_synthetic", (7, 2, None, 100, 1, False)),
         ("pointpillar_synthetic", (4, 2, None, 60, 1, False)),
     ],
 )
