@@ -76,7 +76,7 @@ def load_pretrained(
     stored = checkpoint_utils.load_checkpoint(path, to_cpu=True)
     before, now = layout_of_config(stored.get("config") or {}), layout_of_config(config)
     drawn = {name: value.clone() for name, value in _head_rows(model).items()}
-    state = stored.get(checkpoint_utils.AVERAGED) or stored["model_state"]
+    state = checkpoint_utils.stored_weights(stored)
     scales = _fitting_input_scales(model, state, path, logger)
     checkpoint_utils.load_weights(model, stored, str(path), logger, strict=False)
     if scales is not None:

@@ -26,6 +26,7 @@ __all__ = [
     "load_weights",
     "restore_training",
     "save_checkpoint",
+    "stored_weights",
 ]
 
 # The entry of a checkpoint with the weights averaged over the steps of the training.
@@ -90,6 +91,12 @@ def save_checkpoint(
         raise
 
 
+def stored_weights(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The weights that a checkpoint is used by: averaged ones if it has them, else the last."""
+    averaged = checkpoint.get(AVERAGED)
+    return averaged if isinstance(averaged, Mapping) else checkpoint["model_state"]
+
+
 def load_weights(
     model: nn.Module,
     checkpoint: Mapping[str, Any],
@@ -110,10 +117,9 @@ def load_weights(
     Raises:
         CheckpointMismatch: it belongs to another network.
     """
-    state = checkpoint["model_state"]
-    if isinstance(checkpoint.get(AVERAGED), Mapping):
+    state = stored_weights(checkpoint)
+    if state is not checkpoint["model_state"]:
         logger.info("%s: the weights averaged over the training (MODEL.TRAIN.EMA)", source)
-        state = checkpoint[AVERAGED]
     state = checkpoint_formats.translate(state, model, source, strict)
     other_classes = _compare_settings(model, checkpoint, source, logger, strict)
     if other_classes:

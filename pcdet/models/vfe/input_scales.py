@@ -12,9 +12,9 @@ class InputScales(nn.Module):
     """Multiplies each input of a network by a number of its own.
 
     In metres, places along x spread ten times as much as heights. The normalisation after the first
-    layer divides both by the same, and a short training then learns little of heights. A
-    layer that follows could hold the numbers in its weights: they change how a network learns, not
-    what it can compute.
+    layer divides both by the same, and a short training then learns little of heights. A layer that
+    follows could hold the numbers in its weights: they change how a network learns, not what it can
+    compute.
 
     They are part of the state dict, so that weights which learnt with other numbers do not fit in
     silence.

@@ -19,6 +19,9 @@ class MeanVoxelFeatureExtractor(nn.Module):
         Args:
             num_input_features: C of a point.
             input_scales: what each feature is multiplied by, see `InputScales`.
+
+        Raises:
+            ValueError: there are more or fewer of them than features.
         """
         super().__init__()
         self.output_features = num_input_features

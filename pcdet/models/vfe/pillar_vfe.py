@@ -85,7 +85,7 @@ class PillarFeatureNetOld2(nn.Module):
                 the class; see `InputScales`.
 
         Raises:
-            ValueError: there is no layer.
+            ValueError: there is no layer, or `input_scales` are not one for each feature.
         """
         super().__init__()
         if not num_filters:
