@@ -171,14 +171,43 @@ def _stop(body, origin, ray, span, texture):
     step = (0.10 + 0.004 * low * size) / size
     t = low + step * luck
     wanted = -0.7 * scatter * np.log(1.0 - 0.98 * luck)
+    low, high = _deeper(body, origin, (ex, ey, ez), (low, high), wanted)
+    t += step * np.ceil(max(low - t, 0.0) / step)
     while t < high:
         ux, uy, uz = ox + t * ex, oy + t * ey, oz + t * ez
-        depth = _depth(shape, (ux, uy, uz), half)
-        stops = depth > wanted + rough  # whatever the bumps, which are below 1
-        if depth > wanted and not stops:
-            x, y, z = ux * half[0] / grain, uy * half[1] / grain, uz * half[2] / grain
-            stops = depth > wanted + rough * _noise(x, y, z, seed)
-        if stops:
+        further = _depth(shape, (ux, uy, uz), half) - wanted
+        if further > rough:  # whatever the bumps, which are below 1
+            return t
+        x, y, z = ux * half[0] / grain, uy * half[1] / grain, uz * half[2] / grain
+        if further > rough * _noise(x, y, z, seed):
             return t
         t += step
     return 0.0
+
+
+@numba.njit(cache=True, fastmath=True, forceinline=True)
+def _deeper(body, origin, ray, span, depth):
+    """Where a ray is deeper inside a volume than `depth`: where it enters and leaves, or 0, 0.
+
+    Args:
+        body: as for `_pierce_`.
+        origin: of the ray, in the volume's frame (`_local`).
+        ray: its direction there.
+        span: where it enters and leaves the volume.
+        depth: as told by `_depth`, 0 or more.
+    """
+    (shape, half, _), (ox, oy, oz), (ex, ey, ez), (low, high) = body, origin, ray, span
+    if shape == ELLIPSOID:
+        radius = 1.0 - depth / min(half[0], min(half[1], half[2]))
+        a, b = ex * ex + ey * ey + ez * ez, ox * ex + oy * ey + oz * ez
+        root = b * b - a * (ox * ox + oy * oy + oz * oz - radius * radius)
+        if radius <= 0.0 or root <= 0.0:
+            return 0.0, 0.0
+        reach = np.sqrt(root)
+        return max(low, (-b - reach) / a), min(high, (-b + reach) / a)
+    x, y, z = 1.0 - depth / half[0], 1.0 - depth / half[1], 1.0 - 0.5 * depth / half[2]
+    if min(x, min(y, z)) <= 0.0:
+        return 0.0, 0.0
+    low, high = _slab(ox / x, ex / x, low, high)
+    low, high = _slab(oy / y, ey / y, low, high)
+    return _slab((oz + 1.0) / z - 1.0, ez / z, low, high)  # nothing is cut off below

@@ -102,7 +102,8 @@ def cast_ground_(field: np.ndarray, rays: Rays, hits: Hits) -> None:
             if k > last:
                 gone += 1
                 continue
-            flat = np.hypot(directions[0, row, c], directions[1, row, c])
+            x, y = directions[0, row, c], directions[1, row, c]
+            flat = np.sqrt(x * x + y * y)
             tangent = directions[2, row, c] / flat
             while start + tangent * _DISTANCES[k] > heights[k, c] and k < last:
                 k += 1

@@ -182,6 +182,39 @@ def test_leaves_stop_rays_inside_their_volume_only(shape):
     assert reach.max() < 1.0 + 1e-4
 
 
+@pytest.mark.parametrize("rough", [0.0, 0.3])
+@pytest.mark.parametrize("shape", [foliage.ELLIPSOID, foliage.BLOCK])
+def test_leaves_stop_rays_as_deep_as_their_luck_and_the_bumps_tell(shape, rough):
+    half, turn, scatter = np.array([2.0, 1.5, 1.8]), 0.4, 0.5
+    volumes = np.array(
+        [foliage.Volume(shape, 12, 3, 0, *half, turn, rough, scatter, 0.4, 5, 0, 1, 0)], np.float64
+    )
+    rays = sensor.beams().rays
+    hits = raycast.no_hits(rays.directions.shape[1:], 0)
+    luck = np.random.default_rng(0).random(hits.distance.shape, dtype=np.float32)
+    leaves.cast_volumes_(volumes, everywhere(volumes, luck.shape), luck, 0, rays, hits)
+    wanted = -0.7 * scatter * np.log(1 - 0.98 * luck)
+
+    def depth(distance):
+        x, y, z = rays.directions * distance - np.array([12, 3, 0])[:, None, None]
+        x, y = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+        x, y, z = x / half[0], y / half[1], (z + rays.origins[:, None, 2]) / half[2]
+        if shape == foliage.ELLIPSOID:
+            return (1 - np.sqrt(x**2 + y**2 + z**2)) * half.min()
+        sides = np.minimum((1 - abs(x)) * half[0], (1 - abs(y)) * half[1])
+        return np.where(z > -1, np.minimum(sides, (1 - z) * half[2]), -1.0)
+
+    met, step = hits.index == 0, 0.18
+    assert met.sum() > 800
+    at_hit = depth(np.where(met, hits.distance, 1.0))[met]
+    assert (at_hit > wanted[met] - 1e-4).all()
+    # A step before, the ray was not so deep that a leaf must have stopped it; nor are those that
+    # go through anywhere along them.
+    assert (depth(hits.distance - step)[met] < wanted[met] + rough + 1e-4).all()
+    deepest = np.max([depth(t) for t in np.arange(8.0, 17.0, 0.05)], axis=0)
+    assert (deepest[~met] < wanted[~met] + rough + step).all()
+
+
 def test_windows_of_a_volume_lose_no_hit():
     rng = np.random.default_rng(4)
     volumes = np.array(
