@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pcdet
@@ -46,11 +47,15 @@ def release(args: argparse.Namespace) -> Path:
 
 def _write(released: dict[str, Any], folder: Path, name: str, logger: Any) -> Path:
     """Write it, read it again, and give it a name that ends with its sha256."""
-    temporary = folder / f"{name}.pth"
-    save_checkpoint(released, temporary)
-    load_network(temporary, released["config"], logger=logger)
-    digest = sha256_of(temporary)
-    path = temporary.replace(folder / f"{name}_{digest[:_DIGITS]}.pth")
+    folder = (folder / name).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    # In a folder of its own: a file of this name may be there, the checkpoint itself for one.
+    with TemporaryDirectory(prefix=".release_", dir=folder) as apart:
+        written = Path(apart) / f"{Path(name).name}.pth"
+        save_checkpoint(released, written)
+        load_network(written, released["config"], logger=logger)
+        digest = sha256_of(written)
+        path = written.replace(folder / f"{written.stem}_{digest[:_DIGITS]}.pth")
     with atomic_write(path.with_name(f"{path.name}.sha256")) as file:
         file.write(f"{digest}  {path.name}\n".encode())
     logger.info("%s: %.1f MB, sha256 %s", path, path.stat().st_size / 1e6, digest)

@@ -61,6 +61,18 @@ def test_a_detector_takes_it_alone(released):
     detector(torch.rand(100, 4))
 
 
+@pytest.mark.parametrize("name", [None, "small", "small_1"])
+def test_a_file_that_is_there_stays(released, tmp_path, name):
+    _, ckpt, _ = released
+    there = {tmp_path / f"{stem}.pth": ckpt.read_bytes() for stem in ("small", "small_1")}
+    for path, content in there.items():
+        path.write_bytes(content)
+    source = tmp_path / f"{name or 'small'}.pth"
+    release.main([str(source), "--out", str(tmp_path), *(["--name", name] if name else [])])
+    assert all(path.read_bytes() == content for path, content in there.items())
+    assert len(list(tmp_path.iterdir())) == 4  # the file and its sha256, nothing else
+
+
 def test_without_a_record_or_a_configuration(released, tmp_path, capsys):
     _, ckpt, _ = released
     alone = tmp_path / "a" / "b" / "c.pth"
