@@ -50,11 +50,6 @@ def _rule(
     return Rule(re.compile(pattern), lambda match: match.expand(name), layout)
 
 
-def _product_of_sites(weight: torch.Tensor) -> torch.Tensor:
-    """A sparse convolution of size 1, (1, 1, 1, in, out), as the weight (out, in) of a product."""
-    return weight.flatten(0, -2).T
-
-
 def _transposed_convolution(weight: torch.Tensor) -> torch.Tensor:
     """(out, in, 1, 1) as the weight (in, out, 1, 1) of a transposed convolution."""
     return weight.transpose(0, 1)
@@ -69,11 +64,6 @@ SA_SSD = Format(
         Rule(
             re.compile(r"neck\.backbone\.(conv\d)\.(\d+)\.(\w+)"),
             lambda m: f"rpn_net.{m[1]}.{int(m[2]) // 3}.{int(m[2]) % 3}.{m[3]}",
-        ),
-        _rule(
-            r"neck\.backbone\.extra_conv\.0\.weight",
-            "rpn_net.extra_conv.0.weight",
-            _product_of_sites,
         ),
         _rule(r"neck\.backbone\.(.+)", r"rpn_net.\1"),
         _rule(r"neck\.(point_.+)", r"rpn_net.aux.\1"),
@@ -156,7 +146,8 @@ def to_our_sparse_layout(
 ) -> dict[str, Any]:
     """A state whose sparse weights lie as the model's, (out, kd, kh, kw, in).
 
-    The layout is decided for the whole file: of a square layer, the two that begin with the kernel
+    Those of a convolution of size 1 become the matrix (out, in) where the model has a product. The
+    layout is decided for the whole file: of a square layer, the two that begin with the kernel
     have the same shape. Weights that fit in no layout stay as they are.
 
     Args:
@@ -166,11 +157,13 @@ def to_our_sparse_layout(
     sparse = {
         name: value
         for name, value in state.items()
-        if name in own and own[name].dim() == 5 and _is_dense(value) and value.dim() == 5
+        if name in own and own[name].dim() in (2, 5) and _is_dense(value) and value.dim() == 5
     }
 
     def fits(name: str, axes: tuple[int, ...]) -> bool:
-        return tuple(sparse[name].shape[k] for k in axes) == tuple(own[name].shape)
+        first, *kernel, last = own[name].shape
+        wanted = (first, *(kernel or (1, 1, 1)), last)
+        return tuple(sparse[name].shape[k] for k in axes) == wanted
 
     layouts = sorted(  # a stable sort: of equals, the order of the table holds
         SPARSE_LAYOUTS.values(), key=lambda axes: -sum(fits(name, axes) for name in sparse)
@@ -179,7 +172,7 @@ def to_our_sparse_layout(
     for name, value in sparse.items():
         axes = next((axes for axes in layouts if fits(name, axes)), None)
         if axes is not None:
-            converted[name] = value.permute(axes).contiguous()
+            converted[name] = value.permute(axes).reshape(own[name].shape)
     return converted
 
 

@@ -12,6 +12,7 @@ from models.model_fixture import fake_dataset, load_config, small_model
 from models.pcdet_numbers import listed_state
 from pcdet.models import build_network
 from pcdet.utils import checkpoint_formats, checkpoint_utils
+from pcdet.utils.checkpoint_formats import SPARSE_LAYOUTS
 from pcdet.utils.errors import CheckpointError
 
 LISTED = listed_state(Path(__file__).parents[1] / "models" / "sassd_state_dict.txt")
@@ -31,10 +32,20 @@ def sassd():
     return build_network(fake_dataset(cfg), cfg)
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_all_weights_of_the_original_sassd_find_their_place(sassd, prefix, tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("prefix", "layout"),
+    [("", "spconv 1"), ("module.", "spconv 1"), ("", "spconv 2"), ("", "spconv 2.0 Native")],
+)
+def test_all_weights_of_the_original_sassd_find_their_place(
+    sassd, prefix, layout, tmp_path, caplog
+):
     state, path = original_state(), tmp_path / "original.pth"
-    torch.save({"model_state": {f"{prefix}{name}": v for name, v in state.items()}}, path)
+    axes = torch.argsort(torch.tensor(SPARSE_LAYOUTS[layout])).tolist()
+    stored = {
+        name: value.permute(4, 0, 1, 2, 3).permute(axes) if value.dim() == 5 else value
+        for name, value in state.items()
+    }
+    torch.save({"model_state": {f"{prefix}{name}": v for name, v in stored.items()}}, path)
     with caplog.at_level(logging.INFO):
         sassd.train().load_params_from_file(path)
     assert "loaded 148 of 149 entries" in caplog.text  # the count of steps is ours alone
