@@ -14,6 +14,7 @@ from easydict import EasyDict
 import pcdet
 from pcdet.inference.network import load_network
 from pcdet.models.detectors.detector3d import Detector3D
+from pcdet.models.vfe.input_scales import without_input_scales
 from pcdet.run.resume import plain_config
 from pcdet.utils import log_utils, openpcdet_weights
 from pcdet.utils.checkpoint_formats import SPARSE_LAYOUTS
@@ -51,7 +52,7 @@ def _write_ours(
 def _write_openpcdet(
     model: Detector3D, config: EasyDict, out: Path, kept: Mapping[str, Any], logger: logging.Logger
 ) -> None:
-    state = model.state_dict()
+    state = _absorbed_scales(model, config, logger)
     if any(name.startswith("rcnn_net.") for name in state):
         logger.warning(
             "OpenPCDet's second stage of Part-A2 has other layers: the first stage alone is written"
@@ -66,8 +67,18 @@ def _write_openpcdet(
 def _write_pcdet(
     model: Detector3D, config: EasyDict, out: Path, kept: Mapping[str, Any], logger: logging.Logger
 ) -> None:
-    _write_old(model.state_dict(), out, kept)
-    _check(model.state_dict(), out, config, logger)
+    state = _absorbed_scales(model, config, logger)
+    _write_old(state, out, kept)
+    _check(state, out, config, logger)
+
+
+def _absorbed_scales(
+    model: Detector3D, config: EasyDict, logger: logging.Logger
+) -> dict[str, torch.Tensor]:
+    """The weights for a code base without `input_scales`, which `config` then has no more."""
+    if config.MODEL.VFE.get("ARGS", {}).pop("input_scales", None):
+        logger.info("the first layer's weights are multiplied by MODEL.VFE.ARGS.input_scales")
+    return without_input_scales(model.state_dict())
 
 
 def _write_old(state: Mapping[str, torch.Tensor], out: Path, kept: Mapping[str, Any]) -> None:

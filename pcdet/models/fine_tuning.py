@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from pcdet.models.vfe.input_scales import STATE_NAME
 from pcdet.utils import checkpoint_utils
 from pcdet.utils.errors import CheckpointError
 
 _CONVS = ("conv_cls", "conv_box", "conv_dir_cls")
-_SCALES = "vfe.input_scales.scales"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def load_pretrained(
     scales = _fitting_input_scales(model, state, path, logger)
     checkpoint_utils.load_weights(model, stored, str(path), logger, strict=False)
     if scales is not None:
-        model.get_buffer(_SCALES).copy_(scales)
+        model.get_buffer(STATE_NAME).copy_(scales)
     if before is None or now is None or before == now:
         return
     head = _head_rows(model)
@@ -108,7 +108,7 @@ def _fitting_input_scales(
     Raises:
         CheckpointError: the weights learnt with scales, and the model has none.
     """
-    own, stored = dict(model.named_buffers()).get(_SCALES), state.get(_SCALES)
+    own, stored = dict(model.named_buffers()).get(STATE_NAME), state.get(STATE_NAME)
     if own is None and isinstance(stored, torch.Tensor):
         raise CheckpointError(
             f"{path}: its inputs were multiplied by {[round(v, 6) for v in stored.tolist()]}; give "

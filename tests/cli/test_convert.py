@@ -113,6 +113,36 @@ def test_to_pcdet_v0_1_and_back(tmp_path, name):
     same(model.state_dict(), state)
 
 
+@pytest.mark.parametrize("target", ["openpcdet", "pcdet_v0.1"])
+@pytest.mark.parametrize("name", ["second", "pointpillar"])
+def test_scales_of_the_inputs_go_into_the_first_layer(tmp_path, name, target):
+    def scaled(cfg):
+        inputs = 4 if name == "second" else 10
+        scales = {"input_scales": [0.5 + k for k in range(inputs)]}
+        cfg.MODEL.VFE.ARGS = {**cfg.MODEL.VFE.get("ARGS", {}), **scales}
+
+    path, cfg, state = trained(tmp_path, name, scaled)
+    run(path, tmp_path / "theirs.pth", "--to", target)
+    theirs = load_checkpoint(tmp_path / "theirs.pth")
+    assert not any("input_scales" in entry for entry in theirs["model_state"])
+    model = build_from_config(cfg).model
+    model.load_state_dict(state)
+    cfg.MODEL.VFE.ARGS.pop("input_scales")
+    plain = build_from_config(cfg).model
+    load_weights(plain, theirs, "theirs.pth", LOGGER)
+    if name == "second":
+        points, numbers = torch.rand(50, 5, 4), torch.randint(1, 6, (50,))
+        where = torch.stack([torch.zeros(50), *torch.randint(0, 8, (3, 50))], dim=1).unique(dim=0)
+        inputs = points[: len(where)], numbers[: len(where)]
+        one, other = (m.eval().rpn_net(m.vfe(*inputs), where.int(), 1) for m in (model, plain))
+    else:
+        inputs = torch.rand(50, 32, 4), torch.randint(1, 33, (50,)), torch.rand(50, 3)
+        one, other = (m.eval().vfe(*inputs) for m in (model, plain))
+    largest = float(one.detach().abs().max())
+    assert largest > 0.1
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * largest)
+
+
 def test_safetensors_and_back(tmp_path):
     pytest.importorskip("safetensors", reason="an optional package")
     path, cfg, state = trained(tmp_path)

@@ -22,7 +22,8 @@ def test_a_threshold_for_each_class(multi_classes_nms, thresholds, kept):
     found = PostProcessor(score_thresh=thresholds, multi_classes_nms=multi_classes_nms)(
         LOGITS, BOXES.__getitem__
     )
-    assert sorted((found["boxes"][:, 0] / 10).int().tolist()) == kept
+    assert (found["boxes"][:, 0] / 10).int().tolist() == kept[::-1]  # the best first
+    assert found["scores"].tolist() == sorted(found["scores"].tolist(), reverse=True)
 
 
 def test_box_voting_by_hand():

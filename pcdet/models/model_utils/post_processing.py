@@ -117,17 +117,18 @@ class PostProcessor:
             decode: gives the LiDAR boxes (n, 7) of anchor indices (n,).
 
         Returns:
-            boxes (n, 7), scores (n,), labels (n,) 1-based.
+            boxes (n, 7), scores (n,), labels (n,) 1-based, the best first.
         """
-        if self.multi_classes_nms:
-            parts = [
-                self._suppress(logits[:, k], torch.full_like(logits[:, k], k + 1).long(), decode)
-                for k in range(logits.shape[1])
-            ]
-        else:
+        if not self.multi_classes_nms:
             best, label = logits.max(dim=1)
-            parts = [self._suppress(best, label + 1, decode)]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            return self._suppress(best, label + 1, decode)
+        parts = [
+            self._suppress(logits[:, k], torch.full_like(logits[:, k], k + 1).long(), decode)
+            for k in range(logits.shape[1])
+        ]
+        found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        order = found["scores"].argsort(descending=True, stable=True)
+        return {name: value[order] for name, value in found.items()}
 
     def _suppress(
         self,

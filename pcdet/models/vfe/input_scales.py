@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
+
+STATE_NAME = "vfe.input_scales.scales"  # in the state dict of a detector
+_FIRST_LAYERS = ("vfe.pfn_layers.0.linear.weight", "rpn_net.conv_input.0.weight")
 
 
 class InputScales(nn.Module):
@@ -51,3 +54,18 @@ class InputScales(nn.Module):
 def make_input_scales(scales: Sequence[float], num_inputs: int) -> nn.Module:
     """`InputScales`, or what leaves inputs as they are if `scales` is empty."""
     return InputScales(scales, num_inputs) if scales else nn.Identity()
+
+
+def without_input_scales(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A detector's weights for one that has no `InputScales` and computes the same.
+
+    Args:
+        state: names and weights, sparse ones as (out, kd, kh, kw, in); its first layer multiplies
+            what the scales did. Without scales it comes back as it is.
+    """
+    state = dict(state)
+    scales = state.pop(STATE_NAME, None)
+    if scales is not None:
+        first = next(name for name in _FIRST_LAYERS if name in state)
+        state[first] = state[first] * scales
+    return state
