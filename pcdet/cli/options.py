@@ -38,6 +38,15 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
 
 
+def name_of_run(text: str) -> str:
+    """The type of --extra_tag and --eval_tag: it names a folder below that of the yaml's runs."""
+    if Path(text).is_absolute() or ".." in Path(text).parts or not Path(text).parts:
+        raise argparse.ArgumentTypeError(
+            f"expected a name, as of a folder in output/<yaml>, got {text!r}"
+        )
+    return text
+
+
 def add_device_option(parser: argparse._ActionsContainer) -> None:
     """--device."""
     parser.add_argument(
@@ -88,7 +97,12 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         help="folder of the data set (default: the yaml's DATA_CONFIG.DATA_DIR, in the repository "
         "if pcdet runs from one, else in the working folder)",
     )
-    files("--extra_tag", default="default", help="names the run: output/<yaml>/<extra_tag>")
+    files(
+        "--extra_tag",
+        type=name_of_run,
+        default="default",
+        help="names the run: output/<yaml>/<extra_tag>",
+    )
     files(
         "--output_dir",
         type=Path,

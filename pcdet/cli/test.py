@@ -17,6 +17,7 @@ from pcdet.cli.options import (
     check_at_least,
     check_common_options,
     make_parser,
+    name_of_run,
 )
 from pcdet.run.leaving import run_command
 from pcdet.utils.errors import ConfigError
@@ -61,7 +62,10 @@ def _add_checkpoint_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_result_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--eval_tag", default="default", help="names this evaluation among those of the run"
+        "--eval_tag",
+        type=name_of_run,
+        default="default",
+        help="names this evaluation among those of the run",
     )
     group.add_argument(
         "--save_to_file",

@@ -12,9 +12,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pcdet.cli.options import add_set_option, check_at_least, make_parser
+from pcdet.cli.options import add_set_option, check_at_least, make_parser, name_of_run
 from pcdet.run.leaving import run_command
 from pcdet.utils.errors import ConfigError
+
+_FRAMES = 20
+_EXCLUSIVE = (
+    ("train_samples", "result"),
+    ("train_samples", "labels_only"),
+    ("train_samples", "split"),
+    ("train_samples", "frames"),
+    ("labels_only", "result"),
+    ("frames", "ids"),
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -23,7 +33,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     files = parser.add_argument_group("files").add_argument
     files("--cfg_file", required=True, help="yaml of the model, such as tools/cfgs/second.yaml")
     files("--data_dir", help="folder of the data set, instead of the yaml's DATA_CONFIG.DATA_DIR")
-    files("--extra_tag", default="default", help="names the run: output/<yaml>/<extra_tag>")
+    files(
+        "--extra_tag",
+        type=name_of_run,
+        default="default",
+        help="names the run: output/<yaml>/<extra_tag>",
+    )
     files("--output_dir", type=Path, help="folder of all runs (default: output/ in the repository)")
     files("--out", type=Path, default=Path("view.html"), help="the page (default: %(default)s)")
     files("--rerun", type=Path, metavar="FILE.rrd", help="also a recording for the Rerun viewer")
@@ -34,8 +49,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     check_at_least(args, 0, "seed", "epoch")
     if len(args.result or ()) > 2:
         raise ConfigError(f"--result: expected one file, or two to compare, got {len(args.result)}")
-    if args.train_samples is not None and args.result:
-        raise ConfigError("--train_samples and --result exclude each other")
+    for one, other in _EXCLUSIVE:
+        if getattr(args, one) not in (None, False) and getattr(args, other) not in (None, False):
+            raise ConfigError(f"--{one} and --{other} exclude each other")
+    args.frames = args.frames or _FRAMES
     return args
 
 
@@ -49,7 +66,7 @@ def _add_content_options(group: argparse._ArgumentGroup) -> None:
         help="detections of a test, or two to compare (default: the newest of the run, if any)",
     )
     add("--labels_only", action="store_true", help="show no detections")
-    add("--frames", type=int, default=20, help="so many, spread over the split (default: 20)")
+    add("--frames", type=int, help=f"so many, spread over the split (default: {_FRAMES})")
     add("--ids", nargs="+", metavar="ID", help="these frames, such as 000012, instead of --frames")
     add("--split", help="split to show, instead of the yaml's MODEL.TEST.SPLIT")
     add(

@@ -74,10 +74,12 @@ def amp_type(name: str | None, device: torch.device, logger: logging.Logger) -> 
     times as long on a training step otherwise.
 
     Raises:
-        ConfigError: fp16 on a CPU.
+        ConfigError: no such type, or fp16 on a CPU.
     """
     if name in (None, "none"):
         return None
+    if name not in ("auto", *AMP_TYPES):
+        raise ConfigError(f"amp: one of {['auto', 'none', *AMP_TYPES]} expected, got {name!r}")
     if name == "auto":
         if device.type != "cpu" or not cpu_has_bfloat16():
             return None

@@ -41,9 +41,9 @@ def evaluate_by_distance(
         ConfigError: an overlap is not in [0, 1).
     """
     loose = {name: loose_overlap(value) for name, value in overlaps.items()}
-    gt = None if gt_annos is None else labels_from_lidar(gt_annos, "gt_boxes_lidar")
+    gt = None if gt_annos is None else labels_from_lidar(gt_annos, "gt_boxes_lidar", False)
     sets = [(overlaps, _METRICS), (loose, _METRICS)]
-    det = labels_from_lidar(det_annos, "boxes_lidar")
+    det = labels_from_lidar(det_annos, "boxes_lidar", True)
     return tuple(evaluate_overlap_sets(gt, det, class_names, sets, BY_DISTANCE))
 
 
@@ -88,7 +88,7 @@ def default_overlap(length: float) -> float:
     return _LONG_OVERLAP if length > _LONG else _SHORT_OVERLAP
 
 
-def labels_from_lidar(annos: Sequence[Mapping], boxes: str) -> Labels:
+def labels_from_lidar(annos: Sequence[Mapping], boxes: str, scored: bool) -> Labels:
     """Build `Labels` of LiDAR boxes as a camera in the LiDAR's origin would see them.
 
     Its z is the LiDAR's x, its x the LiDAR's -y, its y the LiDAR's -z; `rz` is its `rotation_y`.
@@ -96,11 +96,12 @@ def labels_from_lidar(annos: Sequence[Mapping], boxes: str) -> Labels:
     Args:
         annos: one a frame, with `name` (N,), the boxes (N, 7) and, of detections, `score` (N,).
         boxes: key of the boxes.
+        scored: they are detections.
 
     Raises:
-        DataError: the numbers of names and boxes differ, or one is not finite.
+        DataError: the numbers of names, boxes and scores differ, or one is not finite.
     """
-    stacked, counts = [np.zeros((0, 7))], []
+    stacked, counts, scores = [np.zeros((0, 7))], [], [np.zeros(0)]
     for k, anno in enumerate(annos):
         stacked.append(np.asarray(anno[boxes], dtype=np.float64).reshape(-1, 7))
         counts.append(len(anno["name"]))
@@ -109,8 +110,15 @@ def labels_from_lidar(annos: Sequence[Mapping], boxes: str) -> Labels:
                 f"frame {k}: expected {counts[-1]} boxes of finite numbers in {boxes!r}, one for "
                 f"each name, got {len(stacked[-1])}"
             )
+        scores.append(np.zeros(counts[-1]))
+        if scored:
+            scores[-1] = np.asarray(anno.get("score", ()), np.float64).reshape(-1)
+        if len(scores[-1]) != counts[-1] or not np.isfinite(scores[-1]).all():
+            raise DataError(
+                f"frame {k}: expected {counts[-1]} finite numbers in 'score', one for each name, "
+                f"got {len(scores[-1])}"
+            )
     boxes_lidar = np.concatenate(stacked)
-    scores = [np.asarray(anno["score"], np.float64) for anno in annos if "score" in anno]
     names = [str(name).lower() for anno in annos for name in anno["name"]]
     nothing = np.zeros(len(boxes_lidar))
     x, y, z = boxes_lidar[:, X], boxes_lidar[:, Y], boxes_lidar[:, Z]
@@ -124,5 +132,5 @@ def labels_from_lidar(annos: Sequence[Mapping], boxes: str) -> Labels:
         dimensions=boxes_lidar[:, [L, H, W]],
         location=np.stack((-y, -z, x), axis=1),
         rotation_y=boxes_lidar[:, RZ],
-        score=np.concatenate(scores) if scores else nothing,
+        score=np.concatenate(scores),
     )

@@ -24,7 +24,6 @@ OPSET = 18
 # What a network computed by onnxruntime may differ by from torch: rounding in another order.
 TOLERANCE = 1e-4
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-_MOST = 100_000  # pillars of a batch
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -59,8 +58,8 @@ def export(network: BuiltNetwork, folder: Path, name: str, batch_size: int) -> P
         "outputs": list(part.outputs),
         **settings_of(network, batch_size),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
     program = exported_program(part)
     torch.export.save(program, path.with_suffix(".pt2"))
     _write_onnx(part, program, settings, path)
@@ -74,7 +73,7 @@ def export(network: BuiltNetwork, folder: Path, name: str, batch_size: int) -> P
 
 def exported_program(part: Exportable) -> torch.export.ExportedProgram:
     """The graph that torch.export makes."""
-    dims = {name: torch.export.Dim(name, min=1, max=_MOST) for name in ("pillars", "batch")}
+    dims = {name: torch.export.Dim(name, min=1) for name in ("pillars", "batch")}
     shapes = {
         name: {axis: dims[dim] for axis, dim in axes.items()} for name, axes in part.dynamic.items()
     }

@@ -121,7 +121,9 @@ def _boxes_of(
         else:
             found = boxes[kept]
         parts.append((found, scores[index[kept]], label[index[kept]] + 1))
-    return tuple(np.concatenate(column) for column in zip(*parts))
+    boxes, scores, labels = (np.concatenate(column) for column in zip(*parts))
+    order = np.argsort(-scores, kind="stable")
+    return boxes[order], scores[order], labels[order]
 
 
 def _decode(

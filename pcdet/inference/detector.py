@@ -138,8 +138,8 @@ class Detector:
         Yields:
             The detections of each scan, in order.
         """
-        if batch_size < 1:
-            raise ConfigError(f"batch_size: at least 1 expected, got {batch_size}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ConfigError(f"batch_size: a whole number from 1 on expected, got {batch_size!r}")
         given = list_scans(scans) if isinstance(scans, (str, os.PathLike)) else scans
         source = iter(tqdm(given, desc="scans", dynamic_ncols=True, disable=not progress))
         number = 0
@@ -225,9 +225,18 @@ def _thresholds(
     usual: float | Sequence[float],
     class_names: Sequence[str],
 ) -> float | list[float]:
-    """The least score of all classes, or of each in their order."""
+    """The least score of all classes, or of each in their order.
+
+    Raises:
+        ConfigError: it is no probability, or of a class that there is not.
+    """
     if given is None:
         return usual
+    for value in given.values() if isinstance(given, Mapping) else [given]:
+        if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise ConfigError(
+                f"score_thresh: a probability from 0 to 1 expected, or one by class, got {given!r}"
+            )
     if not isinstance(given, Mapping):
         return float(given)
     unknown = sorted(set(given) - set(class_names))

@@ -14,7 +14,7 @@ from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.models import build_network
 from pcdet.models.detectors.detector3d import Detector3D
 from pcdet.utils.checkpoint_utils import load_checkpoint, load_weights
-from pcdet.utils.errors import CheckpointError
+from pcdet.utils.errors import CheckpointError, ConfigError
 
 
 class BuiltNetwork(NamedTuple):
@@ -37,6 +37,11 @@ def build_from_config(config: Mapping[str, Any]) -> BuiltNetwork:
     Raises:
         ConfigError: a key or value is unknown or does not fit.
     """
+    missing = _missing_keys(config)
+    if missing:
+        raise ConfigError(
+            f"the configuration lacks {missing}; give a whole one, or the name of a yaml"
+        )
     config = EasyDict(config)
     samples = DatasetTemplate()
     samples.configure(config.DATA_CONFIG, config.CLASS_NAMES, training=False)
@@ -95,7 +100,11 @@ def config_of(
             f"{source}: it holds no configuration, as checkpoints of PCDet and OpenPCDet do not: "
             "give the yaml of its network with cfg (--cfg_file)"
         )
-    missing = [key for key in ("CLASS_NAMES", "DATA_CONFIG", "MODEL") if key not in config]
+    missing = _missing_keys(config)
     if missing:
         raise CheckpointError(f"{source}: its configuration lacks {missing}; give a yaml with cfg")
     return EasyDict(config)
+
+
+def _missing_keys(config: Mapping[str, Any]) -> list[str]:
+    return [key for key in ("CLASS_NAMES", "DATA_CONFIG", "MODEL") if key not in config]

@@ -12,6 +12,7 @@ import numpy as np
 
 from pcdet.datasets.kitti.annotations import Frame, predictions_to_annotation
 from pcdet.utils import box_utils
+from pcdet.utils.errors import lookup
 from pcdet.utils.io_utils import atomic_write
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.label import result_lines
@@ -60,8 +61,8 @@ class Detections:
         return len(self.scores)
 
     def boxes_as(self, convention: str) -> np.ndarray:
-        """The boxes in another convention, a key of `CONVENTIONS`."""
-        return CONVENTIONS[convention](self.lidar_boxes)
+        """The boxes in another convention, a key of `CONVENTIONS`; else a ConfigError."""
+        return lookup(CONVENTIONS, convention, "convention")(self.lidar_boxes)
 
     def rows(self) -> list[dict[str, Any]]:
         """Plain data for JSON: name, score and box3d_lidar of each object."""

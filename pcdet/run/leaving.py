@@ -5,6 +5,7 @@ Imports no torch: `--help` and mistakes in the options need none.
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import logging
 import multiprocessing
@@ -17,9 +18,16 @@ from typing import Any, NoReturn
 
 from pcdet.utils.errors import PcdetError
 
+_NOT_WRITABLE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG),
+}
+
 
 def run_command(main: Callable[[list[str] | None], Any]) -> None:
     """Run a command line; the user's mistakes end it with one line, an interrupt with another.
+
+    A path that cannot be written is such a mistake, too.
 
     Under torchrun, its summary tells the traceback of the process that failed first.
     """
@@ -37,7 +45,10 @@ def run_command(main: Callable[[list[str] | None], Any]) -> None:
         _leave(130)
     except SystemExit as stop:
         _leave(stop.code)
-    except BaseException:
+    except BaseException as error:
+        if _is_of_a_path(error):
+            path = error.filename2 or error.filename
+            _leave(f"error{_rank_tag()}: {path}: cannot be written: {error.strerror}")
         told = _traceback()
         if not _in_group():
             raise
@@ -45,6 +56,13 @@ def run_command(main: Callable[[list[str] | None], Any]) -> None:
         _leave(f"error{_rank_tag()}: {told}")
     if _in_group():
         sys.modules["torch.distributed"].destroy_process_group()
+
+
+def _is_of_a_path(error: BaseException) -> bool:
+    """Whether it says that a path that was given to write to does not serve."""
+    return (
+        isinstance(error, OSError) and error.filename is not None and error.errno in _NOT_WRITABLE
+    )
 
 
 def own_words(error: PcdetError) -> str:

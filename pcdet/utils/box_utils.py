@@ -32,20 +32,26 @@ CAM_L, CAM_H, CAM_W, CAM_RY = 3, 4, 5, 6
 
 
 def _numpy_or_torch(function: Callable) -> Callable:
-    """Let a torch function take NumPy arrays: views go in, arrays of the same dtype come out."""
+    """Let a torch function take NumPy arrays: views go in, arrays of the same dtype come out.
+
+    torch takes no array that runs backwards: of such a one, a copy goes in.
+    """
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if any(isinstance(value, torch.Tensor) for value in (*args, *kwargs.values())):
             return function(*args, **kwargs)
-        args = [torch.as_tensor(v) if isinstance(v, np.ndarray) else v for v in args]
-        kwargs = {
-            k: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()
-        }
-        result = function(*args, **kwargs)
+        result = function(*map(_tensor, args), **{k: _tensor(v) for k, v in kwargs.items()})
         return result.numpy() if isinstance(result, torch.Tensor) else result
 
     return wrapper
+
+
+def _tensor(value: Any) -> Any:
+    """An array as a tensor, all else as it is."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return torch.as_tensor(value.copy() if min(value.strides, default=0) < 0 else value)
 
 
 @_numpy_or_torch
@@ -72,7 +78,11 @@ def rotate_points_along_z(points: Array, angle: Array) -> Array:
 
 
 def rotate_pc_along_z(pc: np.ndarray, rot_angle: float) -> np.ndarray:
-    """Turn (N, 3 + C) points or boxes about the z axis, clockwise seen from above; in a copy."""
+    """Turn (N, 3 + C) points or boxes about the z axis, clockwise seen from above; in a copy.
+
+    Whole numbers come back as float64.
+    """
+    pc = pc if pc.dtype.kind == "f" else pc.astype(np.float64)
     return rotate_points_along_z(pc[None], np.array([rot_angle], dtype=pc.dtype))[0]
 
 
@@ -284,7 +294,7 @@ def first_box_of_points(points: np.ndarray, boxes3d: np.ndarray) -> np.ndarray:
     Returns:
         (N,) int32 index of the first box that holds the point, -1 if there is none.
     """
-    xyz, boxes = torch.as_tensor(points[:, CENTER]), torch.as_tensor(boxes3d[:, BOX])
+    xyz, boxes = _tensor(points[:, CENTER]), _tensor(boxes3d[:, BOX])
     return roiaware_pool3d_utils.points_in_boxes_gpu(xyz[None], boxes[None])[0].numpy()
 
 

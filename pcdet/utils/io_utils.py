@@ -36,7 +36,13 @@ def atomic_write(path: str | os.PathLike, durable: bool = False) -> Iterator[Bin
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
+        )
+    except OSError as error:
+        error.filename = str(path)  # a name that the user knows
+        raise
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

@@ -13,6 +13,8 @@ from pcdet.utils.errors import DataError
 from pcdet.utils.visualize_utils import DrawnBoxes
 from pcdet.viewer.scene import Pane, Scene, detections_of, objects_of, rules_of
 
+_RESULT_KEYS = ("sample_idx", "name", "score", "boxes_lidar")
+
 
 def evenly_spread(count: int, total: int) -> list[int]:
     """`count` of `total` indices, the first and the last among them."""
@@ -76,7 +78,12 @@ def boxes_of_sample(sample: Mapping[str, Any], class_names: Sequence[str]) -> Dr
 
 
 def check_frames(annos: Sequence[Mapping[str, Any]], dataset: Any, path: str | Path) -> None:
-    """Raise a DataError if annotations do not belong to the frames of a data set, in order."""
+    """Raise a DataError if annotations are no detections of the frames of a data set, in order."""
+    if not (isinstance(annos, Sequence) and all(_is_detections(anno) for anno in annos)):
+        raise DataError(
+            f"{path}: expected the result.pkl of a test: of each frame {', '.join(_RESULT_KEYS)}, "
+            "with finite numbers, one row for each name"
+        )
     found = [str(anno["sample_idx"]) for anno in annos]
     if found != dataset.sample_ids:
         raise DataError(
@@ -84,3 +91,15 @@ def check_frames(annos: Sequence[Mapping[str, Any]], dataset: Any, path: str | P
             f"{dataset.split!r}, got {len(found)} frames, the first {found[:1]}; was it made on "
             "another split (--split) or data set (--data_dir)?"
         )
+
+
+def _is_detections(anno: Any) -> bool:
+    """Whether it is what `generate_annotations` makes of a frame, as far as the viewer reads it."""
+    if not isinstance(anno, Mapping) or any(key not in anno for key in _RESULT_KEYS):
+        return False
+    try:
+        boxes, scores = (np.asarray(anno[key], np.float64) for key in ("boxes_lidar", "score"))
+        numbers = np.column_stack((boxes.reshape(-1, 7), scores.reshape(-1)))
+    except (TypeError, ValueError):
+        return False
+    return len(numbers) == len(anno["name"]) and bool(np.isfinite(numbers).all())

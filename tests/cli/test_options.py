@@ -134,3 +134,14 @@ def test_common_options_are_checked(words, message):
 def test_one_checkpoint_and_all_of_them_exclude_each_other():
     with pytest.raises(ConfigError, match="--ckpt and --eval_all exclude each other"):
         test.parse_args([*REQUIRED[test], "--ckpt", "a.pth", "--eval_all"])
+
+
+@pytest.mark.parametrize("option", ["--extra_tag", "--eval_tag"])
+@pytest.mark.parametrize("given", ["..", "a/../../b", "/abs", "", "."])
+def test_the_name_of_a_run_stays_in_its_folder(option, given, capsys):
+    with pytest.raises(SystemExit):
+        test.parse_args(["--cfg_file", "a.yaml", option, given])
+    assert f"expected a name, as of a folder in output/<yaml>, got {given!r}" in (
+        capsys.readouterr().err
+    )
+    assert test.parse_args(["--cfg_file", "a.yaml", option, "mine/1"])

@@ -14,7 +14,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from command_line import arguments, train_arguments, weights
-from pcdet.cli import demo, train, training
+from pcdet.cli import convert, demo, train, training
 from pcdet.cli import test as test_command
 from pcdet.config import cfg
 from pcdet.engine.device_options import checked_device
@@ -208,6 +208,24 @@ def test_an_interrupt_keeps_the_last_checkpoint(workplace, tmp_path, monkeypatch
     assert start["outcome"] == "stopped" and start["ended"]
     (log,) = run.glob("log_train_*.txt")
     assert "the same command resumes from the last checkpoint" in log.read_text()
+
+
+def test_a_path_that_cannot_be_written_is_told_in_one_line(workplace, trained, tmp_path):
+    ckpt = trained / "ckpt" / "checkpoint_epoch_2.pth"
+    file = tmp_path / "file"
+    file.touch()
+    scans = "--data", str(workplace / "kitti" / "testing" / "velodyne")
+    options = "--cfg_file", str(workplace / "small.yaml")
+    detect = (*options, "--ckpt", str(ckpt), "--device", "cpu", *scans)
+    for command, given in (
+        (demo, (*detect, "--out", str(file))),
+        (convert, (str(ckpt), str(tmp_path))),
+        (train, (*options, "--data_dir", str(workplace / "kitti"), "--output_dir", str(file))),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            run_command(lambda _, command=command, given=given: command.main([*given]))
+        assert f"error: {tmp_path}" in stop.value.code
+        assert ": cannot be written: " in stop.value.code and "\n" not in stop.value.code
 
 
 def test_raw_scans_are_drawn(workplace, trained, tmp_path):

@@ -139,6 +139,9 @@ def test_a_report_of_an_old_run(workplace, run_dir):
         (("--frames", "0"), ConfigError, "--frames must be at least 1, got 0"),
         (("--result", "a", "b", "c"), ConfigError, "expected one file, or two to compare, got 3"),
         (("--train_samples", "1", "--result", "a"), ConfigError, "exclude each other"),
+        (("--train_samples", "1", "--split", "val"), ConfigError, "exclude each other"),
+        (("--labels_only", "--result", "a"), ConfigError, "exclude each other"),
+        (("--frames", "3", "--ids", "000001"), ConfigError, "exclude each other"),
         (("--result", "none.pkl"), DataError, r"none\.pkl: .*cannot be read"),
     ],
 )
@@ -149,10 +152,29 @@ def test_mistakes_are_told(workplace, run_dir, more, error, message):
 
 def test_results_of_another_split_are_refused(workplace, run_dir, tmp_path):
     path = tmp_path / "result.pkl"
-    save_pickle([{"sample_idx": "000001", "name": np.zeros(0)}], path)
+    empty = {"name": np.zeros(0), "score": np.zeros(0), "boxes_lidar": np.zeros((0, 7))}
+    save_pickle([{"sample_idx": "000001", **empty}], path)
     with pytest.raises(
         DataError, match=r"expected the detections of the 2 frames of the split 'val'"
     ):
+        view.main(options(workplace, run_dir, "--result", str(path)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda annos: {"annos": annos},
+        lambda annos: [{"name": np.zeros(0)}] * 2,
+        lambda annos: [{**annos[0], "score": annos[0]["score"] * np.nan}, annos[1]],
+        lambda annos: [{**annos[0], "name": annos[0]["name"][1:]}, annos[1]],
+        lambda annos: [{**annos[0], "boxes_lidar": annos[0]["boxes_lidar"][:, :6]}, annos[1]],
+    ],
+)
+def test_what_is_no_result_is_told(workplace, run_dir, tmp_path, change):
+    path = tmp_path / "result.pkl"
+    annos = load_pickle(run_dir / "eval" / "epoch_1" / "val" / "default" / "result.pkl")
+    save_pickle(change(annos), path)
+    with pytest.raises(DataError, match=r"result\.pkl: expected the result\.pkl of a test"):
         view.main(options(workplace, run_dir, "--result", str(path)))
 
 

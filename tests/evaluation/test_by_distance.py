@@ -115,10 +115,17 @@ def test_names_and_boxes_must_agree():
     broken = found(box(5), box(9))
     broken["boxes_lidar"] = broken["boxes_lidar"][:1]
     with pytest.raises(DataError, match="frame 1: expected 2 boxes of finite numbers"):
-        labels_from_lidar([found(), broken], "boxes_lidar")
+        labels_from_lidar([found(), broken], "boxes_lidar", True)
     nan = truth([np.nan] * 7)
     with pytest.raises(DataError, match="frame 0: expected 1 boxes of finite numbers"):
-        labels_from_lidar([nan], "gt_boxes_lidar")
+        labels_from_lidar([nan], "gt_boxes_lidar", False)
+    for scores in ([0.5], [0.5, np.nan], [0.5] * 3):
+        unscored = {**found(box(5), box(9)), "score": np.array(scores)}
+        with pytest.raises(DataError, match="frame 0: expected 2 finite numbers in 'score'"):
+            evaluate_by_distance([truth(box(5))], [unscored], ["Car"], {"Car": 0.7})
+    del unscored["score"]
+    with pytest.raises(DataError, match=r"2 finite numbers in 'score', .* got 0"):
+        evaluate_by_distance([truth(box(5))], [unscored], ["Car"], {"Car": 0.7})
 
 
 def test_overlaps_follow_the_size_unless_given():

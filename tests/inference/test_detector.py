@@ -122,8 +122,6 @@ def test_streams_in_batches_without_holding_them_all(detector):
     rest = list(stream)
     assert [result.frame_id for result in (first, *rest)] == list("01234")
     same(rest[-1], detector(scan(4)), exactly=False)
-    with pytest.raises(ConfigError, match="batch_size: at least 1 expected, got 0"):
-        next(detector.stream([], batch_size=0))
 
 
 def test_conventions(folder):
@@ -151,13 +149,37 @@ def test_conventions(folder):
 def test_a_threshold_for_each_class_holds_before_suppression(folder):
     path, points = make_checkpoint(folder), scan(2)
     low = Detector.from_checkpoint(path, device="cpu", score_thresh=0.4)
-    only = {"Car": 2.0, "Pedestrian": 2.0, "Cyclist": 0.4}
+    only = {"Car": 1.0, "Pedestrian": 1.0, "Cyclist": 0.4}
     cyclists = Detector.from_checkpoint(path, device="cpu", score_thresh=only)(points)
     assert set(cyclists.names) == {"Cyclist"} and len(set(low(points).names)) > 1
     # Without cars over them, as many cyclists as among all classes at least.
     assert len(cyclists) >= low(points).names.count("Cyclist")
     with pytest.raises(ConfigError, match=r"no such classes: \['car'\]; there are \['Car'"):
         Detector.from_checkpoint(path, score_thresh={"car": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        *(({"score_thresh": t}, "score_thresh: a probability from 0 to 1 expected, or one by class")
+          for t in (50, -1, float("nan"), "abc", [0.1, 0.2, 0.3], {"Car": None})),
+        *(({"amp": a}, r"amp: one of \['auto', 'none', 'bf16', 'fp16'\] expected")
+          for a in ("half", torch.bfloat16, True)),
+        ({"cfg": {"CLASS_NAMES": ["Car"]}}, r"lacks \['DATA_CONFIG', 'MODEL'\]; give a whole one"),
+        ({"convention": "kitti"}, "convention: unknown name 'kitti'"),
+    ],
+)  # fmt: skip
+def test_arguments_that_do_not_fit_are_told(folder, arguments, told):
+    with pytest.raises(ConfigError, match=told):
+        Detector.from_checkpoint(make_checkpoint(folder), device="cpu", **arguments)
+
+
+@pytest.mark.parametrize("batch_size", [0, 1.5, "2"])
+def test_a_batch_is_a_whole_number_of_scans(detector, batch_size):
+    with pytest.raises(ConfigError, match="batch_size: a whole number from 1 on expected"):
+        next(detector.stream([np.zeros((1, 4), np.float32)], batch_size=batch_size))
+    with pytest.raises(ConfigError, match="convention: unknown name 'kitti'"):
+        detector(np.zeros((1, 4), np.float32)).boxes_as("kitti")
 
 
 def test_threads_may_share_a_detector(detector):

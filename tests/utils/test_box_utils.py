@@ -64,6 +64,17 @@ def test_numpy_and_torch_agree_and_keep_the_type(dtype):
         ours = function(boxes)
         assert isinstance(ours, np.ndarray) and ours.dtype == dtype
         np.testing.assert_array_equal(ours, function(torch.from_numpy(boxes)).numpy())
+        np.testing.assert_array_equal(function(boxes[::-1]), ours[::-1])
+
+
+def test_points_that_run_backwards_or_are_whole_numbers():
+    points = np.array([[10, 0, 1, 7], [0, 10, 2, 8]])
+    turned = box_utils.rotate_pc_along_z(points, 0.9)
+    np.testing.assert_allclose(turned[0], [10 * np.cos(0.9), -10 * np.sin(0.9), 1, 7])
+    np.testing.assert_array_equal(box_utils.rotate_pc_along_z(points[::-1], 0.9), turned[::-1])
+    boxes = np.array([[30.0, 0, 0, 2, 4, 1, 0], [10.0, 0, 0, 2, 4, 1, 0]])
+    found = box_utils.first_box_of_points(points.astype(np.float32)[::-1], boxes[::-1])
+    assert found.tolist() == [-1, 0]
 
 
 def test_no_boxes_at_all():
