@@ -74,7 +74,7 @@ def adapt(template: Any, facts: FolderFacts, class_names: Sequence[str]) -> tupl
     comments["CLASS_NAMES"] = "objects: " + ", ".join(f"{n} {c}" for n, c in counts.items())
     grid = choose_grid(known, template)
     _set_data(config.DATA_CONFIG, facts, grid, comments)
-    _drop_input_scales(config, template.DATA_CONFIG.NUM_POINT_FEATURES.use)
+    _fit_input_scales(config, template.DATA_CONFIG.NUM_POINT_FEATURES.use)
     _set_sampling(config.DATA_CONFIG.AUGMENTATION, facts, known, class_names, comments)
     _set_classes(config.MODEL, known, class_names, grid, comments)
     _set_training(config.MODEL, facts, known, class_names, comments)
@@ -101,12 +101,13 @@ def _set_data(data: Any, facts: FolderFacts, grid: Grid, comments: dict[str, str
         data[mode].INFO_PATH = [str(infos_path(_Folder(facts.data_dir), split))]
 
 
-def _drop_input_scales(config: Any, features: int) -> None:
-    """Leave out the scales of features that the template's points have and these have not."""
+def _fit_input_scales(config: Any, features: int) -> None:
+    """Give as many scales as these points have features, where the template's have `features`."""
     if scales := _input_scales(config):
         # After a point's own features come those that an encoder of pillars decorates it with.
         use = config.DATA_CONFIG.NUM_POINT_FEATURES.use
-        config.MODEL.VFE.ARGS.input_scales = [*scales[:use], *scales[features:]]
+        own = [*scales[:features], *[1.0] * (use - features)][:use]
+        config.MODEL.VFE.ARGS.input_scales = [*own, *scales[features:]]
 
 
 def _input_scales(config: Any) -> list[float]:

@@ -31,6 +31,7 @@ def prepared(tmp_path_factory):
         np.save(path, np.column_stack((points, np.arange(len(points)) % 32)).astype(np.float32))
     (root / "dataset.yaml").write_text("POINT_COLUMNS: [x, y, z, intensity, ring]\n")
     models = ["second", "pointpillar", "PartA2", "sassd"]
+    models += ["second_synthetic", "pointpillar_synthetic"]  # made for x, y, z alone
     custom.main(["prepare", str(root), "--workers", "1", "--size", "small", "--model", *models])
     return root
 
@@ -66,6 +67,9 @@ def test_prepare_leaves_what_a_training_reads(prepared):
     scales = [0.07, 0.125, 2.0, pytest.approx(0.5 * 12**0.5, rel=0.05)]  # of numbers from 0 to 1
     assert config["MODEL"]["VFE"]["ARGS"]["input_scales"] == scales
     assert "the standard deviation of intensity is 0.2" in comments
+    for name, added in (("second", []), ("pointpillar", [10.0, 10.0, 1.0] * 2)):
+        of_three = yaml.safe_load((prepared / f"{name}_synthetic_custom.yaml").read_text())
+        assert of_three["MODEL"]["VFE"]["ARGS"]["input_scales"][3:] == [scales[3], *added]
     assert [a["anchor_range"][2] for a in anchors] == pytest.approx([GROUND_Z] * 2, abs=0.01)
     assert config["MODEL"]["TEST"]["EVAL_OVERLAPS"] == {"Car": 0.7, "Forklift": 0.5}
     parts = yaml.safe_load((prepared / "PartA2_custom.yaml").read_text())
