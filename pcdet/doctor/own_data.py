@@ -39,7 +39,11 @@ def examine_own_data(root: Path, settings: Callable[[], tuple[Any, bool, bool]])
         return [*findings, Finding("columns", "cannot be told", str(error), broken=True)]
     findings.append(Finding("columns", f"{', '.join(columns)} (from {source})"))
     folder = CustomFolder(root, columns)
-    findings.append(_files(folder))
+    try:
+        findings.append(_files(folder))
+    except PcdetError as error:
+        broken = Finding("points, labels", "cannot be listed", str(error), broken=True)
+        return [*findings, broken]
     findings += [_split(root, split) for split in _SPLITS]
     infos: list[Any] = []
     for split in _SPLITS:

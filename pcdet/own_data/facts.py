@@ -11,7 +11,7 @@ from pcdet.utils.box_utils import CENTER
 from pcdet.utils.data_report import Frame, Scan
 from pcdet.utils.errors import DataError
 from pcdet.utils.kitti_format.split import read_split, split_path
-from pcdet.utils.point_files import SCAN_SUFFIXES
+from pcdet.utils.point_files import list_scans
 
 
 def frame_facts(infos: Sequence[Mapping[str, Any]]) -> list[Frame]:
@@ -44,11 +44,7 @@ def folder_warnings(folder: CustomFolder, class_names: Sequence[str]) -> Iterato
         class_names: all classes of its labels.
     """
     labelled = set(folder.labelled_frames())
-    scans = {
-        path.stem
-        for path in (folder.root / POINTS).iterdir()
-        if path.suffix.lower() in SCAN_SUFFIXES
-    }
+    scans = {path.stem for path in list_scans(folder.root / POINTS)}
     for these, others, what in (
         (scans, labelled, f"{POINTS}/ have no file in {LABELS}/ and are not used"),
         (labelled, scans, f"{LABELS}/ have no file in {POINTS}/"),

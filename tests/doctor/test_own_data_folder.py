@@ -61,6 +61,11 @@ def rewrite(path: Path, text: str) -> None:
     [
         (lambda root: (root / "points/0003.npy").unlink(), "points, labels", "1 labelled frames"),
         (
+            lambda root: (root / "labels/a b.txt").touch(),
+            "points, labels",
+            "expected names of frames without blanks, got 'a b': rename it",
+        ),
+        (
             lambda root: (root / "ImageSets/val.txt").unlink(),
             "ImageSets/val.txt",
             "is missing: to draw it, run `pcdet-custom prepare",

@@ -19,7 +19,10 @@ from tiny_custom import SIZES, make_tiny_custom, points_in
 
 
 def test_a_sound_folder_has_a_table_and_no_warning(tmp_path):
-    checked = check_folder(make_tiny_custom(tmp_path))
+    make_tiny_custom(tmp_path)
+    for name in ("points/._0000.npy", "labels/._0000.txt"):
+        (tmp_path / name).write_bytes(b"\0\5\x16\7 of macOS")
+    checked = check_folder(tmp_path)
     assert (checked.warnings, checked.errors) == ([], [])
     assert "x, y, z, intensity (from 0000.npy)" in checked.table
     car, lift = checked.table.splitlines()[-2:]
@@ -56,6 +59,14 @@ def test_points_without_intensity_get_a_network_of_three_inputs(tmp_path):
 def change(root, frame, old, new):
     path = root / "labels" / f"{frame}.txt"
     path.write_text(path.read_text().replace(old, new))
+
+
+def test_a_blank_in_the_name_of_a_frame_is_refused(tmp_path):
+    root = make_tiny_custom(tmp_path)
+    (root / "labels" / "0000.txt").rename(root / "labels" / "frame 0.txt")
+    for command in ("check", "prepare"):
+        with pytest.raises(DataError, match="labels: expected names of frames without blanks"):
+            custom.main([command, str(root), "--workers", "1"])
 
 
 def test_all_broken_files_are_named_at_once(tmp_path):

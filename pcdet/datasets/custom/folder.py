@@ -21,7 +21,7 @@ from pcdet.datasets.custom.label_file import Objects, read_objects
 from pcdet.utils.array_utils import FinitePoints
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.io_utils import read_text
-from pcdet.utils.kitti_format.split import read_split, split_path
+from pcdet.utils.kitti_format.split import frame_names, read_split, split_path
 from pcdet.utils.point_files import SCAN_SUFFIXES, read_points
 from pcdet.utils.point_files.fields import UNNAMED
 
@@ -74,8 +74,8 @@ class CustomFolder:
         return read_objects(self.label_path(frame))
 
     def labelled_frames(self) -> list[str]:
-        """Names of all frames that have a label file, in order."""
-        return sorted(path.stem for path in (self.root / LABELS).glob("*.txt"))
+        """Names of all frames that have a label file, in order; see `frame_names`."""
+        return frame_names(self.root / LABELS, ".txt")
 
     def frames_of_split(self, split: str) -> list[str]:
         """Names of the frames that ImageSets lists for a split."""

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from pcdet.utils.errors import DataError
-from pcdet.utils.file_checks import is_file_name
 from pcdet.utils.kitti_format.folders import TESTING, TRAINING
-from pcdet.utils.kitti_format.split import split_path, write_split
+from pcdet.utils.kitti_format.split import frame_names, split_path, write_split
 
 # KITTI's usual split gives about half of the 7481 labelled frames to training: 3712.
 _TRAIN_SHARE = 0.5
@@ -23,21 +22,6 @@ def missing_split(path: Path) -> DataError:
         "KITTI split (3712 training and 3769 validation frames) comes with every KITTI detector; "
         "`create_kitti_infos --make_random_split SEED` draws one of your own"
     )
-
-
-def _frame_names(folder: Path, suffix: str) -> list[str]:
-    """The sorted names of a folder's files, without those that begin with a dot.
-
-    Raises:
-        DataError: a name cannot stand in a list of frames.
-    """
-    names = sorted(p.stem for p in folder.glob(f"*{suffix}") if not p.name.startswith("."))
-    for name in names:
-        if not is_file_name(name) or name.split() != [name]:
-            raise DataError(
-                f"{folder}: expected names of frames without blanks, got {name[:80]!r}: rename it"
-            )
-    return names
 
 
 def write_random_split(root_path: str | os.PathLike, seed: int) -> dict[str, list[str]]:
@@ -62,7 +46,7 @@ def write_random_split(root_path: str | os.PathLike, seed: int) -> dict[str, lis
                 f"{split_path(root, split)}: exists already; a random split was not written"
             )
     labels = root / TRAINING / "label_2"
-    labelled = _frame_names(labels, ".txt")
+    labelled = frame_names(labels, ".txt")
     if len(labelled) < 2:
         raise DataError(f"{labels}: expected labels <frame>.txt, two at least")
     order = np.random.default_rng(seed).permutation(len(labelled))
@@ -71,7 +55,7 @@ def write_random_split(root_path: str | os.PathLike, seed: int) -> dict[str, lis
         "train": [name for k, name in enumerate(labelled) if k in chosen],
         "val": [name for k, name in enumerate(labelled) if k not in chosen],
     }
-    unlabelled = _frame_names(root / TESTING / "velodyne", ".bin")
+    unlabelled = frame_names(root / TESTING / "velodyne", ".bin")
     if unlabelled and not split_path(root, "test").exists():
         splits["test"] = unlabelled
     for split, names in splits.items():

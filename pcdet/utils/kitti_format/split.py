@@ -31,6 +31,21 @@ def split_path(root_path: str | os.PathLike, split: str) -> Path:
     return Path(root_path) / "ImageSets" / f"{split}.txt"
 
 
+def frame_names(folder: Path, suffix: str) -> list[str]:
+    """The sorted names of a folder's files, without those that begin with a dot (macOS, `._*`).
+
+    Raises:
+        DataError: a name cannot stand in a list of frames.
+    """
+    names = sorted(path.stem for path in folder.glob(f"[!.]*{suffix}"))
+    for name in names:
+        if not is_file_name(name) or name.split() != [name]:
+            raise DataError(
+                f"{folder}: expected names of frames without blanks, got {name[:80]!r}: rename it"
+            )
+    return names
+
+
 def read_split(split_file: str | os.PathLike) -> list[str]:
     """Return the frame names of a split file, one a line; blank lines are skipped.
 

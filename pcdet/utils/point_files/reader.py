@@ -34,6 +34,8 @@ _FIELDS = {".pcd": read_pcd, ".ply": read_ply}
 def list_scans(path: str | os.PathLike) -> list[Path]:
     """The scans of a folder, by their suffix, in order; or the one file that `path` is.
 
+    Names that begin with a dot do not count: macOS leaves files `._<scan>` beside scans.
+
     Raises:
         DataError: there is none.
     """
@@ -41,7 +43,11 @@ def list_scans(path: str | os.PathLike) -> list[Path]:
     if not path.is_dir():
         regular_file_size(path, "scan")
         return [path]
-    files = sorted(f for f in path.iterdir() if f.suffix.lower() in SCAN_SUFFIXES)
+    files = sorted(
+        f
+        for f in path.iterdir()
+        if f.suffix.lower() in SCAN_SUFFIXES and not f.name.startswith(".")
+    )
     if not files:
         raise DataError(f"{path}: expected scans in it, files *{', *'.join(SCAN_SUFFIXES)}")
     return files

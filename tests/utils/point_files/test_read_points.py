@@ -242,7 +242,7 @@ def test_list_scans(tmp_path):
         list_scans(tmp_path)
     with pytest.raises(DataError, match=r"missing\.bin: scan cannot be read"):
         list_scans(tmp_path / "missing.bin")
-    for name in ("b.bin", "a.PCD", "c.txt", "d.npy", "e.ply"):
+    for name in ("b.bin", "a.PCD", "c.txt", "d.npy", "e.ply", "._b.bin"):
         (tmp_path / name).touch()
     assert [path.name for path in list_scans(tmp_path)] == ["a.PCD", "b.bin", "d.npy", "e.ply"]
     assert list_scans(tmp_path / "c.txt") == [tmp_path / "c.txt"]
