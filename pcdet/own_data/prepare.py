@@ -18,7 +18,7 @@ from pcdet.own_data.columns import find_columns
 from pcdet.own_data.facts import frame_facts, pairs_by_capitals
 from pcdet.own_data.objects import ObjectTable, table_of_infos
 from pcdet.own_data.recipe import FolderFacts, adapt, set_input_scales, set_voxels
-from pcdet.own_data.splits import SEED, complete_splits
+from pcdet.own_data.splits import SEED, complete_splits, write_drawn
 from pcdet.own_data.turned import heading_warnings
 from pcdet.own_data.yaml_text import yaml_text
 from pcdet.utils.data_report import class_table, data_warnings
@@ -76,12 +76,14 @@ def read_folder(root: Path, seed: int = SEED, workers: int = 4) -> Prepared:
     columns, columns_from = find_columns(root)
     folder = CustomFolder(root, columns)
     splits, note = complete_splits(folder, seed)
-    if note:
-        _LOGGER.warning(note)
     infos = {
         split: build_infos(folder, frames, _LOGGER, num_workers=workers)
         for split, frames in splits.items()
     }
+    # Not before: lists would go on naming a frame that cannot be used and is then taken away.
+    write_drawn(folder, splits)
+    if note:
+        _LOGGER.warning(note)
     together = [info for of_split in infos.values() for info in of_split]
     facts = frame_facts(together)
     _LOGGER.info("%s", class_table(facts))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from pcdet.datasets.custom.folder import LABELS, POINTS, CustomFolder
@@ -13,17 +15,18 @@ _VAL_SHARE = 0.2
 
 
 def complete_splits(folder: CustomFolder, seed: int = SEED) -> tuple[dict[str, list[str]], str]:
-    """Read ImageSets/{train,val}.txt, and draw and write what is missing.
+    """Read ImageSets/{train,val}.txt, and draw what is missing, for `write_drawn` to write.
 
     Args:
         folder: of the data.
         seed: decides the draw.
 
     Returns:
-        Split to frames, and what was done, in words; empty if both files were there.
+        Split to frames, and what was drawn, in words; empty if both files were there.
 
     Raises:
-        DataError: there are fewer than two labelled frames, or a listed frame is in both splits.
+        DataError: there are fewer than two labelled frames, or a listed frame has no labels or
+            is in both splits.
     """
     paths = {split: split_path(folder.root, split) for split in ("train", "val")}
     splits = {s: folder.frames_of_split(s) for s, path in paths.items() if path.exists()}
@@ -33,15 +36,21 @@ def complete_splits(folder: CustomFolder, seed: int = SEED) -> tuple[dict[str, l
         how = (
             f"drawn at random with seed {seed}" if len(drawn) == 2 else "all that the other leaves"
         )
-        for split, frames in drawn.items():
-            write_split(paths[split], frames)
         note = (
-            f"{' and '.join(str(paths[split]) for split in drawn)} written: "
+            f"{' and '.join(str(paths[split]) for split in drawn)} are new: "
             + ", ".join(f"{split} {len(frames)}" for split, frames in drawn.items())
             + f" frames, {how}; frames of one drive resemble each other: to test on other places, "
             "list the frames yourself"
         )
         splits.update(drawn)
+    labelled = set(folder.labelled_frames())
+    for split, frames in splits.items():
+        missing = [frame for frame in frames if frame not in labelled]
+        if missing:
+            raise DataError(
+                f"{paths[split]}: {len(missing)} of its frames have no labels, the first is "
+                f"{missing[0]}: take it out of the list, or write {folder.label_path(missing[0])}"
+            )
     twice = sorted(set(splits["train"]) & set(splits["val"]))
     if twice:
         raise DataError(
@@ -49,6 +58,14 @@ def complete_splits(folder: CustomFolder, seed: int = SEED) -> tuple[dict[str, l
             f"{twice[0]}: a test on them says nothing about other frames"
         )
     return {split: splits[split] for split in ("train", "val")}, note
+
+
+def write_drawn(folder: CustomFolder, splits: Mapping[str, Sequence[str]]) -> None:
+    """Write the lists of `complete_splits` that are not there yet."""
+    for split, frames in splits.items():
+        path = split_path(folder.root, split)
+        if not path.exists():
+            write_split(path, frames)
 
 
 def _draw(folder: CustomFolder, splits: dict[str, list[str]], seed: int) -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ from pcdet.datasets.custom.label_file import objects_from_rows
 from pcdet.own_data.check import check_folder
 from pcdet.own_data.columns import find_columns
 from pcdet.own_data.object_views import draw_object, object_frame
+from pcdet.own_data.prepare import read_folder
 from pcdet.own_data.sheet import write_sheet
 from pcdet.utils.errors import ConfigError, DataError
 from scan_files import made_scan, write_pcd
@@ -44,6 +45,15 @@ def test_prepare_says_what_it_warned_of_and_refuses_names_alike(tmp_path, capfd)
     with pytest.raises(ConfigError, match="differ in capitals alone: rename one in the labels"):
         custom.main(["prepare", str(root), "--classes", "Car", "car", "--workers", "1"])
     assert not (root / "custom_infos_train.pkl").exists()
+
+
+def test_lists_are_drawn_of_frames_that_can_be_used(tmp_path):
+    root = make_tiny_custom(tmp_path)
+    (root / "labels" / "0005.txt").touch()
+    with pytest.raises(DataError, match="frame 0005: expected one file"):
+        read_folder(root, workers=1)
+    (root / "labels" / "0005.txt").unlink()
+    assert len(read_folder(root, workers=1).labelled) == 5
 
 
 def test_points_without_intensity_get_a_network_of_three_inputs(tmp_path):

@@ -12,7 +12,7 @@ from pcdet.datasets.custom.folder import CustomFolder
 from pcdet.own_data.anchors import best_anchor_overlaps, choose_anchors, length_groups
 from pcdet.own_data.grid import choose_grid
 from pcdet.own_data.objects import ObjectTable
-from pcdet.own_data.splits import complete_splits
+from pcdet.own_data.splits import complete_splits, write_drawn
 from pcdet.own_data.yaml_text import yaml_text
 from pcdet.utils.errors import DataError
 from tiny_custom import make_tiny_custom
@@ -136,6 +136,8 @@ def test_splits_are_drawn_once_and_said(tmp_path):
     assert len(splits["train"]) == 8 and len(splits["val"]) == 2
     assert sorted(splits["train"] + splits["val"]) == folder.labelled_frames()
     assert "drawn at random with seed 0" in note
+    assert not (tmp_path / "ImageSets").exists()
+    write_drawn(folder, splits)
     assert complete_splits(folder, seed=9) == (splits, "")
 
 
@@ -145,13 +147,16 @@ def test_a_missing_split_gets_the_other_frames(tmp_path):
     lists.mkdir()
     (lists / "train.txt").write_text("0001\n0003\n")
     splits, note = complete_splits(folder)
-    assert splits["val"] == ["0000", "0002"] and "val.txt written" in note
+    assert splits["val"] == ["0000", "0002"] and "val.txt are new" in note
     (lists / "val.txt").write_text("0003\n")
     with pytest.raises(DataError, match=r"val\.txt: 1 of its frames are in train\.txt, too"):
         complete_splits(folder)
     (lists / "val.txt").unlink()
     (lists / "train.txt").write_text("0000\n0001\n0002\n0003\n")
     with pytest.raises(DataError, match="lists all labelled frames"):
+        complete_splits(folder)
+    (lists / "train.txt").write_text("0001\n0009\n")
+    with pytest.raises(DataError, match=r"train\.txt: 1 of its frames have no labels.* is 0009: "):
         complete_splits(folder)
 
 
