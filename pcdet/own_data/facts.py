@@ -65,6 +65,25 @@ def folder_warnings(folder: CustomFolder, class_names: Sequence[str]) -> Iterato
     both = sorted(listed.get("train", set()) & listed.get("val", set()))
     if both:
         yield f"{len(both)} frames are in train.txt and in val.txt, as {both[0]}"
+    yield from unlisted_warnings(folder)
+
+
+def unlisted_warnings(folder: CustomFolder) -> Iterator[str]:
+    """Say which labelled frames are in no list, where there are both that `prepare` would draw.
+
+    Args:
+        folder: of the data.
+    """
+    paths = {split: split_path(folder.root, split) for split in ("train", "val", "test")}
+    listed = {split: _listed(path) for split, path in paths.items() if path.exists()}
+    if not (listed.get("train") and listed.get("val")):
+        return
+    rest = sorted(set(folder.labelled_frames()).difference(*listed.values()))
+    if rest:
+        yield (
+            f"{len(rest)} labelled frames are in no list of ImageSets, as {rest[0]}: add them, or "
+            "remove ImageSets/train.txt and val.txt to draw anew"
+        )
 
 
 def _listed(path: Any) -> list[str]:

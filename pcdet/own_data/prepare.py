@@ -15,7 +15,7 @@ from pcdet.datasets.custom.infos import build_infos, dbinfos_path, infos_path
 from pcdet.datasets.ground_database import create_database
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
 from pcdet.own_data.columns import find_columns
-from pcdet.own_data.facts import frame_facts, pairs_by_capitals
+from pcdet.own_data.facts import frame_facts, pairs_by_capitals, unlisted_warnings
 from pcdet.own_data.objects import ObjectTable, table_of_infos
 from pcdet.own_data.recipe import FolderFacts, adapt, set_input_scales, set_voxels
 from pcdet.own_data.splits import SEED, complete_splits, write_drawn
@@ -87,7 +87,11 @@ def read_folder(root: Path, seed: int = SEED, workers: int = 4) -> Prepared:
     together = [info for of_split in infos.values() for info in of_split]
     facts = frame_facts(together)
     _LOGGER.info("%s", class_table(facts))
-    warnings = [*data_warnings(facts), *heading_warnings(folder, together)]
+    warnings = [
+        *unlisted_warnings(folder),
+        *data_warnings(facts),
+        *heading_warnings(folder, together),
+    ]
     for line in warnings:
         _LOGGER.warning(line)
     return Prepared(folder, columns_from, infos, warnings)

@@ -53,7 +53,19 @@ def test_lists_are_drawn_of_frames_that_can_be_used(tmp_path):
     with pytest.raises(DataError, match="frame 0005: expected one file"):
         read_folder(root, workers=1)
     (root / "labels" / "0005.txt").unlink()
-    assert len(read_folder(root, workers=1).labelled) == 5
+    prepared = read_folder(root, workers=1)
+    assert len(prepared.labelled) == 5 and prepared.warnings == []
+
+
+def test_frames_labelled_after_the_lists_are_told(tmp_path):
+    read_folder(make_tiny_custom(tmp_path), workers=1)
+    root = make_tiny_custom(tmp_path, frames=7)
+    told = "2 labelled frames are in no list of ImageSets, as 0005: add them, or remove"
+    for found in (check_folder(root), read_folder(root, workers=1)):
+        (warning,) = found.warnings
+        assert warning.startswith(told)
+    (root / "ImageSets" / "test.txt").write_text("0005\n0006\n")
+    assert check_folder(root).warnings == []
 
 
 def test_points_without_intensity_get_a_network_of_three_inputs(tmp_path):
