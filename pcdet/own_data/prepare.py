@@ -142,6 +142,13 @@ def choose_classes(prepared: Prepared, wanted: Sequence[str] | None) -> list[str
             "class %s: %d objects for training: left out; --classes can ask for it",
             *(name, there[name]),
         )
+    for name in prepared.objects.class_names:
+        if name not in there:
+            _LOGGER.warning(
+                "class %s: left out, as it is in frames for validation alone: list some frames "
+                "with it in ImageSets/train.txt instead",
+                name,
+            )
     return _distinct(enough)
 
 

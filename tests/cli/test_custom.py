@@ -148,11 +148,15 @@ def test_rare_classes_are_left_out_and_wanted_ones_must_be_there(tmp_path, capfd
     root = make_tiny_custom(tmp_path, frames=6)
     label = root / "labels" / "0000.txt"
     label.write_text(label.read_text() + "5 5 -1.5 1 1 1.4 0 Cone\n")
+    label = root / "labels" / "0005.txt"
+    label.write_text(label.read_text() + "5 5 -1.5 1 1 1.4 0 Barrow\n")
     (root / "ImageSets").mkdir()
     (root / "ImageSets" / "train.txt").write_text("0000\n0001\n0002\n0003\n")
     command = ["prepare", str(root), "--workers", "1", "--size", "small", "--model", "second"]
     custom.main(command)
-    assert "class Cone: 1 objects for training: left out" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "class Cone: 1 objects for training: left out" in told
+    assert "class Barrow: left out, as it is in frames for validation alone" in told
     with pytest.raises(ConfigError, match="--classes Cones: no such object in the training split"):
         custom.main([*command, "--classes", "Car", "Cones"])
     custom.main([*command, "--classes", "Cone"])
