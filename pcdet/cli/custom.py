@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pcdet.cli.options import make_parser
+from pcdet.cli.options import check_at_least, make_parser
 from pcdet.run.leaving import run_command
 from pcdet.utils.frame_pool import available_cores
 
@@ -21,7 +21,11 @@ _DESCRIPTION = """Your own data: points/<frame>.{npy,bin,pcd,ply} and labels/<fr
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line.
+
+    Raises:
+        ConfigError: a number is too low.
+    """
     parser = make_parser(_DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="read everything, and write a page of pictures")
@@ -68,7 +72,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     imported.add_argument(
         "--points", type=Path, metavar="DIR", help="folder of the scans (default: below SRC)"
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.command == "check":
+        check_at_least(args, 1, "frames")
+    if args.command == "prepare":
+        check_at_least(args, 0, "seed")
+    if args.command != "import":
+        check_at_least(args, 0, "workers")
+    return args
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:

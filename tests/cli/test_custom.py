@@ -172,6 +172,20 @@ def test_a_folder_without_an_object_cannot_be_prepared(tmp_path):
         custom.main(["prepare", str(root), "--workers", "1", "--size", "small"])
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "value", "least"),
+    [
+        ("check", "--workers", "-1", 0),
+        ("check", "--frames", "0", 1),
+        ("prepare", "--workers", "-1", 0),
+        ("prepare", "--seed", "-1", 0),
+    ],
+)
+def test_numbers_that_are_too_low_are_refused(command, option, value, least):
+    with pytest.raises(ConfigError, match=f"{option} must be at least {least}, got {value}"):
+        custom.parse_args([command, "data", option, value])
+
+
 def test_import_is_a_command(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         custom.main(["import", "labelcloud", str(tmp_path / "no"), str(tmp_path / "out")])
