@@ -11,6 +11,7 @@ import numpy as np
 
 from pcdet.own_data.objects import ObjectTable
 from pcdet.utils.box_utils import H, X, Y, Z, boxes3d_to_corners3d_lidar
+from pcdet.utils.data_report import apart_in_height
 from pcdet.utils.errors import DataError
 
 # Voxels along a cell of the backbone's image.
@@ -115,6 +116,9 @@ def _outwards(low: float, high: float, multiple: float) -> tuple[float, float]:
 
 def _heights(objects: ObjectTable, cells: int, usual: float) -> tuple[float, float, float]:
     """Bottom and top of the range, and the height of a voxel, which is not below the usual one."""
+    # The height of an object, and not a mean of two, so that at least that one is kept.
+    middle = np.percentile(objects.boxes[:, Z], 50, method="lower")
+    objects = objects.select(~apart_in_height(objects.boxes, middle))
     bottoms = objects.boxes[:, Z]
     outer = _OUTER_PERCENT if len(objects) > _MANY else 0
     bottom = math.floor(10 * (np.percentile(bottoms, outer) - _MARGIN_Z)) / 10

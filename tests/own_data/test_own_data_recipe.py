@@ -73,6 +73,10 @@ def test_objects_in_map_coordinates_are_refused():
 def test_heights_follow_the_sensor():
     grid = choose_grid(table([car(10, 0, z=-5.2), car(20, 0, z=-4.8)]), template("second"))
     assert grid.range[2] == pytest.approx(-5.7) and grid.range[5] == pytest.approx(-1.7)
+    mistyped = choose_grid(
+        table([car(10, 0, z=-5.2), car(20, 0, z=895), car(20, 0, z=-4.8)]), template("second")
+    )
+    assert mistyped.range[2::3] == grid.range[2::3]
     tall = [10, 0, -2, 2.5, 10, 6.0, 0]
     grid = choose_grid(table([tall]), template("second"))
     assert grid.range[5] >= 4.5 and grid.cells[2] == 40

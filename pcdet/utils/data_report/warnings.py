@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from pcdet.utils.box_utils import CENTER, DIMS, RZ, H, L, W, mask_boxes_outside_range
+from pcdet.utils.box_utils import CENTER, DIMS, RZ, H, L, W, X, Y, Z, mask_boxes_outside_range
 from pcdet.utils.data_report.facts import Frame, Scan
 from pcdet.utils.data_report.table import joined
 
@@ -21,6 +21,8 @@ _FARTHEST, _NEAREST = 1e3, 1.5
 _LARGEST_SIZE, _LEAST_SIZE = 60.0, 0.02
 # Metres that the sensor may stand beside all points.
 _LARGEST_GAP = 50.0
+# Metres: an object farther from the sensor, or so much above or below most others, is a mistake.
+_FARTHEST_OBJECT, _HEIGHT_APART = 500.0, 30.0
 # Metres: roots of the volumes of objects of these names.
 _USUAL_SIZES = {"car": (1.4, 3.5), "pedestrian": (0.55, 1.5), "cyclist": (0.75, 2.0)}
 # Metres that the labelled bottoms may stand above the ground or below, on the whole.
@@ -167,6 +169,38 @@ def _has_odd_size(frame: Frame) -> np.ndarray:
     return ((sizes > _LARGEST_SIZE) | (sizes < _LEAST_SIZE)).any(axis=1)
 
 
+def apart_in_height(boxes: np.ndarray, middle: float) -> np.ndarray:
+    """Tell which boxes lie so far above or below others that a number must be mistyped.
+
+    Args:
+        boxes: (M, 7) LiDAR boxes, metres.
+        middle: height of the other boxes' bottoms, LiDAR frame, metres.
+
+    Returns:
+        (M,) bool.
+    """
+    return np.abs(boxes[:, Z] - middle) > _HEIGHT_APART
+
+
+def _misplaced(frames: Sequence[Frame]) -> Iterator[str]:
+    boxes = joined(frames, "boxes")
+    if boxes is None or not len(boxes):
+        return
+    middle = np.median(boxes[:, Z])
+
+    def is_odd(frame: Frame) -> np.ndarray:
+        far = np.hypot(frame.boxes[:, X], frame.boxes[:, Y]) > _FARTHEST_OBJECT
+        return far | apart_in_height(frame.boxes, middle)
+
+    count, first = _objects(frames, is_odd)
+    if count:
+        yield (
+            f"{count} objects lie more than {_FARTHEST_OBJECT:.0f} m from the sensor, or more than "
+            f"{_HEIGHT_APART:.0f} m above or below most others, as a {first}: correct x, y, z in "
+            "the labels"
+        )
+
+
 def _gap(scan: Scan) -> float:
     """Metres along the ground from the origin to the nearest of the points, but for a few."""
     low, high = np.array(scan.low[:2]), np.array(scan.high[:2])
@@ -297,6 +331,7 @@ _LOOKS = (
     _without_points,
     _unseen,
     _not_metres,
+    _misplaced,
     _degrees,
     _exchanged_sizes,
     _unusual_sizes,

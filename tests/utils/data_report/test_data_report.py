@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pcdet.utils.box_utils import DIMS, RZ, H, L, W, Z
+from pcdet.utils.box_utils import DIMS, RZ, H, L, W, X, Z
 from pcdet.utils.data_report import (
     Frame,
     class_table,
@@ -41,7 +41,7 @@ def changed(**columns) -> list[Frame]:
     for frame in FRAMES:
         boxes = frame.boxes.copy()
         for name, change in columns.items():
-            change(boxes[:, {"sizes": DIMS, "angle": RZ, "z": Z}[name]])
+            change(boxes[:, {"sizes": DIMS, "angle": RZ, "x": X, "z": Z}[name]])
         frames.append(replace(frame, boxes=boxes))
     return frames
 
@@ -116,6 +116,11 @@ BRIGHT = SCAN * np.float32([1, 1, 1, 255])
             ["objects of Car are 12.79 x 5.25 x 4.92 m", "no Cyclist is: scans and labels must"],
         ),
         (changed(sizes=multiply(100)), ["20 objects are below 0.02 m or above 60 m"]),
+        (
+            [*FRAMES[:3], *changed(z=add(900))[3:]],
+            ["5 objects lie more than 500 m from the sensor, or more than 30 m above or below"],
+        ),
+        ([*FRAMES[:3], *changed(x=add(-1000))[3:]], ["most others, as a Car in frame 000003: "]),
         (changed(angle=multiply(57.3)), ["the angle of 16 objects is beyond 2 pi"]),
         (
             changed(sizes=exchange(W, L)),
