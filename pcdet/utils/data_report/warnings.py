@@ -23,6 +23,8 @@ _LARGEST_SIZE, _LEAST_SIZE = 60.0, 0.02
 _LARGEST_GAP = 50.0
 # Metres: an object farther from the sensor, or so much above or below most others, is a mistake.
 _FARTHEST_OBJECT, _HEIGHT_APART = 500.0, 30.0
+# Of the least side of two boxes: objects of a class whose middles are nearer are the same one.
+_SAME_PLACE = 1 / 4
 # Metres: roots of the volumes of objects of these names.
 _USUAL_SIZES = {"car": (1.4, 3.5), "pedestrian": (0.55, 1.5), "cyclist": (0.75, 2.0)}
 # Metres that the labelled bottoms may stand above the ground or below, on the whole.
@@ -201,6 +203,24 @@ def _misplaced(frames: Sequence[Frame]) -> Iterator[str]:
         )
 
 
+def _twice(frames: Sequence[Frame]) -> Iterator[str]:
+    count, first = _objects(frames, _lies_on_another)
+    if count:
+        yield (
+            f"{count} objects lie on another one of their class, as a {first}: keep one of each "
+            "if they are labelled twice"
+        )
+
+
+def _lies_on_another(frame: Frame) -> np.ndarray:
+    """(M,) bool: an earlier object of the frame is of this one's class and at its place."""
+    middles = frame.boxes[:, CENTER] + frame.boxes[:, [H]] * [0, 0, 0.5]
+    sides = np.minimum(frame.boxes[:, None, DIMS], frame.boxes[None, :, DIMS]).min(axis=2)
+    distances = np.linalg.norm(middles[:, None] - middles[None], axis=2)
+    same = (distances < _SAME_PLACE * sides) & (frame.names[:, None] == frame.names[None])
+    return np.tril(same, -1).any(axis=1)
+
+
 def _gap(scan: Scan) -> float:
     """Metres along the ground from the origin to the nearest of the points, but for a few."""
     low, high = np.array(scan.low[:2]), np.array(scan.high[:2])
@@ -332,6 +352,7 @@ _LOOKS = (
     _unseen,
     _not_metres,
     _misplaced,
+    _twice,
     _degrees,
     _exchanged_sizes,
     _unusual_sizes,

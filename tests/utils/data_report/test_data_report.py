@@ -26,7 +26,8 @@ SIZES = {"Car": (1.6, 3.9, 1.5), "Pedestrian": (0.6, 0.8, 1.75), "Cyclist": (0.6
 def good_frame(number: int) -> Frame:
     names = np.array(["Car", "Car", "Pedestrian", "Cyclist", "Barrier"])
     sizes = [SIZES.get(name, (2.5, 0.5, 1.0)) for name in names]  # barriers are wider than long
-    boxes = np.column_stack((np.full((5, 3), (10, 5, -1.7)), sizes, np.linspace(-3, 3, 5)))
+    places = np.column_stack((np.arange(10, 35, 5), np.full((5, 2), (5, -1.7))))
+    boxes = np.column_stack((places, sizes, np.linspace(-3, 3, 5)))
     scan = describe_scan(made_scan(seed=number), seen=0.2, has_ground=True)
     counts, boxed = np.array([30, 4, 12, 9, 7]), np.array([True, True, True, False, True])
     return Frame(f"{number:06d}", names, boxes, counts, counts, np.full(5, 0.02), boxed, scan)
@@ -121,6 +122,10 @@ BRIGHT = SCAN * np.float32([1, 1, 1, 255])
             ["5 objects lie more than 500 m from the sensor, or more than 30 m above or below"],
         ),
         ([*FRAMES[:3], *changed(x=add(-1000))[3:]], ["most others, as a Car in frame 000003: "]),
+        (
+            changed(x=lambda x: np.put(x, [1, 2], x[0] + [0.3, 0])),
+            ["4 objects lie on another one of their class, as a Car in frame 000000: "],
+        ),
         (changed(angle=multiply(57.3)), ["the angle of 16 objects is beyond 2 pi"]),
         (
             changed(sizes=exchange(W, L)),
