@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -92,14 +93,50 @@ def _fields_of_columns(there: Sequence[str], columns: Sequence[str]) -> list[str
     return [chosen[name] for name in wanted]
 
 
-def fields_of_text(text: bytes, names: list[str], count: int) -> dict[str, np.ndarray]:
+def fields_of_text(
+    text: bytes, names: list[str], count: int, others_follow: bool = False
+) -> dict[str, np.ndarray]:
     """Split the text of `count` rows of numbers into fields: name to (count,) float64.
 
+    Args:
+        text: the rows; blank lines do not count.
+        names: of the fields.
+        count: of the rows.
+        others_follow: whether what comes after the rows is another thing, and not more rows.
+
     Raises:
-        ValueError: a word is no number, or there are too few.
+        ValueError: the first row has not one number for each name, a word is no number, or there
+            are too few or too many.
     """
-    words = text.split(None, count * len(names))[: count * len(names)]
-    if len(words) < count * len(names):
-        raise ValueError(f"expected {count} rows of {len(names)} numbers, got {len(words)} numbers")
+    size = count * len(names)
+    first = next((line.split() for line in io.BytesIO(text) if line.strip()), [])
+    if size and first and len(first) != len(names):
+        raise ValueError(
+            f"expected {len(names)} numbers in a row, as the header says, the first row has "
+            f"{len(first)}: correct the header"
+        )
+    words = text.split(None, size)[:size] if others_follow else text.split()
+    if len(words) != size:
+        raise ValueError(
+            f"expected {count} rows of {len(names)} numbers, as the header says, got {len(words)} "
+            "numbers"
+        )
     table = np.array(words, dtype=np.bytes_).astype(np.float64).reshape(count, len(names))
     return dict(zip(names, table.T))
+
+
+def check_row_count(body: bytes, row_size: int, count: int) -> None:
+    """Raise a ValueError if binary rows are not as many as the header says.
+
+    Args:
+        body: the rows, to the end of the file. Zeros behind them are padding.
+        row_size: bytes of a row.
+        count: of the rows, by the header.
+    """
+    if len(body) < count * row_size:
+        raise ValueError(
+            f"expected {count * row_size} bytes of points, got {len(body)}: it is truncated"
+        )
+    follow = len(body.rstrip(b"\0")) // row_size
+    if follow > count:
+        raise ValueError(f"the header says {count} points, {follow} follow: correct the header")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pcdet.utils.point_files.fields import fields_of_text
+from pcdet.utils.point_files.fields import check_row_count, fields_of_text
 from pcdet.utils.point_files.lzf import decompress
 
 _LONGEST_HEADER = 1 << 14
@@ -38,17 +38,16 @@ def read_pcd(content: bytes) -> dict[str, np.ndarray]:
     body = content[start:]
     if header.form == "ascii":
         return fields_of_text(body, header.names, header.num_points)
-    size = header.num_points * header.row.itemsize
     if header.form == "binary":
-        if len(body) < size:
-            raise ValueError(f"expected {size} bytes of points, got {len(body)}: it is truncated")
+        check_row_count(body, header.row.itemsize, header.num_points)
         rows = np.frombuffer(body, header.row, header.num_points)
         return {name: rows[name] for name in header.names}
-    return _compressed_fields(body, header, size)
+    return _compressed_fields(body, header)
 
 
-def _compressed_fields(body: bytes, header: _Header, size: int) -> dict[str, np.ndarray]:
+def _compressed_fields(body: bytes, header: _Header) -> dict[str, np.ndarray]:
     """The fields of a binary_compressed file, which follow each other, each a block of its own."""
+    size = header.num_points * header.row.itemsize
     lengths = np.frombuffer(body[:8], "<u4")
     if len(lengths) < 2 or lengths[1] != size or len(body) < 8 + lengths[0]:
         raise ValueError(f"expected {size} bytes of points, compressed: it is damaged or truncated")
@@ -91,11 +90,20 @@ def _read_header(content: bytes) -> tuple[_Header, int]:
 
 
 def _num_points(entries: dict[str, list[str]]) -> int:
-    """POINTS of a header, or WIDTH times HEIGHT."""
-    if "POINTS" in entries:
-        return _whole_number(" ".join(entries["POINTS"]), "POINTS")
-    width, height = (" ".join(entries.get(key, [])) for key in ("WIDTH", "HEIGHT"))
-    return _whole_number(width, "WIDTH") * _whole_number(height, "HEIGHT")
+    """POINTS of a header, or WIDTH times HEIGHT; if all are there, they must agree."""
+    if not {"WIDTH", "HEIGHT"} <= entries.keys():
+        return _number_of("POINTS", entries)
+    width, height = (_number_of(key, entries) for key in ("WIDTH", "HEIGHT"))
+    if "POINTS" in entries and _number_of("POINTS", entries) != width * height:
+        raise ValueError(
+            f"the header says POINTS {_number_of('POINTS', entries)}, and WIDTH {width} times "
+            f"HEIGHT {height}, which is {width * height}: correct the header"
+        )
+    return width * height
+
+
+def _number_of(key: str, entries: dict[str, list[str]]) -> int:
+    return _whole_number(" ".join(entries.get(key, [])), key)
 
 
 def _whole_number(word: str, what: str, most: int = _MOST_POINTS) -> int:

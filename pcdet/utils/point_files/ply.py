@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pcdet.utils.point_files.fields import fields_of_text
+from pcdet.utils.point_files.fields import check_row_count, fields_of_text
 
 _LONGEST_HEADER = 1 << 14
 _TYPES = {
@@ -26,21 +26,22 @@ def read_ply(content: bytes) -> dict[str, np.ndarray]:
     Raises:
         ValueError: the file is no PLY file, is damaged, or does not begin with its vertices.
     """
-    form, names, kinds, count, start = _read_header(content)
+    form, names, kinds, count, others_follow, start = _read_header(content)
     if form == "ascii":
-        return fields_of_text(content[start:], names, count)
+        return fields_of_text(content[start:], names, count, others_follow)
     row = np.dtype([(name, _ORDERS[form] + kind) for name, kind in zip(names, kinds)])
-    if len(content) - start < count * row.itemsize:
-        raise ValueError(
-            f"expected {count * row.itemsize} bytes of vertices, got {len(content) - start}: "
-            "it is truncated"
-        )
+    end = start + count * row.itemsize if others_follow else None
+    check_row_count(content[start:end], row.itemsize, count)
     rows = np.frombuffer(content, row, count, offset=start)
     return {name: rows[name] for name in names}
 
 
-def _read_header(content: bytes) -> tuple[str, list[str], list[str], int, int]:
-    """Form of the data, names and types of a vertex, number of vertices, where the data begin."""
+def _read_header(content: bytes) -> tuple[str, list[str], list[str], int, bool, int]:
+    """What a header says, and where the data begin.
+
+    It says the form of the data, names and types of the numbers of a vertex, how many vertices
+    there are, and whether other elements, such as faces, follow them.
+    """
     form, names, kinds, count, elements = "", [], [], 0, 0
     start = 0
     while True:
@@ -64,7 +65,7 @@ def _read_header(content: bytes) -> tuple[str, list[str], list[str], int, int]:
             names.append(words[2])
     if form not in _ORDERS or not names:
         raise ValueError("expected a PLY file with a format and a first element vertex")
-    return form, names, kinds, count, start
+    return form, names, kinds, count, elements > 1, start
 
 
 def _num_vertices(words: list[str], most: int) -> int:

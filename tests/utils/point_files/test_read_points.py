@@ -230,6 +230,45 @@ def test_truncated_files_with_headers(tmp_path, name, form):
         read_points(path, 4)
 
 
+HEADS = {
+    ".pcd": "FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nPOINTS 2\nDATA {}\n",
+    ".ply": "ply\nformat {} 1.0\nelement vertex 2\n"
+    "property float x\nproperty float y\nproperty float z\nend_header\n",
+}
+
+
+@pytest.mark.parametrize("suffix", HEADS)
+@pytest.mark.parametrize(
+    ("form", "body", "message"),
+    [
+        ("ascii", b"1 2 3 4 5\n" * 2, "expected 3 numbers in a row, .* the first row has 5"),
+        ("ascii", b"1 2 3\n" * 4, "expected 2 rows of 3 numbers, .* header says, got 12 numbers"),
+        ("binary", b"points" * 8, "the header says 2 points, 4 follow: correct the header"),
+    ],
+)
+def test_a_header_that_does_not_fit_the_rows_is_refused(tmp_path, suffix, form, body, message):
+    name = form.replace("binary", "binary_little_endian") if suffix == ".ply" else form
+    (tmp_path / f"scan{suffix}").write_bytes(HEADS[suffix].format(name).encode() + body)
+    with pytest.raises(DataError, match=rf"scan\{suffix}: {message}"):
+        read_points(tmp_path / f"scan{suffix}", 3)
+
+
+def test_blank_lines_and_padding_behind_the_points_are_none(tmp_path):
+    for form, padding in (("ascii", b"\n \r\n\n"), ("binary", bytes(4096))):
+        write_pcd(tmp_path / "scan.pcd", SCAN, form, "x y z intensity")
+        with (tmp_path / "scan.pcd").open("ab") as file:
+            file.write(padding)
+        np.testing.assert_array_equal(read_points(tmp_path / "scan.pcd", 4), SCAN)
+
+
+def test_width_times_height_must_be_the_number_of_points(tmp_path):
+    path = tmp_path / "scan.pcd"
+    write_pcd(path, SCAN, "binary", "x y z intensity")
+    path.write_bytes(path.read_bytes().replace(b"HEIGHT 1", b"HEIGHT 2"))
+    with pytest.raises(DataError, match="POINTS 6000, and WIDTH 6000 times HEIGHT 2, which is 120"):
+        read_points(path, 4)
+
+
 @pytest.mark.parametrize("suffix", SCAN_SUFFIXES)
 def test_a_suffix_that_is_wrong_is_told(tmp_path, suffix):
     (tmp_path / f"scan{suffix}").write_bytes(b"version https://git-lfs.github.com/spec/v1\n" * 2)
