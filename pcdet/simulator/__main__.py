@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,14 @@ from pcdet.simulator.writer import write_dataset
 from pcdet.utils.device_utils import keep_freed_memory
 from pcdet.utils.errors import ConfigError, PcdetError
 from pcdet.utils.frame_pool import available_cores
+from pcdet.utils.io_utils import atomic_write, read_text
+from pcdet.utils.kitti_format.folders import TESTING, TRAINING
 from pcdet.utils.program_name import program_name
 
 _HEIGHT = 2.4  # of the sensor of --beams above the road, metres
+# Folders of frames, of both layouts, and the options that they were written with.
+_FOLDERS = (TRAINING, TESTING, "ImageSets", "points", "labels")
+_RECORD = "simulator.json"
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -72,11 +78,30 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--out: expected a folder, {args.out} is a file")
 
 
+def _claim_folder(args: argparse.Namespace) -> None:
+    """Record the options in the folder; raise a ConfigError if it holds frames of others.
+
+    The record comes before the frames, so that a call that was interrupted can be repeated.
+    """
+    options = {name: v for name, v in vars(args).items() if name not in ("out", "workers")}
+    record, told = args.out / _RECORD, json.dumps(options)
+    written = read_text(record).strip() if record.exists() else "none"
+    holds = [name for name in _FOLDERS if (args.out / name).is_dir()]
+    if written != told and any(any((args.out / name).iterdir()) for name in holds):
+        raise ConfigError(
+            f"--out: {args.out} holds frames already, in {', '.join(holds)}; expected {_RECORD} "
+            f"with the options of this call, {told}, got {written[:300]}: give another folder"
+        )
+    with atomic_write(record) as file:
+        file.write(f"{told}\n".encode())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the data set; returns the exit code."""
     args = parse_args(argv)
     try:
         _check(args)
+        _claim_folder(args)
         keep_freed_memory()
         splits = {"train": args.train, "val": args.val, "test": args.test}
         if args.own_data:

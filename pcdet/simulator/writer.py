@@ -113,8 +113,5 @@ def write_dataset(
         "test": range(test),
     }
     for split, numbers in splits.items():
-        path = split_path(root, split)
-        if numbers:
-            write_split(path, [f"{number:06d}" for number in numbers])
-        else:  # a split without frames is not listed
-            path.unlink(missing_ok=True)
+        if numbers:  # a split without frames is not listed
+            write_split(split_path(root, split), [f"{number:06d}" for number in numbers])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import re
 from pathlib import Path
 
 import numpy as np
@@ -227,15 +228,31 @@ def test_out_is_a_file(tmp_path, capsys):
     assert "expected a folder" in capsys.readouterr().err
 
 
-def test_the_command_writes_a_frame(tmp_path):
+def test_the_command_writes_a_frame(tmp_path, capsys):
     out = tmp_path / "out"
-    (out / "ImageSets").mkdir(parents=True)
-    (out / "ImageSets" / "test.txt").write_text("000000\n")  # of a larger set that was here before
     options = ["--train", "1", "--val", "0", "--test", "0", "--seed", "3", "--workers", "1"]
     assert main(["--out", str(out), *options]) == 0
     assert (out / "training" / "label_2" / "000000.txt").exists()
     listed = {path.name: path.read_text() for path in (out / "ImageSets").iterdir()}
     assert listed == {"train.txt": "000000\n", "trainval.txt": "000000\n"}
+    (out / "ImageSets" / "train.txt").unlink()  # as if it had been interrupted
+    assert main(["--out", str(out), *options]) == 0
+    assert (out / "ImageSets" / "train.txt").exists()
+    before = {name: (out / name).stat().st_mtime_ns for name in files_of(out)}
+    assert main(["--out", str(out), *options, "--seed", "4"]) == 1
+    told = capsys.readouterr().err
+    assert '"seed": 4' in told and '"seed": 3' in told and told.endswith("give another folder\n")
+    assert {name: (out / name).stat().st_mtime_ns for name in files_of(out)} == before
+
+
+@pytest.mark.parametrize("name", ["training/label_2/000000.txt", "points/a.npy"])
+@pytest.mark.parametrize("own", [[], ["--own_data"]])
+def test_frames_of_others_are_left_alone(tmp_path, capsys, name, own):
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).touch()
+    assert main(["--out", str(tmp_path), "--train", "1", *own]) == 1
+    assert re.search(rf"holds frames already, in {name[:6]}.* got none", capsys.readouterr().err)
+    assert files_of(tmp_path) == [Path(name)]
 
 
 def test_comparing_draws_a_picture(dataset, tmp_path):
