@@ -124,6 +124,21 @@ def changed_config(path: str, value, name: str = "second") -> EasyDict:
             [0.4, -0.4],
             r"expected \[lowest, highest\], got \[0.4, -0.4\]",
         ),
+        (
+            "DATA_CONFIG.AUGMENTATION.NOISE_GLOBAL_SCENE.GLOBAL_ROT_UNIFORM_NOISE",
+            [-45, 45],
+            r"2 numbers from -6.2832 to 6.2832, as angles are radians, got \[-45, 45\]",
+        ),
+        (
+            "DATA_CONFIG.AUGMENTATION.NOISE_PER_OBJECT.GT_ROT_UNIFORM_NOISE",
+            [-45, 45],
+            r"as angles are radians, got \[-45, 45\]",
+        ),
+        (
+            "DATA_CONFIG.AUGMENTATION.NOISE_PER_OBJECT.GT_LOC_NOISE_STD",
+            [100, 100, 100],
+            r"expected 3 numbers from 0 to 10, got \[100, 100, 100\]",
+        ),
         ("DATA_CONFIG.NUM_POINT_FEATURES.use", 5, "expected 3 <= use <= total, got use 5, total 4"),
         ("MODEL.TRAIN.OPTIMIZATION.EPOCHS", 0, "expected a whole number of at least 1, got 0"),
         ("MODEL.TRAIN.OPTIMIZATION.AMP", "fp8", r"\['bf16', 'fp16', 'none'\] or null, got 'fp8'"),

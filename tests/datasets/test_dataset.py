@@ -371,7 +371,8 @@ def test_objects_are_scaled_only_where_the_yaml_says_so():
 @pytest.mark.parametrize("value", [-0.1, math.inf])
 def test_noise_must_be_0_or_more(key, others, value):
     with pytest.raises(
-        ConfigError, match=rf"{key}: expected \d numbers of at least 0( and below 1)?, got"
+        ConfigError,
+        match=rf"{key}: expected \d numbers (of at least 0( and below 1)?|from 0 to 10), got",
     ):
         make_dataset(True, [(f"AUGMENTATION.{key}", [*others, value])])
 

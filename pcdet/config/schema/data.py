@@ -8,6 +8,8 @@ from pcdet.config.schema.keys import Section, key
 
 # Classes of data sets, each in the table of pcdet/datasets/__init__.py too.
 DATASETS = ["KittiDataset", "CustomDataset"]
+# A turn beyond a whole one is degrees.
+_RADIANS = {"at_least": -6.2832, "at_most": 6.2832, "because": "angles are radians"}
 _NAMED_NUMBER = {"pattern": r"\s*[^:]+:\s*\d+\s*", "example": "Car:5"}
 
 
@@ -49,9 +51,9 @@ class ObjectNoise(Noise):
 
     ENABLED: bool = key("whether to")
     GT_LOC_NOISE_STD: list[float] = key(
-        "standard deviations of the move along x, y, z, metres", length=3, at_least=0
+        "standard deviations of the move along x, y, z, metres", length=3, at_least=0, at_most=10
     )
-    GT_ROT_UNIFORM_NOISE: list[float] = key("range of the turn, radians", length=2)
+    GT_ROT_UNIFORM_NOISE: list[float] = key("range of the turn, radians", length=2, **_RADIANS)
     GT_SCALING_UNIFORM_NOISE: list[float] = key(
         "range of the factor", [1.0, 1.0], length=2, above=0
     )
@@ -62,7 +64,7 @@ class SceneNoise(Noise):
     """The scene as a whole is flipped, turned, scaled, moved and thinned out."""
 
     ENABLED: bool = key("whether to; without, there is no flip either")
-    GLOBAL_ROT_UNIFORM_NOISE: list[float] = key("range of the turn, radians", length=2)
+    GLOBAL_ROT_UNIFORM_NOISE: list[float] = key("range of the turn, radians", length=2, **_RADIANS)
     GLOBAL_SCALING_UNIFORM_NOISE: list[float] = key("range of the factor", length=2, above=0)
     GLOBAL_TRANSLATION_NOISE_STD: list[float] = key(
         "standard deviations of the move along x, y, z, metres",

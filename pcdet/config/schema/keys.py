@@ -160,7 +160,7 @@ def expectation(hint: Any, limits: Limits) -> str:
     """What values of a type are, in words: "3 numbers above 0"."""
     words = " or ".join(_singular(part, limits) for part in alternatives(hint))
     words += " or null" if is_optional(hint) else ""
-    return f"{words}, as {limits.because}," if limits.because else words
+    return f"{words}, as {limits.because}" if limits.because else words
 
 
 def _singular(hint: Any, limits: Limits) -> str:
