@@ -29,8 +29,10 @@ def parse_args(argv: Sequence[str] | None, description: str, data_path: Path) ->
     )
     _add_options(create, data_path)
     args = parser.parse_args(argv)
-    if args.num_point_features is not None and args.num_point_features < 3:
-        parser.error(f"--num_point_features: expected at least 3, got {args.num_point_features}")
+    for name, least in (("workers", 0), ("make_random_split", 0), ("num_point_features", 3)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            parser.error(f"--{name}: expected at least {least}, got {value}")
     if args.image_shape is not None and min(args.image_shape) < 1:
         parser.error(f"--image_shape: expected numbers above 0, got {args.image_shape}")
     return args

@@ -226,6 +226,15 @@ def test_command_names_a_folder_that_cannot_be_written(tmp_path, capsys):
     assert re.search(r"error: .*File exists: .*gt_database", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize(
+    ("option", "least"), [("--make_random_split", 0), ("--workers", 0), ("--num_point_features", 3)]
+)
+def test_numbers_that_make_no_sense_are_refused(tmp_path, capsys, option, least):
+    with pytest.raises(SystemExit):
+        run("--data_path", tmp_path, option, -2)
+    assert f"error: {option}: expected at least {least}, got -2\n" in capsys.readouterr().err
+
+
 def test_random_split(tmp_path, capfd):
     root = make_tiny_kitti(tmp_path)
     assert run("--data_path", root, "--make_random_split", 1) == 1
