@@ -109,6 +109,8 @@ def changed_config(path: str, value, name: str = "second") -> EasyDict:
     ("path", "value", "message"),
     [
         (f"{SAMPLER}.SAMPLE_GROUPS", ["Car"], r"texts like 'Car:5', got \['Car'\]"),
+        (f"{SAMPLER}.SAMPLE_GROUPS", ["Car:3", "Car :4"], "each class once, got Car 2 times"),
+        (f"{SAMPLER}.PREPARE.filter_by_min_points", ["Car:3"] * 3, "each class once, got Car 3 "),
         (f"{SAMPLER}.PREPARE.filter_by_min_pts", [], "unknown key 'filter_by_min_pts'.*_points'"),
         (f"{SAMPLER}.PREPARE.filter_by_min_points", ["Car:x"], r"'Car:5' or null, got \['Car:x'\]"),
         (f"{SAMPLER}.PREPARE.filter_by_difficulty", -1, "a list of whole numbers or null, got -1"),

@@ -13,6 +13,13 @@ _RADIANS = {"at_least": -6.2832, "at_most": 6.2832, "because": "angles are radia
 _NAMED_NUMBER = {"pattern": r"\s*[^:]+:\s*\d+\s*", "example": "Car:5"}
 
 
+def _named_twice(entries: Optional[list[str]]) -> Iterator[str]:
+    """Words for each class that stands twice among entries like 'Car:5'."""
+    names = [entry.rpartition(":")[0].strip() for entry in entries or ()]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"expected each class once, got {name} {names.count(name)} times in {entries}"
+
+
 @dataclass
 class NumPointFeatures(Section):
     """Numbers that come with a point, x, y, z first."""
@@ -92,6 +99,11 @@ class SampledObjects(Section):
         "least points of an object, by class", None, **_NAMED_NUMBER
     )
 
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """A class has two numbers, of which only one would count."""
+        for problem in _named_twice(self.filter_by_min_points):
+            yield "filter_by_min_points", problem
+
 
 @dataclass
 class Sampler(Section):
@@ -105,6 +117,11 @@ class Sampler(Section):
         "objects that a frame should have, its own counted, by class", **_NAMED_NUMBER
     )
     USE_ROAD_PLANE: bool = key("put them on the ground of the frame")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """A class has two numbers, of which only one would count."""
+        for problem in _named_twice(self.SAMPLE_GROUPS):
+            yield "SAMPLE_GROUPS", problem
 
 
 @dataclass

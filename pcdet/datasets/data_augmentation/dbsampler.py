@@ -80,14 +80,15 @@ class DataBaseSampler:
 
         Args:
             db_info_paths: kitti_dbinfos_*.pkl files.
-            class_names: classes of the model; groups of other classes are skipped.
+            class_names: classes of the model; groups of other classes are skipped, with a warning.
             prepare: filter_by_difficulty, a list of difficulties to drop; filter_by_min_points,
                 entries such as `Car:5`.
             sample_groups: entries such as `Car:15`, the number of objects that a frame should
                 have with its own ones counted.
             rate: the share of the missing objects to add.
             use_road_plane: put the objects on the ground of the frame.
-            logger: where the sizes of the database go.
+            logger: where the sizes of the database go, and warnings of groups that have nothing to
+                sample.
 
         Raises:
             DataError: an info file is missing, damaged, or lacks a key.
@@ -117,11 +118,28 @@ class DataBaseSampler:
                 self.num_objects[str(info["name"])] += 1
             self._num_rows.append(row)
         self._objects = {name: _gather(entries) for name, entries in found.items()}
-        for name, objects in self._objects.items():
-            self.logger.info("Database %s: %d objects to sample from", name, len(objects))
+        self._tell_sizes(groups)
         # Opened by the process that uses it: a mapped file would be copied into every worker.
         self._mapped: dict[int, np.ndarray | None] = {}
         self._finite_points = FinitePoints()
+
+    def _tell_sizes(self, groups: Mapping[str, int]) -> None:
+        """Log how many objects of each group there are, and warn of groups without any."""
+        for name, count in groups.items():
+            if name not in self._objects:
+                self.logger.warning(
+                    "DB_SAMPLER.SAMPLE_GROUPS: %s is not in CLASS_NAMES: none is sampled", name
+                )
+            elif count and not len(self._objects[name]):
+                self.logger.warning(
+                    "DB_SAMPLER.SAMPLE_GROUPS: no %s is sampled: none of the %d in the database "
+                    "passes DB_SAMPLER.PREPARE",
+                    *(name, self.num_objects[name]),
+                )
+            else:
+                self.logger.info(
+                    "Database %s: %d objects to sample from", name, len(self._objects[name])
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_mapped": {}}

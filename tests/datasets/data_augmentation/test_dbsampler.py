@@ -154,9 +154,13 @@ def test_objects_stand_on_the_road_plane(tmp_path):
     np.testing.assert_allclose(moved, np.repeat(lift, counts), atol=1e-5)
 
 
-def test_empty_class(tmp_path):
+def test_empty_class(tmp_path, caplog):
     """PCDet v0.1 crashed on a group without objects."""
     sampler = make_sampler(write_database(tmp_path, num_cars=2))  # both are filtered out
+    told = "no Car is sampled: none of the 2 in the database passes DB_SAMPLER.PREPARE"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"DB_SAMPLER.SAMPLE_GROUPS: {told}"
+    ]
     assert set(sample(sampler, tmp_path)["gt_names"].tolist()) == {"Pedestrian"}
     assert sample(make_sampler(write_database(tmp_path), ["Car:0"]), tmp_path) is None
     empty = tmp_path / "kitti_dbinfos_empty.pkl"
@@ -164,9 +168,12 @@ def test_empty_class(tmp_path):
     assert sample(make_sampler(empty), tmp_path) is None
 
 
-def test_groups_of_other_classes_are_left_out(tmp_path):
+def test_groups_of_other_classes_are_left_out(tmp_path, caplog):
     sampler = make_sampler(write_database(tmp_path), ["Truck:5", "Car:2"])
     assert set(sample(sampler, tmp_path)["gt_names"].tolist()) == {"Car"}
+    assert [record.getMessage() for record in caplog.records] == [
+        "DB_SAMPLER.SAMPLE_GROUPS: Truck is not in CLASS_NAMES: none is sampled"
+    ]
 
 
 def test_small_files_are_read_where_there_is_no_packed_one(tmp_path):
