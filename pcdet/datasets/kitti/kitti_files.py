@@ -9,11 +9,12 @@ import numpy as np
 
 from pcdet.datasets.ground_plane import estimate_road_plane
 from pcdet.datasets.kitti.camera_view import read_image, read_image_shape, rect_points_in_view
+from pcdet.utils.errors import DataError
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, frame_path, image_path
 from pcdet.utils.kitti_format.label import Object3d, get_objects_from_label
 from pcdet.utils.kitti_format.planes import read_road_plane
-from pcdet.utils.point_files import read_points
+from pcdet.utils.point_files import SCAN_SUFFIXES, read_points
 
 
 class KittiFiles:
@@ -38,7 +39,18 @@ class KittiFiles:
 
     def get_lidar(self, idx: str) -> np.ndarray:
         """Read the (N, C) float32 points of a frame: LiDAR x, y, z in metres, intensity, others."""
-        return read_points(self._path("velodyne", idx), self.num_stored_features)
+        path = self._path("velodyne", idx)
+        try:
+            return read_points(path, self.num_stored_features)
+        except DataError as error:
+            others = [path.with_suffix(suffix) for suffix in SCAN_SUFFIXES if not path.exists()]
+            there = next((other.name for other in others if other.exists()), None)
+            if there is None:
+                raise
+            raise DataError(
+                f"{path}: missing, found {there}: KITTI's layout needs .bin, rows of float32; "
+                "convert the scans, or use pcdet-custom, which reads other forms"
+            ) from error
 
     def get_image_shape(self, idx: str) -> np.ndarray:
         """Read the (2,) int32 height and width of a frame's image from its header."""

@@ -259,6 +259,14 @@ def test_a_broken_file_is_named_with_its_frame(own_root, path, content, message)
         BaseKittiDataset(own_root).get_infos()
 
 
+def test_a_scan_of_another_form_is_named(own_root):
+    scan = own_root / "training" / "velodyne" / "000001.bin"
+    scan.rename(scan.with_suffix(".npy"))
+    told = r"000001\.bin: missing, found 000001\.npy: KITTI's layout needs \.bin.*pcdet-custom"
+    with pytest.raises(DataError, match=f"frame 000001: .*{told}"):
+        BaseKittiDataset(own_root).get_infos()
+
+
 _OBJECT = "{} 0 0 0 600 170 650 200 {} 0 1.6 20 0\n"
 
 
