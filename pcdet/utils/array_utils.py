@@ -21,7 +21,9 @@ class FinitePoints:
     them, have a NaN for every beam that met nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, columns: Sequence[str] = ("x", "y", "z", "intensity")) -> None:
+        """Remember the names of the first numbers of a point, for the log."""
+        self._columns = columns
         self._reported: set[str] = set()
 
     def __call__(self, points: np.ndarray, name: str, logger: logging.Logger) -> np.ndarray:
@@ -39,11 +41,23 @@ class FinitePoints:
         if name not in self._reported and len(self._reported) < _MOST_REPORTED:
             self._reported.add(name)
             logger.warning(
-                "%s: dropped %d of %d points that hold NaN or infinity%s",
-                *(name, len(points) - rows.sum(), len(points)),
+                "%s: dropped %d of %d points that hold NaN or infinity%s%s",
+                *(name, len(points) - rows.sum(), len(points), self._blamed(finite)),
                 "; others are not told" if len(self._reported) == _MOST_REPORTED else "",
             )
         return points.compress(rows, axis=0)
+
+    def _blamed(self, finite: np.ndarray) -> str:
+        """Words for the measurements beside x, y, z that no point has, given (N, C) bool."""
+        empty = ~finite.any(axis=0)
+        if empty[:3].any() or not empty.any():
+            return ""
+        names = dict(enumerate(self._columns))
+        told = " and ".join(names.get(k, f"column {k + 1}") for k in np.flatnonzero(empty).tolist())
+        return (
+            f"; {told} is NaN or infinite in all points: correct the scans, or leave it out by "
+            "POINT_COLUMNS"
+        )
 
 
 def as_numpy(values: Any) -> np.ndarray:

@@ -126,6 +126,19 @@ def test_dropped_points_are_counted_once(detector, caplog):
     assert told == ["sample nan alone: dropped 50 of 50 points that hold NaN or infinity"]
 
 
+@pytest.mark.parametrize(
+    ("options", "column", "name"),
+    [({}, 3, "intensity"), ({}, 4, "column 5"), ({"columns": ("x", "y", "z", "ring")}, 3, "ring")],
+)
+def test_a_measurement_that_no_point_has_is_named(caplog, options, column, name):
+    points = np.ones((50, 5), np.float32)
+    points[:, column] = np.nan
+    kept = FinitePoints(**options)(points, "frame 1", logging.getLogger("pcdet.t"))
+    assert len(kept) == 0
+    assert f"dropped 50 of 50 points that hold NaN or infinity; {name} is NaN" in caplog.text
+    assert "leave it out by POINT_COLUMNS" in caplog.text
+
+
 def test_of_many_files_only_the_first_are_told(caplog):
     """Clouds in rows and columns have points without a return in every file."""
     logger, finite = logging.getLogger("pcdet.t"), FinitePoints()

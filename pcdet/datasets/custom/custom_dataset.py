@@ -24,7 +24,7 @@ from pcdet.evaluation import EvalResult, rules
 from pcdet.evaluation.by_distance import choose_overlaps, evaluate_by_distance, loose_overlap
 from pcdet.evaluation.confusion import confusion_counts, confusion_table
 from pcdet.evaluation.protocol import BY_DISTANCE
-from pcdet.utils.array_utils import as_numpy
+from pcdet.utils.array_utils import FinitePoints, as_numpy
 from pcdet.utils.box_utils import CENTER, DIMS
 from pcdet.utils.errors import ConfigError
 
@@ -78,6 +78,7 @@ class CustomDataset(DatasetTemplate):
             logger=logger,
         )
         self._folder = CustomFolder(self.root_path, _columns(cfg.DATA_CONFIG))
+        self._finite_points = FinitePoints(self._folder.columns)
         paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[self.mode].INFO_PATH]
         self.infos = [info for path in paths for info in load_infos(path, has_label=training)]
         check_labels_unchanged(self._folder, self.infos)

@@ -86,7 +86,8 @@ class FiniteReader:
     """Reads the points of a folder without those that are NaN or infinite; for worker processes."""
 
     def __init__(self, folder: CustomFolder, logger) -> None:
-        self._folder, self._logger, self._finite = folder, logger, FinitePoints()
+        self._folder, self._logger = folder, logger
+        self._finite = FinitePoints(folder.columns)
 
     def get_lidar(self, idx: str) -> np.ndarray:
         """Read the points (N, C) float32 of a frame."""
