@@ -98,6 +98,9 @@ def labels_from_annos(annos: Sequence[Mapping], what: str) -> Labels:
     Raises:
         DataError: a key is missing, arrays of a frame differ in length, or a number is not finite.
     """
+    for i, anno in enumerate(annos):
+        if not isinstance(anno, Mapping):
+            raise DataError(f"{what}, frame {i}: expected an annotation, got {anno!r:.80}")
     widths = _GT_WIDTHS if what == "ground truth" else _DET_WIDTHS
     counts = [_check_anno(anno, widths, f"{what}, frame {i}") for i, anno in enumerate(annos)]
     total = sum(counts)

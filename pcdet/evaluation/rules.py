@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
+from numbers import Real
 
 from pcdet.utils.errors import ConfigError
 from pcdet.utils.kitti_format import label
@@ -106,10 +107,10 @@ def overlaps_of(
     if overlaps is None:
         overlaps = OVERLAPS
     if not isinstance(overlaps, Mapping):
-        if len(overlaps) != len(class_names):
+        if not isinstance(overlaps, Sized) or len(overlaps) != len(class_names):
             raise ConfigError(
                 f"overlaps: expected one for each of the {len(class_names)} classes "
-                f"{list(class_names)}, got {list(overlaps)}"
+                f"{list(class_names)}, got {overlaps}"
             )
         overlaps = dict(zip(class_names, overlaps))
     by_name = {name.lower(): value for name, value in overlaps.items()}
@@ -119,8 +120,8 @@ def overlaps_of(
             raise ConfigError(
                 f"overlaps: class {name!r} has none; known are {sorted(by_name)}: give them all"
             )
-        value = float(by_name[name.lower()])
-        if not 0 <= value < 1:
-            raise ConfigError(f"overlaps: expected a number in [0, 1) for {name!r}, got {value}")
-        chosen[name] = value
+        value = by_name[name.lower()]
+        if not isinstance(value, Real) or not 0 <= value < 1:
+            raise ConfigError(f"overlaps: expected a number in [0, 1) for {name!r}, got {value!r}")
+        chosen[name] = float(value)
     return chosen

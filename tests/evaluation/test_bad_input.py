@@ -287,6 +287,8 @@ def test_labels_of_some_frames_only():
     gt, det = annos_of([([make_object()], [make_object()])] * 2)
     with pytest.raises(DataError, match="frame 1: it has no labels"):
         evaluate([gt[0], None], det)
+    with pytest.raises(DataError, match="detections, frame 1: expected an annotation, got None"):
+        evaluate(gt, [det[0], None])
 
 
 @pytest.mark.parametrize(
@@ -299,6 +301,8 @@ def test_labels_of_some_frames_only():
         ({"class_names": ["a b"]}, "without blanks"),
         ({"class_names": ["Unicorn"]}, "class 'Unicorn' has none"),
         ({"overlaps": [0.5]}, "one for each of the 3 classes"),
+        ({"overlaps": 0.5}, "one for each of the 3 classes"),
+        ({"overlaps": [0.5, "x", 0.5]}, r"in \[0, 1\) for 'Pedestrian', got 'x'"),
         ({"overlaps": {"Car": 0.7}}, "class 'Pedestrian' has none"),
         ({"overlaps": [0.5, 0.5, 1.0]}, r"in \[0, 1\) for 'Cyclist', got 1.0"),
         ({"metrics": ["2d"]}, "unknown '2d'"),
