@@ -14,6 +14,7 @@ from pcdet.config import cfg as global_cfg
 from pcdet.config.schema import read_data_config, read_test
 from pcdet.datasets.custom.folder import CustomFolder, usual_columns
 from pcdet.datasets.custom.infos import (
+    PREPARE_COMMAND,
     check_labels_unchanged,
     lidar_as_camera,
     load_infos,
@@ -27,6 +28,7 @@ from pcdet.evaluation.protocol import BY_DISTANCE
 from pcdet.utils.array_utils import FinitePoints, as_numpy
 from pcdet.utils.box_utils import CENTER, DIMS
 from pcdet.utils.errors import ConfigError
+from pcdet.utils.kitti_format.split import warn_of_other_frames
 
 # Least probability of a detection in the table of confusions.
 _COUNTED_SCORE = 0.3
@@ -79,8 +81,12 @@ class CustomDataset(DatasetTemplate):
         )
         self._folder = CustomFolder(self.root_path, _columns(cfg.DATA_CONFIG))
         self._finite_points = FinitePoints(self._folder.columns)
-        paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[self.mode].INFO_PATH]
-        self.infos = [info for path in paths for info in load_infos(path, has_label=training)]
+        for path in map(self.resolve_path, cfg.DATA_CONFIG[self.mode].INFO_PATH):
+            infos = load_infos(path, has_label=training)
+            frames = [info["point_cloud"]["lidar_idx"] for info in infos]
+            command = f"{PREPARE_COMMAND} {path.parent}"
+            warn_of_other_frames(path, frames, command, self.logger)
+            self.infos += infos
         check_labels_unchanged(self._folder, self.infos)
         self._by_name = {info["point_cloud"]["lidar_idx"]: info for info in self.infos}
         test = read_test(cfg.MODEL.get("TEST"))

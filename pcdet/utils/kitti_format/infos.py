@@ -17,6 +17,7 @@ from pcdet.utils.io_utils import load_pickle
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.label import DONT_CARE
 from pcdet.utils.kitti_format.planes import is_road
+from pcdet.utils.kitti_format.split import warn_of_other_frames
 
 CREATE_COMMAND = "python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
 
@@ -69,7 +70,10 @@ def load_infos(path: str | os.PathLike, has_label: bool = False) -> list[dict[st
 def load_info_files(
     paths: Sequence[Path], has_label: bool, logger: logging.Logger
 ) -> list[dict[str, Any]]:
-    """Load the infos of all files that exist; log a warning for each missing one.
+    """Load the infos of all files that exist.
+
+    A warning is logged for each missing one, and for each that is of other frames than ImageSets
+    lists.
 
     Args:
         paths: of the files.
@@ -86,7 +90,14 @@ def load_info_files(
     for path in paths:
         if path not in present:
             logger.warning("%s of INFO_PATH is missing: skipped", path)
-    return [info for path in present for info in load_infos(path, has_label)]
+    infos = []
+    for path in present:
+        of_file = load_infos(path, has_label)
+        frames = [info["point_cloud"]["lidar_idx"] for info in of_file]
+        command = f"{CREATE_COMMAND} --data_path {path.parent}"
+        warn_of_other_frames(path, frames, command, logger)
+        infos += of_file
+    return infos
 
 
 def _check_info(info: Any, has_label: bool) -> None:

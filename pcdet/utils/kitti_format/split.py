@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ _USUAL_SPLITS = {
     "6e2394d97c866c3af1ffb049f828abdf3d5b707d9575d16885fd0de87b72b0c8": "val",
     "0ad0a4faa04ab93944abb4579c62ae451ec650613135ba72789d9d6788909f1c": "test",
 }
+# Infos that are made of several lists: an ImageSets/trainval.txt of KITTI's may list other frames.
+_UNIONS = {"trainval": ("train", "val")}
 
 
 def usual_split(frames: Sequence[str]) -> str | None:
@@ -71,6 +74,36 @@ def read_split(split_file: str | os.PathLike) -> list[str]:
     if not frames:
         raise DataError(f"{path}: expected one frame name a line, the file is empty")
     return list(frames)
+
+
+def warn_of_other_frames(
+    infos_path: Path, frames: Sequence[str], command: str, logger: logging.Logger
+) -> None:
+    """Warn if infos are not of the frames that the ImageSets beside them lists for their split.
+
+    Args:
+        infos_path: <kind>_infos_<split>.pkl; without the list of that split nothing is said.
+        frames: names of the frames that it holds.
+        command: makes the infos anew.
+        logger: where the warning goes, also one that a list cannot be read.
+    """
+    split = infos_path.stem.rpartition("_infos_")[2]
+    lists = [split_path(infos_path.parent, part) for part in _UNIONS.get(split, (split,))]
+    if not all(path.exists() for path in lists):
+        return
+    try:
+        listed = {name for path in lists for name in read_split(path)}
+    except DataError as error:  # nothing more than this check needs it
+        logger.warning("%s", error)
+        return
+    others = sorted(listed.symmetric_difference(frames))
+    if others:
+        names = " and ".join(f"ImageSets/{path.name}" for path in lists)
+        logger.warning(
+            "%s holds %d frames, %s %d, and frame %s is in one of them alone: the infos count; to "
+            "make them anew, run `%s`",
+            *(infos_path, len(frames), names, len(listed), others[0], command),
+        )
 
 
 def write_split(split_file: str | os.PathLike, frames: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from pcdet.datasets.custom.label_file import (
 from pcdet.utils.box_utils import boxes3d_to_corners3d_lidar
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.io_utils import save_pickle
+from pcdet.utils.kitti_format.split import split_path, write_split
 from pcdet.utils.object_points import points_of_boxes
 from tiny_custom import GROUND_Z, make_tiny_custom
 
@@ -210,6 +211,23 @@ def test_labels_that_changed_after_the_infos_are_told(tmp_path):
         make_dataset(root)
     label.unlink()
     make_dataset(root)
+
+
+def test_lists_that_were_edited_after_the_infos_are_told(tmp_path, caplog):
+    root = make_tiny_custom(tmp_path, frames=2)
+    save_pickle(build_infos(CustomFolder(root), ["0000"], _LOGGER), infos_path(root, "train"))
+    train = split_path(root, "train")
+    write_split(train, ["0000"])
+    make_dataset(root)
+    assert not caplog.messages
+    write_split(train, ["0000", "0001"])
+    make_dataset(root)
+    (told,) = caplog.messages
+    assert "custom_infos_train.pkl holds 1 frames, ImageSets/train.txt 2, and frame 0001" in told
+    assert told.endswith(f"run `pcdet-custom prepare {root}`")
+    train.write_text("0000 0001\n")
+    make_dataset(root)
+    assert "train.txt:1: expected one frame name" in caplog.messages[-1]
 
 
 def test_infos_of_something_else_are_refused(tmp_path):

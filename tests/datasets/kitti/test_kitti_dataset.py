@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from pcdet.datasets.kitti.kitti_dataset import (
 )
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.io_utils import save_pickle
+from pcdet.utils.kitti_format.split import split_path, write_split
 from tiny_kitti import EMPTY_FRAME, SPLITS, make_tiny_kitti
 
 CLASSES = ["Car", "Pedestrian", "Cyclist"]
@@ -115,6 +117,30 @@ def test_planes_files_come_first(tmp_path, cfg):
 def test_missing_infos_are_named(tmp_path, cfg):
     with pytest.raises(DataError, match=r"no info file .*kitti_infos_val\.pkl.* create_kitti_in"):
         make(make_tiny_kitti(tmp_path), cfg, "val", training=False)
+
+
+def test_lists_that_were_edited_after_the_infos_are_told(tmp_path, cfg, caplog):
+    root = make_tiny_kitti(tmp_path)
+    create_kitti_infos(root, root, workers=1)
+    kinds = [["train"], ["trainval"], ["train", "val"]]
+    paths = [[f"data/kitti/kitti_infos_{split}.pkl" for split in kind] for kind in kinds]
+
+    def warnings():
+        caplog.clear()
+        for cfg.DATA_CONFIG.TRAIN.INFO_PATH in paths:
+            make(root, cfg)
+        return [message for message in caplog.messages if "ImageSets" in message]
+
+    write_split(split_path(root, "trainval"), ["000000"])  # KITTI's own lists all of training/
+    assert warnings() == []
+    write_split(split_path(root, "train"), SPLITS["train"][1:])
+    of_train, of_union, of_files = warnings()
+    assert "kitti_infos_train.pkl holds 4 frames, ImageSets/train.txt 3, and frame " in of_train
+    assert of_train.endswith(f"create_kitti_infos --data_path {root}`")
+    assert "holds 6 frames, ImageSets/train.txt and ImageSets/val.txt 5, and" in of_union
+    assert of_files == of_train
+    shutil.rmtree(root / "ImageSets")
+    assert warnings() == []
 
 
 def test_pickle_with_code_in_it_is_refused(root, tmp_path, cfg):
