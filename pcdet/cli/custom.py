@@ -46,7 +46,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=["second", "pointpillar"],
         metavar="NAME",
-        help="yaml files of tools/cfgs to adapt, without their ending (default: %(default)s)",
+        help="yaml files of tools/cfgs to adapt, .yaml may be left out (default: %(default)s)",
     )
     prepare.add_argument(
         "--size",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from easydict import EasyDict
 
-from pcdet.config import cfg, cfg_from_yaml_file, find_yaml
+from pcdet.config import CFG_DIR, cfg, cfg_from_yaml_file, find_yaml
 from pcdet.datasets import build_dataloader
 from pcdet.engine.device_options import checked_device
 from pcdet.models import build_network
@@ -16,7 +16,7 @@ from pcdet.own_data.importers import import_folder
 from pcdet.own_data.prepare import choose_classes, read_folder, write_infos, write_yaml
 from pcdet.own_data.sheet import write_sheet
 from pcdet.utils import log_utils
-from pcdet.utils.errors import DataError
+from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.frame_pool import available_cores
 
 _MOST_ERRORS = 20  # that are told one by one
@@ -49,7 +49,8 @@ def prepare(args: argparse.Namespace) -> None:
     logger = log_utils.create_logger()
     root = _checked(args.folder)
     size = args.size or ("full" if checked_device(None).type == "cuda" else "small")
-    templates = {name: _template(name, size) for name in args.model}
+    names = [name.removesuffix(".yaml") for name in args.model]
+    templates = {name: _template(name, size) for name in names}
     prepared = read_folder(root, args.seed, args.workers)
     class_names = choose_classes(prepared, args.classes)
     write_infos(prepared, args.workers)
@@ -59,7 +60,7 @@ def prepare(args: argparse.Namespace) -> None:
         write_yaml(prepared, template, class_names, path, data_dir)
         _check_yaml(path, root)
         logger.info("%s: adapted from %s.yaml", path, template.TAG)
-    first = root / f"{args.model[0].removesuffix('_demo')}_custom.yaml"
+    first = root / f"{names[0].removesuffix('_demo')}_custom.yaml"
     # Two processes keep two cores busy with a small network, whose sparse layers use one each.
     two = size == "small" and available_cores() > 1
     program = "bash tools/scripts/dist_train.sh 2" if two else "python tools/train.py"
@@ -90,9 +91,17 @@ def _checked(folder: Path) -> Path:
 
 
 def _template(name: str, size: str) -> EasyDict:
-    """The configuration of a network; of a small one, if there is one and it is asked for."""
+    """The configuration of a network; of a small one, if there is one and it is asked for.
+
+    Raises:
+        ConfigError: there is no yaml of that name; those there are, are told.
+    """
     small = find_yaml(f"{name}_demo.yaml")
     path = small if size == "small" and small.is_file() else find_yaml(f"{name}.yaml")
+    if not path.is_file():
+        there = sorted(file.stem for file in CFG_DIR.glob("*.yaml"))
+        known = ", ".join(stem for stem in there if not stem.endswith("_demo"))
+        raise ConfigError(f"--model {name}: no such yaml file; expected one of {known}")
     return cfg_from_yaml_file(path, EasyDict())
 
 

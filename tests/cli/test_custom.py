@@ -164,6 +164,15 @@ def test_rare_classes_are_left_out_and_wanted_ones_must_be_there(tmp_path, capfd
     assert config["CLASS_NAMES"] == ["Cone"]
 
 
+def test_a_model_is_named_with_or_without_its_ending(tmp_path):
+    root = make_tiny_custom(tmp_path, frames=3)
+    command = ["prepare", str(root), "--workers", "1", "--size", "small", "--model"]
+    with pytest.raises(ConfigError, match=r"--model nosuch: no such yaml file; expected one of P"):
+        custom.main([*command, "nosuch"])
+    custom.main([*command, "second.yaml", "second"])
+    assert [path.name for path in root.glob("*.yaml")] == ["second_custom.yaml"]
+
+
 def test_a_folder_without_an_object_cannot_be_prepared(tmp_path):
     root = make_tiny_custom(tmp_path, frames=3)
     for path in (root / "labels").iterdir():
