@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pcdet.datasets.custom.folder import CustomFolder, FiniteReader
+from pcdet.datasets.custom.folder import POINTS, CustomFolder, FiniteReader
 from pcdet.datasets.custom.infos import build_infos, dbinfos_path, infos_path
 from pcdet.datasets.ground_database import create_database
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
@@ -22,7 +22,7 @@ from pcdet.own_data.splits import SEED, complete_splits, write_drawn
 from pcdet.own_data.turned import heading_warnings
 from pcdet.own_data.yaml_text import yaml_text
 from pcdet.utils.data_report import class_table, data_warnings
-from pcdet.utils.errors import ConfigError
+from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.info_record import write_record
 from pcdet.utils.io_utils import atomic_write, save_pickle
 from pcdet.utils.kitti_format.split import split_path
@@ -173,6 +173,9 @@ def write_yaml(
         class_names: the classes to learn.
         path: of the yaml.
         data_dir: DATA_DIR.
+
+    Raises:
+        DataError: the scans hold no point.
     """
     facts = FolderFacts(
         data_dir=data_dir,
@@ -200,6 +203,9 @@ def _measure_points(prepared: Prepared, config: Any) -> tuple[list[int], np.ndar
     Returns:
         For each of them the number of voxels with points, and (C,) the standard deviation of each
         column of the points.
+
+    Raises:
+        DataError: none of them has a point.
     """
     data, infos = config.DATA_CONFIG, prepared.labelled
     number = min(_MEASURED_FRAMES, len(infos))
@@ -212,4 +218,9 @@ def _measure_points(prepared: Prepared, config: Any) -> tuple[list[int], np.ndar
         points = reader.get_lidar(infos[k]["point_cloud"]["lidar_idx"])
         counts.append(len(generator.generate(points)[2]))
         parts.append(points[::8])  # as good as all
+    if not any(map(len, parts)):
+        raise DataError(
+            f"{prepared.folder.root / POINTS}: no point in any of {len(parts)} scans, not counting "
+            "those that are NaN or infinite: expected points in metres; write the scans anew"
+        )
     return counts, np.concatenate(parts).std(axis=0, dtype=np.float64)

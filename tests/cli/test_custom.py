@@ -173,6 +173,14 @@ def test_a_model_is_named_with_or_without_its_ending(tmp_path):
     assert [path.name for path in root.glob("*.yaml")] == ["second_custom.yaml"]
 
 
+def test_scans_without_a_point_cannot_be_prepared(tmp_path):
+    root = make_tiny_custom(tmp_path, frames=3)
+    for path, points in zip(sorted((root / "points").iterdir()), (0, 5, 5)):
+        np.save(path, np.full((points, 4), np.nan, np.float32))
+    with pytest.raises(DataError, match=r"points: no point in any of 3 scans"):
+        custom.main(["prepare", str(root), "--workers", "1", "--size", "small"])
+
+
 def test_a_folder_without_an_object_cannot_be_prepared(tmp_path):
     root = make_tiny_custom(tmp_path, frames=3)
     for path in (root / "labels").iterdir():
