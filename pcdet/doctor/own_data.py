@@ -89,14 +89,14 @@ def _split(root: Path, split: str) -> Finding:
 
 def _read(path: Path, folder: CustomFolder, findings: list[Finding]) -> list[Any]:
     """The infos of a file that is there; what is wrong with them is added to the findings."""
-    from pcdet.datasets.custom.infos import check_labels_unchanged, load_infos
+    from pcdet.datasets.custom.infos import check_files_unchanged, load_infos
     from pcdet.utils.errors import DataError
 
     if not path.is_file():
         return []
     try:
         infos = load_infos(path, has_label=True)
-        check_labels_unchanged(folder, infos)
+        check_files_unchanged(folder, infos)
     except DataError as error:
         findings.append(Finding(path.name, "not as it should be", str(error), broken=True))
         return []

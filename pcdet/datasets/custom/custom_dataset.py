@@ -15,7 +15,7 @@ from pcdet.config.schema import read_data_config, read_test
 from pcdet.datasets.custom.folder import CustomFolder, usual_columns
 from pcdet.datasets.custom.infos import (
     PREPARE_COMMAND,
-    check_labels_unchanged,
+    check_files_unchanged,
     lidar_as_camera,
     load_infos,
 )
@@ -66,7 +66,7 @@ class CustomDataset(DatasetTemplate):
 
         Raises:
             ConfigError: a key or value of the config does not fit.
-            DataError: a file of infos is missing or damaged, or the labels are newer.
+            DataError: a file of infos is missing or damaged, or labels or scans are newer.
         """
         super().__init__()
         cfg = global_cfg if cfg is None else cfg
@@ -87,7 +87,7 @@ class CustomDataset(DatasetTemplate):
             command = f"{PREPARE_COMMAND} {path.parent}"
             warn_of_other_frames(path, frames, command, self.logger)
             self.infos += infos
-        check_labels_unchanged(self._folder, self.infos)
+        check_files_unchanged(self._folder, self.infos)
         self._by_name = {info["point_cloud"]["lidar_idx"]: info for info in self.infos}
         test = read_test(cfg.MODEL.get("TEST"))
         self._limit_range, self._scores_are_logits = test.BOX_FILTER.LIMIT_RANGE, test.USE_RAW_SCORE

@@ -20,7 +20,7 @@ from pcdet.utils.data_report import describe_scan
 from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import check_array, check_file_name, is_file_name
 from pcdet.utils.frame_pool import map_frames
-from pcdet.utils.io_utils import load_pickle, read_file
+from pcdet.utils.io_utils import load_pickle, read_file, regular_file_size
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.planes import is_road
 from pcdet.utils.object_points import points_of_boxes
@@ -31,6 +31,8 @@ PREPARE_COMMAND = "pcdet-custom prepare"
 _ROAD_REACH, _ROAD_DEPTH = 60.0, 1.0
 # A plane that misses the bottoms of a frame's objects by more metres is not believed.
 _LARGEST_MISS = 0.5
+# Bytes of a scan that its checksum is of: enough to see that points were moved or turned.
+_SCAN_HEAD = 1 << 16
 
 
 def infos_path(root: Path, split: str) -> Path:
@@ -75,8 +77,8 @@ def build_infos(
         One dict a frame: point_cloud (lidar_idx, num_features) and, of a labelled one, annos (name
         (M,), gt_boxes_lidar (M, 7), num_points_in_gt (M,), difficulty (M,)), ground_plane (4,),
         what the points show, if anything, road_plane (4,), what is believed of it (see
-        `road_below`), both as seen by `lidar_as_camera`, scan (the numbers of `data_report.Scan`)
-        and label_crc, the checksum of the label file.
+        `road_below`), both as seen by `lidar_as_camera`, scan (the numbers of `data_report.Scan`),
+        label_crc, the checksum of the label file, and scan_state, see the function of that name.
 
     Raises:
         DataError: a file is missing or broken; it is named.
@@ -140,6 +142,7 @@ def _build_info(
         },
         "scan": dataclasses.asdict(describe_scan(points)),
         "label_crc": label_checksum(folder, frame),
+        "scan_state": scan_state(folder.points_path(frame)),
     }
     if ground is not None:
         shown = _find_plane(points, None)
@@ -190,6 +193,20 @@ def label_checksum(folder: CustomFolder, frame: str) -> int:
     return zlib.crc32(read_file(folder.label_path(frame), "labels"))
 
 
+def scan_state(path: Path) -> list[int]:
+    """Size in bytes of a scan's file, and the checksum of its beginning.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    size = regular_file_size(path, "points")
+    try:
+        with path.open("rb") as file:
+            return [size, zlib.crc32(file.read(_SCAN_HEAD))]
+    except OSError as error:
+        raise DataError(f"{path}: points cannot be read: {error.strerror}") from error
+
+
 def load_infos(path: Path, has_label: bool) -> list[dict[str, Any]]:
     """Read a file of infos, and check what is used of each.
 
@@ -236,20 +253,30 @@ def _check_info(info: Any, has_label: bool) -> None:
             raise ValueError(f"frame {frame}: road_plane: not a road")
 
 
-def check_labels_unchanged(folder: CustomFolder, infos: Sequence[dict[str, Any]]) -> None:
-    """Raise a DataError if label files are no longer those that the infos were made of.
+def check_files_unchanged(folder: CustomFolder, infos: Sequence[dict[str, Any]]) -> None:
+    """Raise a DataError if labels or scans are no longer those that the infos were made of.
 
-    Label files that are not there any more, as in a copy of the infos alone, are not missed.
+    Files that are not there any more, as in a copy of the infos alone, are not missed.
     """
-    changed = [
-        info["point_cloud"]["lidar_idx"]
-        for info in infos
-        if "label_crc" in info
-        and folder.label_path(info["point_cloud"]["lidar_idx"]).exists()
-        and label_checksum(folder, info["point_cloud"]["lidar_idx"]) != info["label_crc"]
-    ]
+    found = (_changed_file(folder, info) for info in infos)
+    changed = [path for path in found if path is not None]
     if changed:
         raise DataError(
-            f"{folder.label_path(changed[0])}: changed since the infos were made, as did "
-            f"{len(changed) - 1} others of {len(infos)}; run `{PREPARE_COMMAND} {folder.root}`"
+            f"{changed[0]}: changed since the infos were made, as did files of {len(changed) - 1} "
+            f"other frames of {len(infos)}; run `{PREPARE_COMMAND} {folder.root}`"
         )
+
+
+def _changed_file(folder: CustomFolder, info: dict[str, Any]) -> Path | None:
+    """The label file of a frame, or else its scan, if it has changed."""
+    frame = info["point_cloud"]["lidar_idx"]
+    label, known = folder.label_path(frame), info.get("label_crc")
+    if known is not None and label.exists() and label_checksum(folder, frame) != known:
+        return label
+    if "scan_state" not in info:
+        return None
+    try:
+        scan = folder.points_path(frame)
+    except DataError:  # a frame without its one scan is named when it is read
+        return None
+    return scan if scan_state(scan) != info["scan_state"] else None

@@ -213,6 +213,29 @@ def test_labels_that_changed_after_the_infos_are_told(tmp_path):
     make_dataset(root)
 
 
+def test_scans_that_changed_after_the_infos_are_told(tmp_path):
+    root = make_tiny_custom(tmp_path, frames=2)
+    infos = build_infos(CustomFolder(root), ["0000", "0001"], _LOGGER)
+    save_pickle(infos, infos_path(root, "train"))
+    make_dataset(root)
+    scan = root / "points" / "0001.npy"
+    points = np.load(scan)
+    np.save(scan, points + np.float32([1, 0, 0, 0]))
+    with pytest.raises(DataError, match=r"0001\.npy: changed .*files of 0 other frames of 2; run"):
+        make_dataset(root)
+    points.tofile(scan.with_suffix(".bin"))
+    scan.unlink()
+    with pytest.raises(DataError, match=r"0001\.bin: changed since the infos were made"):
+        make_dataset(root)
+    scan.with_suffix(".bin").unlink()
+    make_dataset(root)  # not missed before it is read
+    np.save(scan, points[:-1])
+    for info in infos:
+        del info["scan_state"]  # as an earlier version made them
+    save_pickle(infos, infos_path(root, "train"))
+    make_dataset(root)
+
+
 def test_lists_that_were_edited_after_the_infos_are_told(tmp_path, caplog):
     root = make_tiny_custom(tmp_path, frames=2)
     save_pickle(build_infos(CustomFolder(root), ["0000"], _LOGGER), infos_path(root, "train"))
