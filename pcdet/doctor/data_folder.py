@@ -83,8 +83,8 @@ def _split(root: Path, split: str, names: list[str] | None) -> Finding:
 
 
 def _stems(folder: Path, suffix: str) -> set[str]:
-    """Names of the files of a folder, without their suffix; none if it is not there."""
-    return {path.stem for path in folder.glob(f"*{suffix}")}
+    """Names of the visible files of a folder, without their suffix; none if it is not there."""
+    return {path.stem for path in folder.glob(f"[!.]*{suffix}")}
 
 
 def _frame_files(folder: Path, wanted: set[str]) -> Finding:

@@ -36,6 +36,7 @@ def test_cvat(tmp_path, item):
     scan(tmp_path / "src" / "point_clouds" / "default" / "000000.bin")
     content = datumaro([cuboid(1, CAR), cuboid(0, LIFT)], item)
     write(tmp_path / "src" / "annotations" / "default.json", content)
+    write(tmp_path / "src" / "annotations" / "._default.json", "macOS")
     result = imported("cvat", tmp_path / "src", tmp_path / "out")
     assert_car_and_lift(result, ("Car", "Forklift"))
 

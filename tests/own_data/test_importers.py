@@ -221,6 +221,7 @@ def test_kitti_without_images(tmp_path):
         for name, row in (("Car", CAR), ("Forklift", LIFT))
     )
     write(root / "label_2" / "000000.txt", text)
+    write(root / "label_2" / "._000000.txt", "macOS")
     result = imported("kitti", tmp_path / "src", tmp_path / "out")
     assert_car_and_lift(result, ("Car", "Forklift"))
     with pytest.raises(DataError, match=r"label_2/ may be KITTI's or labelCloud's: give the form"):

@@ -52,7 +52,8 @@ def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
 
 def _of_datumaro(source: Path, found: Scans) -> Iterator[ImportedFrame]:
     """All subsets."""
-    for path in sorted((source / "annotations").glob("*.json")) or sorted(source.glob("*.json")):
+    visible = "[!.]*.json"  # macOS adds ._* to what it copies
+    for path in sorted((source / "annotations").glob(visible)) or sorted(source.glob(visible)):
         categories, items = entry_of(read_json(path), ["categories", "items"], str(path))
         names = _class_names(categories, path)
         for item in list_of(items, f"{path}: items"):

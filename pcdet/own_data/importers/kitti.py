@@ -22,7 +22,7 @@ def read_frames(source: Path, scans: Path) -> Iterator[ImportedFrame]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected velodyne/, label_2/ and calib/ in it")
     found = Scans(root / "velodyne" if scans == source else scans)
-    for path in sorted(folder.glob("*.txt")):
+    for path in sorted(folder.glob("[!.]*.txt")):  # macOS adds ._* to what it copies
         calib = Calibration(root / "calib" / path.name)
         annos = object_annotations(get_objects_from_label(path), calib)
         names = annos["name"][annos["name"] != DONT_CARE]
