@@ -75,6 +75,12 @@ def load_network(
     network = build_from_config(config)
     logger = logger or logging.getLogger(__name__)
     load_weights(network.model, checkpoint, str(path), logger)
+    broken = [name for name, v in network.model.state_dict().items() if not v.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"{path}: {len(broken)} of its entries hold NaN or infinity, as {broken[0]}: take an "
+            "earlier checkpoint of its training"
+        )
     return network, checkpoint
 
 

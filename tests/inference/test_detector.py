@@ -174,6 +174,14 @@ def test_arguments_that_do_not_fit_are_told(folder, arguments, told):
         Detector.from_checkpoint(make_checkpoint(folder), device="cpu", **arguments)
 
 
+def test_weights_that_are_not_finite_are_refused(folder, tmp_path):
+    checkpoint = torch.load(make_checkpoint(folder), weights_only=False)
+    checkpoint["model_state"]["rpn_head.conv_cls.bias"][0] = torch.nan
+    torch.save(checkpoint, tmp_path / "nan.pth")
+    with pytest.raises(CheckpointError, match=r"nan\.pth: 1 of its entries hold NaN or infinity"):
+        Detector.from_checkpoint(tmp_path / "nan.pth", device="cpu")
+
+
 @pytest.mark.parametrize("batch_size", [0, 1.5, "2"])
 def test_a_batch_is_a_whole_number_of_scans(detector, batch_size):
     with pytest.raises(ConfigError, match="batch_size: a whole number from 1 on expected"):

@@ -249,7 +249,7 @@ def test_a_box_keeps_the_class_of_its_proposal():
     assert found["labels"].tolist() == [3, 2] and found["scores"].tolist() == [3, 1]
     model.post_processor.multi_classes_nms = True
     (found,) = model.predict_from_rcnn(scores, [boxes], proposals)
-    assert found["labels"].tolist() == [1, 2, 3] and found["scores"].tolist() == [2, 1, 3]
+    assert found["labels"].tolist() == [3, 1, 2] and found["scores"].tolist() == [3, 2, 1]
 
 
 def test_scores_that_are_not_finite_end_in_a_loss_that_is_not():
