@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from models.model_fixture import random_batch, small_model
 from pcdet.models import example_convert_to_torch
-from pcdet.models.bbox_heads.bev_network import BEVNetwork
+from pcdet.models.bbox_heads.bev_network import BEVNetwork, _laid_out
 from pcdet.utils import box_coder_utils, loss_utils
 
 
@@ -115,3 +115,14 @@ def test_losses_and_coder_equal_pcdet(reference):
 def test_bev_network_rejects_levels_of_different_sizes():
     with pytest.raises(ValueError, match="levels of different sizes"):
         BEVNetwork(8, [1, 1], [1, 2], [8, 8], [1, 1], [8, 8])
+
+
+@pytest.mark.parametrize("frames", [0, 1, 3])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_layout_of_images_changes_and_nothing_else(frames, layout):
+    images = torch.rand(frames, 6, 5, 4).to(memory_format=torch.channels_last).requires_grad_()
+    laid_out = _laid_out(images, layout)
+    assert laid_out.is_contiguous(memory_format=layout) and torch.equal(laid_out, images)
+    weight = torch.rand(images.shape)
+    (grad,) = torch.autograd.grad((laid_out * weight).sum(), images)
+    assert torch.equal(grad, weight)

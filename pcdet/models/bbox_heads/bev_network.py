@@ -25,6 +25,20 @@ def _fastest_memory_format() -> torch.memory_format:
     return torch.contiguous_format if only_avx2 and on_cpu else torch.channels_last
 
 
+def _laid_out(images: torch.Tensor, memory_format: torch.memory_format) -> torch.Tensor:
+    """Images (B, C, H, W) in a layout, as by `contiguous`; from channels_last faster on a CPU.
+
+    torch turns a matrix block by block, but images number by number.
+    """
+    turns = memory_format == torch.contiguous_format and images.device.type == "cpu"
+    from_last = images.is_contiguous(memory_format=torch.channels_last)
+    if not (turns and from_last) or images.is_contiguous() or torch.compiler.is_compiling():
+        return images.contiguous(memory_format=memory_format)
+    matrices = [frame.t().contiguous() for frame in images.permute(0, 2, 3, 1).flatten(1, 2)]
+    turned = matrices[0][None] if len(matrices) == 1 else torch.stack(matrices)
+    return turned.view(images.shape)
+
+
 class BEVNetwork(nn.Module):
     """A pyramid of convolution blocks whose levels are upsampled to one size and stacked.
 
@@ -124,7 +138,7 @@ class BEVNetwork(nn.Module):
 
     def levels(self, spatial_features: torch.Tensor) -> list[torch.Tensor]:
         """The pyramid of an image (B, num_input_features, H, W): (B, C, h, w) for each level."""
-        x, levels = spatial_features.contiguous(memory_format=self.memory_format), []
+        x, levels = _laid_out(spatial_features, self.memory_format), []
         for block in self.blocks:
             x = block(x)
             levels.append(x)
