@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,16 @@ def name_of_run(text: str) -> str:
             f"expected a name, as of a folder in output/<yaml>, got {text!r}"
         )
     return text
+
+
+def add_extra_tag_option(add_argument: Callable[..., Any]) -> None:
+    """--extra_tag, by the `add_argument` of a parser or a group."""
+    add_argument(
+        "--extra_tag",
+        type=name_of_run,
+        default="default",
+        help="names the run: output/<yaml>/<extra_tag>",
+    )
 
 
 def add_device_option(parser: argparse._ActionsContainer) -> None:
@@ -97,12 +107,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         help="folder of the data set (default: the yaml's DATA_CONFIG.DATA_DIR, in the repository "
         "if pcdet runs from one, else in the working folder)",
     )
-    files(
-        "--extra_tag",
-        type=name_of_run,
-        default="default",
-        help="names the run: output/<yaml>/<extra_tag>",
-    )
+    add_extra_tag_option(files)
     files(
         "--output_dir",
         type=Path,

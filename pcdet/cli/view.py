@@ -12,7 +12,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pcdet.cli.options import add_set_option, check_at_least, make_parser, name_of_run
+from pcdet.cli.options import (
+    add_extra_tag_option,
+    add_set_option,
+    check_at_least,
+    make_parser,
+)
 from pcdet.run.leaving import run_command
 from pcdet.utils.errors import ConfigError
 
@@ -33,12 +38,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     files = parser.add_argument_group("files").add_argument
     files("--cfg_file", required=True, help="yaml of the model, such as tools/cfgs/second.yaml")
     files("--data_dir", help="folder of the data set, instead of the yaml's DATA_CONFIG.DATA_DIR")
-    files(
-        "--extra_tag",
-        type=name_of_run,
-        default="default",
-        help="names the run: output/<yaml>/<extra_tag>",
-    )
+    add_extra_tag_option(files)
     files("--output_dir", type=Path, help="folder of all runs (default: output/ in the repository)")
     files("--out", type=Path, default=Path("view.html"), help="the page (default: %(default)s)")
     files("--rerun", type=Path, metavar="FILE.rrd", help="also a recording for the Rerun viewer")

@@ -110,9 +110,8 @@ def labels_from_lidar(annos: Sequence[Mapping], boxes: str, scored: bool) -> Lab
                 f"frame {k}: expected {counts[-1]} boxes of finite numbers in {boxes!r}, one for "
                 f"each name, got {len(stacked[-1])}"
             )
-        scores.append(np.zeros(counts[-1]))
-        if scored:
-            scores[-1] = np.asarray(anno.get("score", ()), np.float64).reshape(-1)
+        given = anno.get("score", ()) if scored else np.zeros(counts[-1])
+        scores.append(np.asarray(given, np.float64).reshape(-1))
         if len(scores[-1]) != counts[-1] or not np.isfinite(scores[-1]).all():
             raise DataError(
                 f"frame {k}: expected {counts[-1]} finite numbers in 'score', one for each name, "

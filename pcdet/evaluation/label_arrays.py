@@ -98,9 +98,6 @@ def labels_from_annos(annos: Sequence[Mapping], what: str) -> Labels:
     Raises:
         DataError: a key is missing, arrays of a frame differ in length, or a number is not finite.
     """
-    for i, anno in enumerate(annos):
-        if not isinstance(anno, Mapping):
-            raise DataError(f"{what}, frame {i}: expected an annotation, got {anno!r:.80}")
     widths = _GT_WIDTHS if what == "ground truth" else _DET_WIDTHS
     counts = [_check_anno(anno, widths, f"{what}, frame {i}") for i, anno in enumerate(annos)]
     total = sum(counts)
@@ -117,6 +114,8 @@ def labels_from_annos(annos: Sequence[Mapping], what: str) -> Labels:
 
 def _check_anno(anno: Mapping, widths: Mapping[str, int], where: str) -> int:
     """Return the number of objects in `anno`, all of whose arrays must agree on it."""
+    if not isinstance(anno, Mapping):
+        raise DataError(f"{where}: expected an annotation, got {anno!r:.80}")
     for key in ("name", *widths):
         if key not in anno:
             raise DataError(f"{where}: the annotation has no {key!r}; it has {sorted(anno)}")
