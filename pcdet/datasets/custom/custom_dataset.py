@@ -83,9 +83,7 @@ class CustomDataset(DatasetTemplate):
         self._finite_points = FinitePoints(self._folder.columns)
         for path in map(self.resolve_path, cfg.DATA_CONFIG[self.mode].INFO_PATH):
             infos = load_infos(path, has_label=training)
-            frames = [info["point_cloud"]["lidar_idx"] for info in infos]
-            command = f"{PREPARE_COMMAND} {path.parent}"
-            warn_of_other_frames(path, frames, command, self.logger)
+            warn_of_other_frames(path, infos, f"{PREPARE_COMMAND} {path.parent}", self.logger)
             self.infos += infos
         check_files_unchanged(self._folder, self.infos)
         self._by_name = {info["point_cloud"]["lidar_idx"]: info for info in self.infos}

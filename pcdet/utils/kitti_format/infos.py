@@ -93,9 +93,8 @@ def load_info_files(
     infos = []
     for path in present:
         of_file = load_infos(path, has_label)
-        frames = [info["point_cloud"]["lidar_idx"] for info in of_file]
         command = f"{CREATE_COMMAND} --data_path {path.parent}"
-        warn_of_other_frames(path, frames, command, logger)
+        warn_of_other_frames(path, of_file, command, logger)
         infos += of_file
     return infos
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import is_file_name
@@ -77,13 +78,16 @@ def read_split(split_file: str | os.PathLike) -> list[str]:
 
 
 def warn_of_other_frames(
-    infos_path: Path, frames: Sequence[str], command: str, logger: logging.Logger
+    infos_path: Path,
+    infos: Sequence[Mapping[str, Any]],
+    command: str,
+    logger: logging.Logger,
 ) -> None:
     """Warn if infos are not of the frames that the ImageSets beside them lists for their split.
 
     Args:
         infos_path: <kind>_infos_<split>.pkl; without the list of that split nothing is said.
-        frames: names of the frames that it holds.
+        infos: what it holds, one dict a frame.
         command: makes the infos anew.
         logger: where the warning goes, also one that a list cannot be read.
     """
@@ -96,6 +100,7 @@ def warn_of_other_frames(
     except DataError as error:  # nothing more than this check needs it
         logger.warning("%s", error)
         return
+    frames = [info["point_cloud"]["lidar_idx"] for info in infos]
     others = sorted(listed.symmetric_difference(frames))
     if others:
         names = " and ".join(f"ImageSets/{path.name}" for path in lists)
