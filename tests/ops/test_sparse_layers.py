@@ -206,13 +206,13 @@ def test_the_same_result_each_time(device):
 
 @pytest.mark.parametrize("amp", [torch.bfloat16, torch.float16])
 def test_autocast(device, amp):
-    """In autocast's type as torch's own convolutions, but for the operators of the CPU."""
+    """In autocast's type as torch's own convolutions; those of the CPU: test_sparse_bfloat16.py."""
     x, layer = random_tensor(device, 16), SubMConv3d(16, 8, 3).to(device)
     leaves = (x.features, layer.weight, layer.bias)
     expected = gradients(layer(x).features, leaves)
     with torch.autocast(device.type, dtype=amp):
         output = layer(x).features
-    half = backend_for(device).knows_half
+    half = backend_for(device).name != "cpu"  # whose channels are too few here
     assert output.dtype == (amp if half else torch.float32)
     found = gradients(output, leaves)
     assert [tensor.dtype for tensor in found[1:]] == [torch.float32] * 3

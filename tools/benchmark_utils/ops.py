@@ -15,6 +15,7 @@ from pcdet.ops.roiaware_pool3d import reference as plain_pooling
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.ops.sparse_conv.backends.base import Backend
 from pcdet.ops.sparse_conv.backends.cpu_backend import CpuBackend
+from pcdet.ops.sparse_conv.backends.self_test import matrix_units_work
 from pcdet.ops.sparse_conv.backends.torch_backend import TorchBackend
 from pcdet.ops.sparse_conv.gather_conv import gather_conv
 from pcdet.ops.sparse_conv.plan import Geometry, LayerPlan, make_plan
@@ -199,8 +200,9 @@ def _sparse_conv_stages() -> Iterator[Row]:
             baseline_milliseconds=_ms(plan, geometry, False),
             note=f"{len(cells)} voxels, {plan(geometry, True).neighbours.num_pairs()} pairs",
         )
+    native = CpuBackend()
     backends = {backend: plan(geometries["submanifold"], backend.takes_pairs).neighbours
-                for backend in (CpuBackend(), TorchBackend())}  # fmt: skip
+                for backend in (native, TorchBackend())}  # fmt: skip
     for channels in (16, 32, 64):
         features = torch.randn((len(cells), channels), generator=generator).requires_grad_()
         weight = torch.randn((27, channels, channels), generator=generator).requires_grad_()
@@ -216,3 +218,16 @@ def _sparse_conv_stages() -> Iterator[Row]:
             baseline_milliseconds=plain,
             note=f"{len(cells)} voxels, plan given",
         )
+        if matrix_units_work():
+
+            def half_step(step=step) -> None:
+                with torch.autocast("cpu", dtype=torch.bfloat16):
+                    step(native)
+
+            yield Row(
+                stage=f"sparse convolution, {channels} channels, in bfloat16",
+                milliseconds=_ms(half_step),
+                baseline="float32",
+                baseline_milliseconds=ours,
+                note="in matrix units, rounded from float32 and back",
+            )

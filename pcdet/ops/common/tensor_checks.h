@@ -7,13 +7,18 @@
 
 namespace pcdet {
 
+// `tensor` must have `dims` dimensions, the last of `columns` numbers.
+inline void check_shape(const at::Tensor& tensor, const char* name, int64_t dims, int64_t columns) {
+  TORCH_CHECK(tensor.dim() == dims && tensor.size(-1) == columns, name, " must have ", dims,
+              " dimensions, the last of size ", columns, ", got shape ", tensor.sizes());
+}
+
 // `tensor` must be float32 or float64 of `dims` dimensions, the last of `columns` numbers.
 inline void check_floats(const at::Tensor& tensor, const char* name, int64_t dims,
                          int64_t columns) {
   TORCH_CHECK(tensor.scalar_type() == at::kFloat || tensor.scalar_type() == at::kDouble, name,
               " must be float32 or float64, got ", tensor.scalar_type());
-  TORCH_CHECK(tensor.dim() == dims && tensor.size(-1) == columns, name, " must have ", dims,
-              " dimensions, the last of size ", columns, ", got shape ", tensor.sizes());
+  check_shape(tensor, name, dims, columns);
 }
 
 // `other` must have the dtype and the device of `first`.

@@ -21,8 +21,9 @@ def gather_conv(
 ) -> torch.Tensor:
     """Sum over the offsets of the kernel: features of the neighbour times the offset's weight.
 
-    Under autocast it computes in autocast's type and returns it, as torch's own convolutions do, if
-    the backend knows that type; `cpu` does not, and computes in the type of the weight.
+    Under autocast it computes in autocast's type and returns it, as torch's own convolutions do;
+    `cpu` does so in bfloat16 on processors with matrix units, and else computes in the type of the
+    weight.
 
     Args:
         features: (N, Cin) of the input.
@@ -50,8 +51,8 @@ def gather_conv(
     _check(features, weight, neighbours)
     device_type = features.device.type
     if torch.is_autocast_enabled(device_type) and weight.dtype != torch.float64:
-        half = torch.get_autocast_dtype(device_type) if backend.knows_half else weight.dtype
-        features, weight = features.to(half), weight.to(half)
+        dtype = backend.autocast_dtype(torch.get_autocast_dtype(device_type), weight)
+        features, weight = features.to(dtype), weight.to(dtype)
     bias = None if bias is None else bias.to(features.dtype)
     if not (torch.is_grad_enabled() and _any_requires_grad(features, weight, bias)):
         return backend.convolve_fused(features, weight, neighbours, bias, relu)

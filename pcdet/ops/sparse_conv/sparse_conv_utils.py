@@ -15,6 +15,15 @@ from pcdet.ops.common import load_extension
 
 load_extension("pcdet.ops.sparse_conv.sparse_conv_ext")
 _ops = torch.ops.pcdet_sparse_conv
+BFLOAT16_CHANNELS = 16  # channels of bfloat16, in and out, are multiples of this
+
+
+def has_matrix_units() -> bool:
+    """Whether bfloat16 is multiplied in matrix units (AMX): by torch, on a processor with them.
+
+    Without them, it is computed in a way that is right and slow.
+    """
+    return _ops.has_matrix_units()
 
 
 def submanifold_pairs(
@@ -88,7 +97,8 @@ def convolve(
     """Sum over the offsets of the kernel: features of the paired voxel times the offset's weight.
 
     Args:
-        features: (N, Cin) float32 or float64, on the CPU.
+        features: (N, Cin) float32 or float64, on the CPU, or bfloat16, of which channels in and out
+            are multiples of BFLOAT16_CHANNELS; sums are float32 then.
         weight: (K, Cin, Cout) of the same dtype, one matrix for each offset.
         sources: (K, P) int32. Row k lists the features' rows of the pairs of offset k from its
             front, no row twice in a list; -1 after the last pair.

@@ -16,12 +16,10 @@ class Backend(ABC):
     Attributes:
         name: of the backend.
         takes_pairs: whether it wants its neighbours as `Pairs` instead of `Tables`.
-        knows_half: whether it multiplies bfloat16 and float16.
     """
 
     name: str
     takes_pairs = False
-    knows_half = True
 
     @abstractmethod
     def convolve(
@@ -37,6 +35,10 @@ class Backend(ABC):
         self, features: torch.Tensor, grad: torch.Tensor, neighbours: Tables | Pairs
     ) -> torch.Tensor:
         """(K, Cin, Cout) gradient of the weight from features (N, Cin) and grad (M, Cout)."""
+
+    def autocast_dtype(self, dtype: torch.dtype, weight: torch.Tensor) -> torch.dtype:
+        """What a layer of this weight, (K, Cin, Cout), computes in under autocast to `dtype`."""
+        return dtype
 
     def convolve_fused(
         self,

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from pcdet.ops.sparse_conv.backends.base import Backend
+from pcdet.ops.sparse_conv.backends.self_test import matrix_units_work
 from pcdet.ops.sparse_conv.plan import Pairs
-from pcdet.ops.sparse_conv.sparse_conv_utils import convolve, convolve_weight_grad
+from pcdet.ops.sparse_conv.sparse_conv_utils import (
+    BFLOAT16_CHANNELS,
+    convolve,
+    convolve_weight_grad,
+)
+
+# Of a pair of rows: with fewer, to gather two rows takes as long as to multiply them in float32.
+_LEAST_PRODUCTS = 16 * 32
 
 
 class CpuBackend(Backend):
-    """Loops over the pairs of each offset; float32 and float64, under autocast, too."""
+    """Loops over the pairs of each offset; under autocast bfloat16 where that is faster."""
 
     name = "cpu"
     takes_pairs = True
-    knows_half = False
+
+    def autocast_dtype(self, dtype: torch.dtype, weight: torch.Tensor) -> torch.dtype:
+        """See `Backend`: bfloat16 by matrix units if that pays, else as without autocast."""
+        channels = weight.shape[1:]
+        pays = math.prod(channels) >= _LEAST_PRODUCTS and not any(
+            number % BFLOAT16_CHANNELS for number in channels
+        )
+        return dtype if dtype == torch.bfloat16 and pays and matrix_units_work() else weight.dtype
 
     def convolve(
         self, features: torch.Tensor, weight: torch.Tensor, neighbours: Pairs

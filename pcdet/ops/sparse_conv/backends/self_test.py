@@ -8,6 +8,7 @@ A library that fails on a GPU may take the process with it. Run as a program, it
 from __future__ import annotations
 
 import functools
+import logging
 import signal
 import subprocess
 import sys
@@ -16,40 +17,44 @@ import torch
 
 from pcdet.ops.sparse_conv.backends.base import Backend
 from pcdet.ops.sparse_conv.backends.torch_backend import TorchBackend
-from pcdet.ops.sparse_conv.plan import Geometry, make_plan
+from pcdet.ops.sparse_conv.plan import Geometry, LayerPlan, make_plan
 from pcdet.ops.sparse_conv.sites import Sites
+from pcdet.ops.sparse_conv.sparse_conv_utils import has_matrix_units
 
+_logger = logging.getLogger(__name__)
 _SECONDS = 300  # to import torch and a library, and to compile kernels
-_TOLERANCE = 2e-2  # of the largest number; factors may be rounded to TF32's ten bits
+_TOLERANCE = 2e-2  # of the largest number; factors may be rounded to bfloat16's eight bits
 _GRID = (8, 9, 10)
 
 
-def compare_with_torch(backend: Backend, device: torch.device) -> None:
+def compare_with_torch(
+    backend: Backend, device: torch.device, dtype: torch.dtype = torch.float32
+) -> None:
     """Compute submanifold, strided and inverse convolutions with their gradients in both ways.
+
+    Args:
+        backend: the way to test.
+        device: where.
+        dtype: of its numbers; torch computes in float32.
 
     Raises:
         RuntimeError: they differ.
         Exception: whatever the backend raises.
     """
     generator = torch.Generator().manual_seed(0)
-    cells = (torch.rand(2, *_GRID, generator=generator) < 0.3).nonzero()
+    cells = (torch.rand(2, *_GRID, generator=generator) < 0.3).nonzero().int()
     sites = Sites(cells.to(device), _GRID, 2)
-    strided = make_plan(sites, Geometry((3, 3, 3), (2, 2, 2), (1, 1, 1)), as_pairs=False)
-    plans = {
-        "submanifold": make_plan(sites, Geometry((3, 3, 3), submanifold=True), as_pairs=False),
-        "strided": strided,
-        "inverse": strided.inverse,
-    }
+    reference = TorchBackend()
+    plans, reference_plans = (_plans(sites, each.takes_pairs) for each in (backend, reference))
     for name, plan in plans.items():
         features = torch.randn(len(plan.inputs), 16, generator=generator).to(device)
         weight = torch.randn(32, 27, 16, generator=generator).to(device)
         grad = torch.randn(len(plan.outputs), 32, generator=generator).to(device)
-        found, expected = (
-            _results(each, features, weight, grad, plan.neighbours)
-            for each in (backend, TorchBackend())
-        )
+        tensors = (features, weight, grad)
+        expected = _results(reference, *tensors, reference_plans[name].neighbours)
+        found = _results(backend, *(tensor.to(dtype) for tensor in tensors), plan.neighbours)
         for what, ours, theirs in zip(("output", "gradient", "weight's gradient"), found, expected):
-            difference = (ours - theirs).abs().max() / theirs.abs().max()
+            difference = (ours.float() - theirs).abs().max() / theirs.abs().max()
             if not difference < _TOLERANCE:
                 raise RuntimeError(
                     f"the {what} of a {name} convolution differs from torch's by {difference:.2g} "
@@ -57,11 +62,35 @@ def compare_with_torch(backend: Backend, device: torch.device) -> None:
                 )
 
 
+def _plans(sites: Sites, as_pairs: bool) -> dict[str, LayerPlan]:
+    strided = make_plan(sites, Geometry((3, 3, 3), (2, 2, 2), (1, 1, 1)), as_pairs)
+    return {
+        "submanifold": make_plan(sites, Geometry((3, 3, 3), submanifold=True), as_pairs),
+        "strided": strided,
+        "inverse": strided.inverse,
+    }
+
+
 def _results(backend, features, weight, grad, neighbours) -> tuple[torch.Tensor, ...]:
     with torch.enable_grad(), torch.autocast(features.device.type, enabled=False):
         leaves = features.clone().requires_grad_(), weight.clone().requires_grad_()
         output = backend.gather_conv(leaves[0], leaves[1].permute(1, 2, 0), neighbours)
         return (output.detach(), *torch.autograd.grad(output, leaves, grad))
+
+
+@functools.cache
+def matrix_units_work() -> bool:
+    """Whether there are matrix units for bfloat16, and the native operators are right by them."""
+    if not has_matrix_units():
+        return False
+    from pcdet.ops.sparse_conv.backends.cpu_backend import CpuBackend
+
+    try:
+        compare_with_torch(CpuBackend(), torch.device("cpu"), torch.bfloat16)
+    except Exception as error:  # whatever the library that multiplies makes of this processor
+        _logger.warning("sparse layers in float32, as bfloat16 fails in matrix units: %s", error)
+        return False
+    return True
 
 
 @functools.cache

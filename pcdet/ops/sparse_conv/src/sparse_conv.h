@@ -227,6 +227,12 @@ PCDET_INLINE void add_outer_products(const OffsetPairs& pairs, const T* sources,
   }
 }
 
+// What is done with the sums when all are added; what is not a number stays so.
+template <typename T>
+PCDET_INLINE void finish_sums(const T* sums, int64_t count, bool relu, T* result) {
+  for (int64_t i = 0; relu && i < count; ++i) result[i] = sums[i] < T(0) ? T(0) : sums[i];
+}
+
 #undef PCDET_INLINE
 
 }  // namespace pcdet
