@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from models.model_fixture import (
     fake_dataset,
@@ -24,6 +25,7 @@ from models.pcdet_numbers import (
 from pcdet.datasets.kitti.kitti_dataset import KittiDataset, create_kitti_infos
 from pcdet.models import build_network, example_convert_to_torch, model_fn_decorator
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
+from pcdet.models.folding import folded
 from pcdet.models.rpn import PointPillarsScatter
 from pcdet.models.vfe import PillarFeatureNetOld2
 from pcdet.utils.errors import ConfigError
@@ -167,6 +169,32 @@ def test_scatter_puts_pillars_at_their_places():
     assert image[1, :, 2, 0].tolist() == [3, 4]
     # The last frame has no pillar; its place in the batch stays.
     assert image.sum() == 10 and not image[2].any()
+
+
+@pytest.mark.parametrize("stride", [1, 2, (3, 1)])
+def test_scatter_with_the_first_convolution(stride):
+    """Around the pillars alone, to the borders; frames and images without pillars are bias."""
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(3, 5, 3, stride, padding=1).double().requires_grad_(False)
+    scatter = PointPillarsScatter(3, (7, 6, 1))
+    together = PointPillarsScatter(3, (7, 6, 1))
+    together.convolve_(convolution)
+    places = torch.tensor([[0, 0, 0, 0], [0, 0, 5, 6], [0, 0, 2, 3], [2, 0, 2, 4], [2, 0, 3, 4]])
+    for sites in (places, places[:0]):
+        features = torch.randn(len(sites), 3, dtype=torch.float64)
+        expected = convolution(scatter(features, sites, 3)).relu()
+        torch.testing.assert_close(together(features, sites, 3), expected)
+
+
+def test_who_computes_the_first_convolution():
+    """The backbone of a folded network, but where the head needs the image of pillars, too."""
+    model = small_model("pointpillar").eval()
+    for stacked in (False, True):
+        model.rpn_head.concat_input = stacked
+        detector = folded(model)
+        assert (detector.rpn_net.convolution is None) == stacked
+        assert isinstance(detector.rpn_head.blocks[0][1], nn.Conv2d) == stacked
+    assert model.rpn_net.convolution is None
 
 
 def test_voxels_that_are_no_pillars_are_refused():

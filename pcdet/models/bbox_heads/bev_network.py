@@ -174,9 +174,10 @@ class BEVNetwork(nn.Module):
         shares = weight.split([deblock[0].out_channels for deblock in self.deblocks], dim=1)
         for (product, *rest), level, share in zip(self.deblocks, levels, shares):
             patches = nn.Sequential(*rest)(product(level, apart=True))
-            part = F.linear(patches, share).transpose(2, 3)  # (B, h, kh, w, kw, n)
+            part = F.linear(patches.flatten(0, -2), share, bias if total is None else None)
+            part = part.view(*patches.shape[:-1], -1).transpose(2, 3)  # (B, h, kh, w, kw, n)
             if total is None:
-                batch, h, kh, w, kw, n = part.shape
-                total = bias.expand(batch, h * kh, w * kw, n).contiguous()
-            total.view(part.shape).add_(part)
+                total = part.to(bias.dtype).flatten(3, 4).flatten(1, 2).contiguous()
+            else:
+                total.view(part.shape).add_(part)
         return total.to(part.dtype)
