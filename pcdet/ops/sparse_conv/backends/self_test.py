@@ -75,7 +75,8 @@ def _results(backend, features, weight, grad, neighbours) -> tuple[torch.Tensor,
     with torch.enable_grad(), torch.autocast(features.device.type, enabled=False):
         leaves = features.clone().requires_grad_(), weight.clone().requires_grad_()
         output = backend.gather_conv(leaves[0], leaves[1].permute(1, 2, 0), neighbours)
-        return (output.detach(), *torch.autograd.grad(output, leaves, grad))
+        # Of a sum, as torch would import sympy to look at a gradient that it is given.
+        return (output.detach(), *torch.autograd.grad((output * grad).sum(), leaves))
 
 
 @functools.cache
