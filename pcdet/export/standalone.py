@@ -183,13 +183,15 @@ def _voted(
 ) -> np.ndarray:
     """The kept boxes, each averaged with those of its class that overlap it by `least` or more.
 
-    A box weighs by the square of its score times its overlap (IoU from above) with the kept one.
+    A box weighs by the square of its score times its overlap (IoU from above) with the kept one;
+    the front is where most of the weight has it.
     """
     corners, area = _corners(boxes), boxes[:, W] * boxes[:, L]
     reach, result = np.hypot(boxes[:, W], boxes[:, L]) / 2, boxes[kept]
     for own, best in zip(result, kept):
         offset = boxes - own
-        offset[:, RY] -= np.floor(offset[:, RY] / np.pi + 0.5) * np.pi  # the front stays the front
+        front = np.cos(offset[:, RY])
+        offset[:, RY] -= np.floor(offset[:, RY] / np.pi + 0.5) * np.pi
         near = np.hypot(offset[:, X], offset[:, Y]) < reach[best] + reach
         weight = np.zeros(len(boxes))
         for k in np.flatnonzero(near & (labels == labels[best])):
@@ -199,6 +201,7 @@ def _voted(
                 weight[k] = (overlap * scores[k] / scores[best]) ** 2
         weight[best] = 1.0
         own += weight @ offset / weight.sum()
+        own[RY] += np.pi * (weight @ front < 0)
     return result
 
 

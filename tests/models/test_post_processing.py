@@ -66,6 +66,14 @@ def test_box_voting_turns_by_the_smaller_angle():
     assert found["boxes"][0, 6].item() == pytest.approx(torch.pi, abs=0.01)
 
 
+def test_box_voting_turns_round_what_most_of_the_weight_has_the_other_way():
+    boxes = torch.tensor([[0.0, 0, 0, 2, 4, 1, angle] for angle in (0.5, 0.5 + torch.pi, -2.64159)])
+    for logits, front in (([3.0, 2.9, 2.8], 0.5 + torch.pi), ([3.0, 0.5, 0.4], 0.5)):
+        found = PostProcessor(box_voting=0.5)(torch.tensor(logits)[:, None], boxes.__getitem__)
+        turn = found["boxes"][0, 6] - front
+        assert abs(float(torch.sin(turn))) < 1e-4 and torch.cos(turn) > 0
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_boxes_that_are_not_finite_are_dropped_and_counted(bad, caplog):
     boxes = BOXES.clone()

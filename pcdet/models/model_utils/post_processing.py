@@ -53,8 +53,8 @@ def vote(
 
     Box voting (Gidaris and Komodakis, https://arxiv.org/abs/1505.01749) of LiDAR boxes. A candidate
     of the same class weighs (score * BEV IoU)^2, both as they are to the kept box. Angles are
-    averaged as turns from the kept one of at most a quarter of the circle, so the front stays the
-    front.
+    averaged as turns from the kept one of at most a quarter of the circle, front or back; then the
+    front is where most of the weight has it.
 
     Args:
         boxes: (N, 7) candidates.
@@ -74,8 +74,12 @@ def vote(
     own = torch.arange(len(keep), device=keep.device), keep
     log_weight[own] = 2 * log_score[keep]  # as if IoU were exact, and for boxes without area
     offset = boxes - best[:, None]  # (n, N, 7)
+    weight = log_weight.softmax(dim=1)
+    turned_round = (weight * offset[..., RZ].cos()).sum(dim=1) < 0
     offset[..., RZ] = box_utils.limit_period(offset[..., RZ], 0.5, torch.pi)
-    return best + (log_weight.softmax(dim=1).unsqueeze(-1) * offset).sum(dim=1)
+    voted = best + (weight.unsqueeze(-1) * offset).sum(dim=1)
+    voted[:, RZ] += torch.pi * turned_round
+    return voted
 
 
 @dataclass
