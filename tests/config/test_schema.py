@@ -153,6 +153,11 @@ def changed_config(path: str, value, name: str = "second") -> EasyDict:
         ("MODEL.TEST.NMS_THRESH", 1.5, "expected a number from 0 to 1, got 1.5"),
         ("MODEL.TEST.SCORE_THRESH", -0.1, "expected a number from 0 to 1 or a list .*got -0.1"),
         ("MODEL.TEST.SCORE_THRESH", [0.1, 0.2], "or one for each of the 3 of CLASS_NAMES, got"),
+        (
+            "MODEL.LOSSES.LOSS_WEIGHTS.rpn_dir_weight",
+            [0.2] * 2,
+            "or one for each of the 3 of CLASS_NAMES, got",
+        ),
         ("MODEL.TEST.RECALL_THRESH_LIST", [50], r"numbers from 0 to 1, got \[50\]"),
         (
             f"{HEAD}.TARGET_CONFIG.ANCHOR_GENERATOR.0.anchor_range",

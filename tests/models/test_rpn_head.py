@@ -7,13 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.model_fixture import random_batch, small_model
-from pcdet.models import example_convert_to_torch
+from models.model_fixture import narrow_config, random_batch, small_dataset, small_model
+from pcdet.models import build_network, example_convert_to_torch
 from pcdet.models.bbox_heads.bev_network import BEVNetwork, _laid_out
 from pcdet.utils import box_coder_utils, loss_utils
 
 
-def dense_loss(head, predictions, targets) -> dict[str, torch.Tensor]:
+def dense_loss(head, predictions, targets, dir_weights) -> dict[str, torch.Tensor]:
     """PCDet's formulas: weights for every anchor, sums over all of them."""
     labels, residuals = targets["box_cls_labels"], targets["box_reg_targets"]
     batch_size, num_anchors = labels.shape
@@ -37,13 +37,19 @@ def dense_loss(head, predictions, targets) -> dict[str, torch.Tensor]:
     bins = ((angles - 0.78539) % (2 * np.pi) >= np.pi).long()
     dir_logits = predictions["dir_cls_preds"].reshape(batch_size, num_anchors, 2)
     entropy = F.cross_entropy(dir_logits.permute(0, 2, 1), bins, reduction="none")
-    dir_loss = 0.2 * (entropy * positives / normalizer).sum() / batch_size
+    entropy = entropy * torch.tensor([0.2, *dir_weights])[labels.clamp(min=0)]
+    dir_loss = (entropy * positives / normalizer).sum() / batch_size
     return {"rpn_loss_cls": cls_loss, "rpn_loss_loc": loc_loss, "rpn_loss_dir": dir_loss}
 
 
-def test_loss_equals_the_dense_formulas():
-    model = small_model()
+@pytest.mark.parametrize("dir_weight", [0.2, [0.1, 1.5, 0.6]])
+def test_loss_equals_the_dense_formulas(dir_weight):
+    cfg = narrow_config("second")
+    cfg.MODEL.LOSSES.LOSS_WEIGHTS.rpn_dir_weight = dir_weight
+    model = build_network(small_dataset(cfg), cfg)
     batch = example_convert_to_torch(random_batch(num_gt=4))
+    batch["gt_boxes"][0, 0, 3:] = torch.tensor([0.6, 0.8, 1.7, 0.3, 2])
+    batch["gt_boxes"][1, 0, 3:] = torch.tensor([0.6, 1.76, 1.7, -1.0, 3])
     batch["gt_boxes"][1, 2:] = 0  # padding
     image = model.rpn_net(model.vfe(batch["voxels"], batch["num_points"]), batch["coordinates"], 2)
     head = model.rpn_head
@@ -52,8 +58,10 @@ def test_loss_equals_the_dense_formulas():
             conv.weight.mul_(3)  # predictions far from zero, both branches of each loss
     predictions = head(image)
     targets = head.assign_targets(batch["gt_boxes"])
+    assert set(targets["box_cls_labels"].unique().tolist()) >= {1, 2, 3}
     loss, terms = head.get_loss(predictions, targets)
-    expected = dense_loss(head, predictions, targets)
+    dir_weights = dir_weight if isinstance(dir_weight, list) else [dir_weight] * 3
+    expected = dense_loss(head, predictions, targets, dir_weights)
     for name, value in expected.items():
         torch.testing.assert_close(terms[name], value.detach(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(loss, sum(expected.values()), rtol=1e-4, atol=1e-5)

@@ -53,10 +53,15 @@ class Config(Section):
                 yield name, f"expected x and y of {told}: change one of them"
             if own is not None and own[2] > own[5]:
                 yield name, f"expected the lower z first, got {own}"
-        scores, classes = self.MODEL.TEST.SCORE_THRESH, len(self.CLASS_NAMES)
-        if isinstance(scores, list) and len(scores) != classes:
-            told = f"of the {classes} of CLASS_NAMES, got {scores}"
-            yield "MODEL.TEST.SCORE_THRESH", f"expected a number, or one for each {told}"
+        weights = self.MODEL.LOSSES.LOSS_WEIGHTS
+        by_class = {
+            "MODEL.TEST.SCORE_THRESH": self.MODEL.TEST.SCORE_THRESH,
+            "MODEL.LOSSES.LOSS_WEIGHTS.rpn_dir_weight": weights.rpn_dir_weight,
+        }
+        for name, numbers in by_class.items():
+            if isinstance(numbers, list) and len(numbers) != len(self.CLASS_NAMES):
+                told = f"of the {len(self.CLASS_NAMES)} of CLASS_NAMES, got {numbers}"
+                yield name, f"expected a number, or one for each {told}"
 
 
 def _is_same_area(own: Sequence[float], whole: Sequence[float], or_larger: bool) -> bool:

@@ -8,7 +8,7 @@ needs one entry, with a section of its own if it has keys that no other has (doc
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 from pcdet.config.schema.keys import Section, key, keys_of
 from pcdet.config.schema.training import Proposals, Test, Train
@@ -323,7 +323,9 @@ class LossWeights(Section):
 
     rpn_cls_weight: float = key("classes of anchors", 1.0, at_least=0)
     rpn_loc_weight: float = key("boxes of anchors", 2.0, at_least=0)
-    rpn_dir_weight: float = key("directions of anchors", 0.2, at_least=0)
+    rpn_dir_weight: Union[float, list[float]] = key(
+        "directions of anchors: a number, or one for each class", 0.2, at_least=0
+    )
     rcnn_cls_weight: float = key("scores of RoIs", 1.0, at_least=0)
     rcnn_reg_weight: float = key("boxes of RoIs", 1.0, at_least=0)
     rcnn_corner_weight: float = key("corners of RoIs", 1.0, at_least=0)

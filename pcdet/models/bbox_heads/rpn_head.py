@@ -38,13 +38,13 @@ class AnchorLossWeights:
     Attributes:
         rpn_cls_weight: of the focal loss.
         rpn_loc_weight: of the residuals.
-        rpn_dir_weight: of the direction classifier.
+        rpn_dir_weight: of the direction classifier, or of each class's anchors in it.
         code_weights: of the seven residuals among each other.
     """
 
     rpn_cls_weight: float = 1.0
     rpn_loc_weight: float = 2.0
-    rpn_dir_weight: float = 0.2
+    rpn_dir_weight: float | Sequence[float] = 0.2
     code_weights: Sequence[float] = (1.0,) * 7
 
     def __post_init__(self) -> None:
@@ -95,6 +95,9 @@ class RPNV2(BEVNetwork):
         self._init_outputs()
         code_weights = torch.tensor(loss_weights.code_weights, dtype=torch.float32)
         self.register_buffer("code_weights", code_weights, persistent=False)
+        dir_weights = torch.tensor(loss_weights.rpn_dir_weight, dtype=torch.float32)
+        dir_weights = dir_weights.expand(num_class).contiguous()
+        self.register_buffer("dir_weights", dir_weights, persistent=False)
 
     def _init_outputs(self) -> None:
         """Let all anchors start out at a class probability of 1 %, and at their own box.
@@ -184,6 +187,7 @@ class RPNV2(BEVNetwork):
         }
         if self.direction is not None:
             angles = residuals[:, RZ] + self.anchors[anchor, RZ]
+            weight = weight * self.dir_weights[labels[frame, anchor].long() - 1]
             terms["rpn_loss_dir"] = self._dir_loss(picked["dir_cls_preds"], angles, weight)
         loss = sum(terms.values())
         tb_dict = {name: term.detach() for name, term in terms.items()}
@@ -216,7 +220,7 @@ class RPNV2(BEVNetwork):
             angles, self.direction.dir_offset, self.direction.num_direction_bins
         )
         loss = F.cross_entropy(logits, bins, reduction="none")
-        return self.loss_weights.rpn_dir_weight * (loss * weight).sum()
+        return (loss * weight).sum()
 
     def decode(
         self, predictions: dict[str, torch.Tensor], frame: int, anchor: torch.Tensor
