@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import signal
 import subprocess
 import sys
@@ -27,8 +28,12 @@ _TOLERANCE = 2e-2  # of the largest number; factors may be rounded to bfloat16's
 _GRID = (8, 9, 10)
 
 
+@torch.inference_mode(False)  # gradients are compared, too, where a test comes first
 def compare_with_torch(
-    backend: Backend, device: torch.device, dtype: torch.dtype = torch.float32
+    backend: Backend,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    channels: tuple[int, int] = (16, 32),
 ) -> None:
     """Compute submanifold, strided and inverse convolutions with their gradients in both ways.
 
@@ -36,6 +41,7 @@ def compare_with_torch(
         backend: the way to test.
         device: where.
         dtype: of its numbers; torch computes in float32.
+        channels: in and out.
 
     Raises:
         RuntimeError: they differ.
@@ -47,9 +53,10 @@ def compare_with_torch(
     reference = TorchBackend()
     plans, reference_plans = (_plans(sites, each.takes_pairs) for each in (backend, reference))
     for name, plan in plans.items():
-        features = torch.randn(len(plan.inputs), 16, generator=generator).to(device)
-        weight = torch.randn(32, 27, 16, generator=generator).to(device)
-        grad = torch.randn(len(plan.outputs), 32, generator=generator).to(device)
+        features = torch.randn(len(plan.inputs), channels[0], generator=generator).to(device)
+        offsets = math.prod(plan.geometry.kernel_size)
+        weight = torch.randn(channels[1], offsets, channels[0], generator=generator).to(device)
+        grad = torch.randn(len(plan.outputs), channels[1], generator=generator).to(device)
         tensors = (features, weight, grad)
         expected = _results(reference, *tensors, reference_plans[name].neighbours)
         found = _results(backend, *(tensor.to(dtype) for tensor in tensors), plan.neighbours)
@@ -68,6 +75,7 @@ def _plans(sites: Sites, as_pairs: bool) -> dict[str, LayerPlan]:
         "submanifold": make_plan(sites, Geometry((3, 3, 3), submanifold=True), as_pairs),
         "strided": strided,
         "inverse": strided.inverse,
+        "flat": make_plan(sites, Geometry((3, 1, 1), (2, 1, 1)), as_pairs),
     }
 
 
@@ -87,7 +95,8 @@ def matrix_units_work() -> bool:
     from pcdet.ops.sparse_conv.backends.cpu_backend import CpuBackend
 
     try:
-        compare_with_torch(CpuBackend(), torch.device("cpu"), torch.bfloat16)
+        for channels in ((16, 32), (48, 64)):
+            compare_with_torch(CpuBackend(), torch.device("cpu"), torch.bfloat16, channels)
     except Exception as error:  # whatever the library that multiplies makes of this processor
         _logger.warning("sparse layers in float32, as bfloat16 fails in matrix units: %s", error)
         return False

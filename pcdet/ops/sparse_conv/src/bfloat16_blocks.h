@@ -148,6 +148,7 @@ PCDET_INLINE void transpose_twos(const BFloat16* from, int64_t height, int64_t w
 template <typename T, int kBytes>
 PCDET_INLINE void add_products(const OffsetPairs& pairs, const BFloat16* sources,
                                const BFloat16* weight, float* targets, Channels channels) {
+  if (channels.in == 0) return;
   Blocks& blocks = Blocks::of_this_thread();
   const bool paired = has_matrix_units();
   const int64_t columns = product_columns(channels.out);
@@ -182,6 +183,7 @@ template <typename T, int kBytes>
 PCDET_INLINE void add_outer_products(const OffsetPairs& pairs, const BFloat16* sources,
                                      const BFloat16* targets, float* weight, Channels channels,
                                      int64_t begin, int64_t end) {
+  if (begin == end) return;
   Blocks& blocks = Blocks::of_this_thread();
   const bool paired = has_matrix_units();
   const int64_t height = end - begin, columns = product_columns(channels.out);

@@ -146,12 +146,11 @@ struct Convolution {
   Kernels<T> kernels = fastest_kernels<T>();
   Sum<T>* sums = nullptr;  // as large as the result, of which the rows that are made are there
 
-  // Begins with these rows; they are added up in the result itself if that can be.
-  void start(Range rows) {
+  // Begins with these rows; they are added up in the result itself if that can be, else in `held`.
+  void start(Range rows, std::vector<float>& held) {
     if constexpr (std::is_same_v<T, Sum<T>>) {
       sums = result;
     } else {
-      std::vector<Sum<T>>& held = Blocks::of_this_thread().tile;
       held.resize(std::max<size_t>(held.size(), (rows.end - rows.begin) * channels.out));
       sums = held.data() - rows.begin * channels.out;
     }
@@ -186,7 +185,7 @@ void convolve_tiles(const Convolution<T>& convolution, const std::vector<OffsetP
   for_each_task((num_targets + kRows - 1) / kRows, [&](int64_t tile) {
     const Range rows{tile * kRows, std::min((tile + 1) * kRows, num_targets)};
     Convolution<T> part = convolution;
-    part.start(rows);
+    part.start(rows, Blocks::of_this_thread().tile);
     for (size_t k = 0; k < offsets.size(); ++k) part.add(pairs_within(offsets[k], rows), k);
     part.finish(rows);
   });
@@ -196,7 +195,8 @@ void convolve_tiles(const Convolution<T>& convolution, const std::vector<OffsetP
 template <typename T>
 void convolve_offsets(Convolution<T> convolution, const std::vector<OffsetPairs>& offsets,
                       int64_t num_targets) {
-  convolution.start({0, num_targets});
+  std::vector<float> held;
+  convolution.start({0, num_targets}, held);
   for (size_t k = 0; k < offsets.size(); ++k) {
     const OffsetPairs& pairs = offsets[k];
     // Within an offset no target comes twice, so the threads never meet.
