@@ -224,14 +224,14 @@ def _set_training(
     test.BOX_FILTER = type(test)(USE_IMAGE_AREA_FILTER=False, LIMIT_RANGE=None)
     lengths = {name: float(np.median(objects.of_class(name).boxes[:, L])) for name in class_names}
     test.EVAL_OVERLAPS = {name: default_overlap(length) for name, length in lengths.items()}
-    weights = model.LOSSES.LOSS_WEIGHTS
-    if isinstance(weights.get("rpn_dir_weight"), list):  # of the template's classes
-        weights.rpn_dir_weight = min(weights.rpn_dir_weight)
     in_words = ", ".join(f"{name} {length:.1f} m" for name, length in lengths.items())
     comments["MODEL.TEST.EVAL_OVERLAPS"] = f"IoU of a hit, by median length: {in_words}"
     if "MATCHED_THRESHOLD" in model.get("EXTRA_HEAD", {}):
         model.EXTRA_HEAD.MATCHED_THRESHOLD = list(test.EVAL_OVERLAPS.values())
         comments["MODEL.EXTRA_HEAD.MATCHED_THRESHOLD"] = "as EVAL_OVERLAPS, in the order of classes"
+    weights = model.LOSSES.LOSS_WEIGHTS
+    if isinstance(weights.get("rpn_dir_weight"), list):  # of the template's classes
+        weights.rpn_dir_weight = min(weights.rpn_dir_weight)
 
 
 def set_voxels(config: Any, counts: Sequence[int], comments: dict[str, str]) -> None:

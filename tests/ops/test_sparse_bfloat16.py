@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from ops.sparse_cases import SHAPE, random_sites
-from ops.test_sparse_conv import random_case, random_pairs
+from ops.test_sparse_conv import random_case, random_pairs, with_ascending_targets
 from pcdet.ops.sparse_conv import SparseSequential, SparseTensor, SubMConv3d
 from pcdet.ops.sparse_conv.backends import cpu_backend, self_test
 from pcdet.ops.sparse_conv.backends.cpu_backend import CpuBackend
 from pcdet.ops.sparse_conv.sparse_conv_utils import convolve, convolve_weight_grad, has_matrix_units
+
+# One block of channels and several, of each width that oneDNN packs.
+CHANNELS = [(16, 16), (32, 64), (64, 32), (48, 80), (16, 192), (256, 64)]
 
 
 def rounded_case(channels, rows=(70, 90), offsets=5):
@@ -26,16 +29,12 @@ def assert_rounded(found, exact):
     assert float((error - exact.abs() / 256).max()) < 1e-5 * float(exact.abs().max())
 
 
-# One block of channels and several, of each width that oneDNN packs.
-@pytest.mark.parametrize("channels", [(16, 16), (32, 64), (64, 32), (48, 80), (16, 192), (256, 64)])
+@pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("rows", [(70, 90), (700, 1200)])
 @pytest.mark.parametrize("ascending", [False, True])
 def test_equals_float32_but_for_one_rounding(channels, rows, ascending):
     features, weight, pairs, count = rounded_case(channels, rows)
-    if ascending:
-        for k in range(pairs.shape[1]):
-            number = int((pairs[1, k] >= 0).sum())
-            pairs[:, k, :number] = pairs[:, k, pairs[1, k, :number].argsort()]
+    pairs = with_ascending_targets(pairs) if ascending else pairs
     bias = torch.randn(channels[1]).bfloat16()
     for arguments in ((), (bias,), (bias, True)):
         exact = [each.float() if torch.is_tensor(each) else each for each in arguments]
@@ -45,7 +44,7 @@ def test_equals_float32_but_for_one_rounding(channels, rows, ascending):
         )
 
 
-@pytest.mark.parametrize("channels", [(16, 16), (32, 64), (64, 32), (48, 80), (16, 192), (256, 64)])
+@pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("offsets", [3, 27])  # in halves, or whole
 def test_gradient_of_the_weight(channels, offsets):
     features, _, pairs, rows = rounded_case(channels, (300, 400), offsets)

@@ -159,6 +159,15 @@ def random_pairs(offsets: int, rows_in: int, rows_out: int) -> torch.Tensor:
     return pairs
 
 
+def with_ascending_targets(pairs: torch.Tensor) -> torch.Tensor:
+    """The same pairs (2, K, P), those of each offset in the order of their targets."""
+    ascending = pairs.clone()
+    for k in range(pairs.shape[1]):
+        count = int((pairs[1, k] >= 0).sum())
+        ascending[:, k, :count] = pairs[:, k, pairs[1, k, :count].argsort()]
+    return ascending
+
+
 def random_case(channels, offsets=5, rows=(70, 90), dtype=torch.float64):
     torch.manual_seed(0)
     features = torch.randn(rows[0], channels[0], dtype=dtype).requires_grad_()
@@ -257,11 +266,8 @@ def test_older_processors(tmp_path, capability):
 def test_the_order_of_pairs_does_not_matter():
     """Where targets ascend, outputs are made by tiles of rows, and not all offsets are in each."""
     features, weight, pairs, rows = random_case((8, 24), rows=(900, 1000), dtype=torch.float32)
-    ascending = pairs.clone()
-    for k in range(pairs.shape[1]):
-        count = int((pairs[1, k] >= 0).sum())
-        ascending[:, k, :count] = pairs[:, k, pairs[1, k, :count].argsort()]
-    assert torch.equal(*(indice_conv(features, weight, p, rows) for p in (pairs, ascending)))
+    orders = (pairs, with_ascending_targets(pairs))
+    assert torch.equal(*(indice_conv(features, weight, p, rows) for p in orders))
 
 
 @pytest.mark.parametrize("channels", [(3, 5), (16, 32)])
