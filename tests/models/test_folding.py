@@ -13,7 +13,6 @@ from models.model_fixture import narrow_config, random_batch, small_dataset, sma
 from pcdet.engine.batch_norm import freeze_bn
 from pcdet.models import build_network, example_convert_to_torch
 from pcdet.models.folding import PatchProduct, folded, fuse_relu_
-from pcdet.models.vfe import PillarFeatureNetOld2
 from pcdet.ops.sparse_conv import SparseConv3d, SparseSequential, SparseTensor, SubMConv3d
 
 DETECTORS = ("second", "pointpillar", "PartA2", "sassd")
@@ -84,22 +83,6 @@ def test_frames_without_points():
         batch = example_convert_to_torch(random_batch((0,), name=name))
         with torch.inference_mode():
             assert len(folded(small_model(name))(batch)[0]) == 1
-
-
-@pytest.mark.parametrize("options", [{"num_filters": (4, 6)}, {"use_norm": False}])
-def test_rows_without_a_point_are_encoded_once(options):
-    net = with_statistics(PillarFeatureNetOld2(4, **options))
-    num_points = torch.tensor([1, 5, 0, 3, 4, 5])
-    voxels = torch.randn(6, 5, 4, generator=torch.Generator().manual_seed(2))
-    voxels *= (torch.arange(5) < num_points.unsqueeze(1)).unsqueeze(2)
-    encoder, rows = folded(net), []
-    assert encoder.rows_once
-    encoder.pfn_layers[0].linear.register_forward_hook(lambda _, x, out: rows.append(len(out)))
-    with torch.inference_mode():
-        found, plain = (n(voxels, num_points, torch.zeros(6, 3)) for n in (encoder, net))
-    torch.testing.assert_close(found, plain, rtol=1e-6, atol=1e-6)
-    # Of all pillars but the two that are full there is a row that holds no point.
-    assert rows == [int(num_points.sum()) + 4]
 
 
 def test_stacked_input_of_the_head_goes_beside_its_levels():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -24,10 +26,10 @@ from models.pcdet_numbers import (
 )
 from pcdet.datasets.kitti.kitti_dataset import KittiDataset, create_kitti_infos
 from pcdet.models import build_network, example_convert_to_torch, model_fn_decorator
-from pcdet.models.bbox_heads.bev_network import BEVNetwork
-from pcdet.models.folding import folded
+from pcdet.models.bbox_heads.bev_network import BEVNetwork, convolved
 from pcdet.models.rpn import PointPillarsScatter
 from pcdet.models.vfe import PillarFeatureNetOld2
+from pcdet.ops.sparse_conv import SparseTensor
 from pcdet.utils.errors import ConfigError
 
 
@@ -160,6 +162,30 @@ def test_encoder_of_two_layers_without_norm():
         PillarFeatureNetOld2(4, num_filters=[])
 
 
+@pytest.mark.parametrize("options", [{"num_filters": (4, 6)}, {"use_norm": False}])
+def test_rows_without_a_point_are_encoded_once(options, monkeypatch):
+    """In training, statistics and gradients are those of all rows."""
+    torch.manual_seed(2)
+    encoder = PillarFeatureNetOld2(4, **options).double()
+    num_points = torch.tensor([1, 5, 0, 3, 4, 5])
+    voxels = torch.randn(6, 5, 4, dtype=torch.float64)
+    voxels *= (torch.arange(5) < num_points.unsqueeze(1)).unsqueeze(2)
+    grad, rows, results = torch.randn(6, encoder.output_features, dtype=torch.float64), [], []
+    encoder.pfn_layers[0].linear.register_forward_hook(lambda _, x, out: rows.append(len(out)))
+    for as_on_a_gpu in (False, True):
+        # What is compiled takes all rows, as a GPU does.
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda answer=as_on_a_gpu: answer)
+        net, inputs = copy.deepcopy(encoder), voxels.clone().requires_grad_()
+        features = net(inputs, num_points, torch.zeros(6, 3, dtype=torch.float64))
+        features.backward(grad)
+        tested = net.eval()(inputs, num_points, torch.zeros(6, 3, dtype=torch.float64))
+        grads = [p.grad for p in (inputs, *net.parameters())]
+        results.append([features, tested, *net.buffers(), *grads])
+    torch.testing.assert_close(*results)
+    # Of all pillars but the two that are full there is a row that holds no point.
+    assert rows == [*[int(num_points.sum()) + 4] * 2, *[30] * 2]
+
+
 def test_scatter_puts_pillars_at_their_places():
     scatter = PointPillarsScatter(2, (4, 3, 1))
     features = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
@@ -171,30 +197,37 @@ def test_scatter_puts_pillars_at_their_places():
     assert image.sum() == 10 and not image[2].any()
 
 
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("stride", [1, 2, (3, 1)])
-def test_scatter_with_the_first_convolution(stride):
-    """Around the pillars alone, to the borders; frames and images without pillars are bias."""
+def test_first_convolution_around_the_pillars_alone(stride, bias):
+    """To the borders; frames and images without pillars are bias."""
     torch.manual_seed(0)
-    convolution = nn.Conv2d(3, 5, 3, stride, padding=1).double().requires_grad_(False)
-    scatter = PointPillarsScatter(3, (7, 6, 1))
-    together = PointPillarsScatter(3, (7, 6, 1))
-    together.convolve_(convolution)
+    convolution = nn.Conv2d(3, 5, 3, stride, padding=1, bias=bias).double()
     places = torch.tensor([[0, 0, 0, 0], [0, 0, 5, 6], [0, 0, 2, 3], [2, 0, 2, 4], [2, 0, 3, 4]])
     for sites in (places, places[:0]):
-        features = torch.randn(len(sites), 3, dtype=torch.float64)
-        expected = convolution(scatter(features, sites, 3)).relu()
-        torch.testing.assert_close(together(features, sites, 3), expected)
+        features = torch.randn(len(sites), 3, dtype=torch.float64, requires_grad=True)
+        expected = convolution(PointPillarsScatter(3, (7, 6, 1))(features, sites, 3))
+        found = convolved(SparseTensor(features, sites, (1, 6, 7), 3), convolution)
+        torch.testing.assert_close(found, expected)
+        inputs, grad = (features, *convolution.parameters()), torch.randn_like(expected)
+        pairs = (torch.autograd.grad(image, inputs, grad) for image in (found, expected))
+        for one, other in zip(*pairs):
+            torch.testing.assert_close(one, other)
 
 
-def test_who_computes_the_first_convolution():
-    """The backbone of a folded network, but where the head needs the image of pillars, too."""
-    model = small_model("pointpillar").eval()
-    for stacked in (False, True):
-        model.rpn_head.concat_input = stacked
-        detector = folded(model)
-        assert (detector.rpn_net.convolution is None) == stacked
-        assert isinstance(detector.rpn_head.blocks[0][1], nn.Conv2d) == stacked
-    assert model.rpn_net.convolution is None
+def test_head_gets_pillars_or_their_image():
+    """The pillars on a CPU, but where the head needs the image, too; with the same outcome."""
+    model = small_model("pointpillar")
+    batch = example_convert_to_torch(random_batch(name="pointpillar"))
+    features = model.encode_voxels(batch)
+    pillars = model.bev_image(features, batch["coordinates"], 2)
+    assert isinstance(pillars, SparseTensor)
+    model.rpn_head.concat_input = True
+    image = model.bev_image(features, batch["coordinates"], 2)
+    assert torch.equal(pillars.dense().squeeze(2), image)
+    model.rpn_head.concat_input = False
+    for one, other in zip(model.rpn_head.levels(pillars), model.rpn_head.levels(image)):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_voxels_that_are_no_pillars_are_refused():

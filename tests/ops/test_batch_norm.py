@@ -77,6 +77,32 @@ def test_relu_in_the_same_pass_changes_nothing(channels, dtype):
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_row_stands_for_as_many_as_its_count(dtype, relu):
+    generator = torch.Generator().manual_seed(4)
+    x = (3 + torch.randn(600, 19, generator=generator)).to(dtype)
+    counts = torch.randint(1, 9, (600,), generator=generator)
+    grad = torch.randn(600, 19, generator=generator).to(dtype)
+    by = layer(19, torch.float64 if dtype == torch.float64 else torch.float32)
+    few = x.clone().requires_grad_()
+    many = x.repeat_interleave(counts, dim=0).requires_grad_()
+    first = counts.cumsum(0) - counts  # the whole gradient comes to the first of equal rows
+    grad_of_many = torch.zeros_like(many).index_copy(0, first, grad)
+    once = batch_norm(few, *by, 1e-3, relu=relu, counts=counts)
+    each = batch_norm(many, *by, 1e-3, relu=relu)
+    assert once.count == each.count == counts.sum()
+    exact = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2}[dtype]
+    close = {"rtol": exact, "atol": exact}
+    torch.testing.assert_close(once[1:3], each[1:3], **close)
+    torch.testing.assert_close(once.rows, each.rows[first], **close)
+    of_x, *of_layer = torch.autograd.grad(once.rows, (few, *by), grad)
+    of_many, *of_its_layer = torch.autograd.grad(each.rows, (many, *by), grad_of_many)
+    summed = torch.segment_reduce(of_many.double(), "sum", lengths=counts, axis=0)
+    torch.testing.assert_close(of_x.double(), summed, **close)
+    torch.testing.assert_close(of_layer, of_its_layer, rtol=exact, atol=20 * exact)
+
+
 def test_relu_lets_nan_pass():
     x = torch.tensor([[1.0], [float("nan")], [3.0]])
     y = fixed_norm(x, torch.zeros(1), torch.ones(1), torch.ones(1), torch.zeros(1), 0.0, True)
@@ -140,3 +166,8 @@ def test_rows_with_gaps_are_taken():
 def test_errors_name_the_argument(x, channels, message):
     with pytest.raises(RuntimeError, match=message):
         batch_norm(x, torch.ones(channels), torch.zeros(channels), 1e-3)
+
+
+def test_there_is_a_count_for_each_row():
+    with pytest.raises(RuntimeError, match=r"counts must be .* shape \[4\] .* got \[3\]"):
+        batch_norm(torch.zeros(4, 2), torch.ones(2), torch.zeros(2), 1e-3, counts=torch.ones(3))

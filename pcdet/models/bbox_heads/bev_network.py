@@ -11,6 +11,10 @@ from torch import nn
 
 from pcdet.models.folding import PatchProduct
 from pcdet.models.model_utils.norm import NORM, ImageNorm
+from pcdet.ops.sparse_conv import SparseTensor
+from pcdet.ops.sparse_conv.backends import backend_for
+from pcdet.ops.sparse_conv.gather_conv import gather_conv
+from pcdet.ops.sparse_conv.plan import Geometry, make_plan
 from pcdet.utils import device_utils
 
 
@@ -37,6 +41,28 @@ def _laid_out(images: torch.Tensor, memory_format: torch.memory_format) -> torch
     matrices = [frame.t().contiguous() for frame in images.permute(0, 2, 3, 1).flatten(1, 2)]
     turned = matrices[0][None] if len(matrices) == 1 else torch.stack(matrices)
     return turned.view(images.shape)
+
+
+@torch.compiler.disable
+def convolved(image: SparseTensor, convolution: nn.Conv2d) -> torch.Tensor:
+    """What a convolution makes of an image that is zero but for few cells, as computed around them.
+
+    Args:
+        image: (V, C) at the cells, of depth 1.
+        convolution: without groups; its weight and bias get their gradients.
+
+    Returns:
+        (B, Cout, h, w) in channels_last memory.
+    """
+    by_axis = (convolution.kernel_size, convolution.stride)
+    reach = Geometry(*((1, *size) for size in by_axis), padding=(0, *convolution.padding))
+    plan = make_plan(image.sites, reach, backend_for(image.features.device).takes_pairs)
+    weight, bias = convolution.weight.flatten(2).permute(2, 1, 0), convolution.bias
+    cells = gather_conv(image.features, weight, plan.neighbours, bias=bias)
+    empty = cells.new_zeros(cells.shape[1]) if bias is None else bias.to(cells.dtype)
+    shape = (image.batch_size, *plan.outputs.spatial_shape[1:], len(empty))
+    b, _, y, x = plan.outputs.indices.long().unbind(dim=1)
+    return empty.expand(shape).index_put((b, y, x), cells).permute(0, 3, 1, 2)
 
 
 class BEVNetwork(nn.Module):
@@ -132,16 +158,21 @@ class BEVNetwork(nn.Module):
         )
         return nn.Sequential(conv, *self._norm_relu(channels))
 
-    def forward(self, spatial_features: torch.Tensor) -> torch.Tensor:
+    def forward(self, spatial_features: torch.Tensor | SparseTensor) -> torch.Tensor:
         """(B, num_input_features, H, W) to (B, num_bev_features, H / stride, W / stride)."""
         return self.upsample(self.levels(spatial_features))
 
-    def levels(self, spatial_features: torch.Tensor) -> list[torch.Tensor]:
-        """The pyramid of an image (B, num_input_features, H, W): (B, C, h, w) for each level."""
-        x, levels = _laid_out(spatial_features, self.memory_format), []
-        for block in self.blocks:
-            x = block(x)
-            levels.append(x)
+    def levels(self, spatial_features: torch.Tensor | SparseTensor) -> list[torch.Tensor]:
+        """The pyramid of an image (B, num_input_features, H, W): (B, C, h, w) for each level.
+
+        Of an image that is mostly empty its cells, as a sparse tensor of depth 1, will do, too.
+        """
+        x, (first, *others) = spatial_features, self.blocks
+        if isinstance(x, SparseTensor):
+            x, first = convolved(x, first[1]), first[2:]
+        levels = [first(_laid_out(x, self.memory_format))]
+        for block in others:
+            levels.append(block(levels[-1]))
         return levels
 
     def upsample(self, levels: list[torch.Tensor]) -> torch.Tensor:

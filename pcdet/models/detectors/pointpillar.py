@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
 from pcdet.models.detectors.second_net import SECONDNet
+from pcdet.ops.sparse_conv import SparseTensor
 
 
 class PointPillar(SECONDNet):
@@ -23,15 +23,15 @@ class PointPillar(SECONDNet):
         """(V, C) features of the pillars."""
         return self.vfe(input_dict["voxels"], input_dict["num_points"], input_dict["voxel_centers"])
 
-    def fold_(self) -> None:
-        """See `folded`: the first convolution goes to the backbone, which knows what is empty.
+    def bev_image(
+        self, voxel_features: torch.Tensor, coordinates: torch.Tensor, batch_size: int
+    ) -> torch.Tensor | SparseTensor:
+        """On a CPU the pillars alone, unless the head stacks the image itself.
 
-        Not on a GPU, where that brings nothing, nor where the image itself is needed, too.
+        Nine cells in ten are empty, and the first convolution is the largest of all. On a GPU that
+        brings nothing.
         """
-        block = self.rpn_head.blocks[0]
-        convolution, norm = block[1:3]
-        whole = isinstance(norm, nn.Identity) and convolution.bias is not None
-        on_cpu = convolution.weight.device.type == "cpu"
-        if whole and on_cpu and not self.rpn_head.concat_input:
-            self.rpn_net.convolve_(convolution)
-            block[1] = block[3] = nn.Identity()
+        if voxel_features.device.type != "cpu" or self.rpn_head.concat_input:
+            return super().bev_image(voxel_features, coordinates, batch_size)
+        shape = (1, *self.rpn_net.bev_shape)
+        return SparseTensor(voxel_features, coordinates, shape, batch_size)

@@ -9,6 +9,7 @@ from torch import nn
 
 from pcdet.models.detectors.detector3d import Detector3D
 from pcdet.models.model_utils.post_processing import PostProcessor
+from pcdet.ops.sparse_conv import SparseTensor
 
 
 class SECONDNet(Detector3D):
@@ -33,6 +34,12 @@ class SECONDNet(Detector3D):
         """(V, C) features of the voxels."""
         return self.vfe(input_dict["voxels"], input_dict["num_points"])
 
+    def bev_image(
+        self, voxel_features: torch.Tensor, coordinates: torch.Tensor, batch_size: int
+    ) -> torch.Tensor | SparseTensor:
+        """What the head takes, from features (V, C) of voxels at (V, 4) batch index, z, y, x."""
+        return self.rpn_net(voxel_features, coordinates, batch_size)
+
     def forward(self, input_dict: dict[str, Any]) -> tuple:
         """One batch.
 
@@ -50,7 +57,7 @@ class SECONDNet(Detector3D):
             # which costs nothing while the queue is empty.
             targets = self.rpn_head.assign_targets(input_dict["gt_boxes"])
         voxel_features = self.encode_voxels(input_dict)
-        spatial_features = self.rpn_net(voxel_features, input_dict["coordinates"], batch_size)
+        spatial_features = self.bev_image(voxel_features, input_dict["coordinates"], batch_size)
         predictions: dict[str, torch.Tensor] = self.rpn_head(spatial_features)
 
         if self.training:

@@ -28,11 +28,11 @@ class VoxelNorm(nn.BatchNorm1d):
     all_ranks = False
     relu = False
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """(N, C) rows; N may be 0 or 1."""
+    def forward(self, input: torch.Tensor, counts: torch.Tensor | None = None) -> torch.Tensor:
+        """(N, C) rows; N may be 0 or 1. On a CPU each can stand for `counts` (N,) equal ones."""
         plainly = input.device.type in _SUM_PLAINLY
         if self.training and (self.all_ranks or (plainly and len(input) > 1)):
-            return _normalise_by_batch(self, input)
+            return _normalise_by_batch(self, input, counts)
         if plainly and self.relu:
             return _normalise_by_averages(self, input)
         if self.training and len(input) < 2:
@@ -88,9 +88,11 @@ def synchronise_norms_(model: nn.Module, device: torch.device) -> nn.Module:
     return model
 
 
-def _normalise_by_batch(norm: VoxelNorm | ImageNorm, rows: torch.Tensor) -> torch.Tensor:
+def _normalise_by_batch(
+    norm: VoxelNorm | ImageNorm, rows: torch.Tensor, counts: torch.Tensor | None = None
+) -> torch.Tensor:
     """Normalise (N, C) rows by their own statistics, and follow these with the running averages."""
-    done = batch_norm(rows, norm.weight, norm.bias, norm.eps, norm.all_ranks, norm.relu)
+    done = batch_norm(rows, norm.weight, norm.bias, norm.eps, norm.all_ranks, norm.relu, counts)
     if done.count == 0:  # on all ranks
         return done.rows
     with torch.no_grad():

@@ -31,25 +31,33 @@ class PFNLayer(nn.Module):
         """(V, P, in_channels) to (V, out_channels) in the last layer, else (V, P, out_channels)."""
         # Rows that hold no point take part in the statistics and in the maximum, as in PCDet:
         # trained weights count on it.
-        x = self._each(points.flatten(0, 1)).unflatten(0, points.shape[:2])
+        x = self.relu(self.norm(self.linear(points.flatten(0, 1))))
+        x = x.unflatten(0, points.shape[:2])
         pillar = x.amax(dim=1)
         if self.last_layer:
             return pillar
         return torch.cat((x, pillar.unsqueeze(1).expand_as(x)), dim=-1)
 
-    def of_rows(self, rows: torch.Tensor, pillar: torch.Tensor, count: int) -> torch.Tensor:
-        """The same of rows (N, in_channels), given the pillar (N,) of each and how many there are.
+    def of_rows(
+        self, rows: torch.Tensor, counts: torch.Tensor, pillar: torch.Tensor, pillars: int
+    ) -> torch.Tensor:
+        """The same of rows (N, in_channels) that stand for as many equal ones as `counts` (N,) say.
+
+        Args:
+            rows: in any order.
+            counts: 1 or more.
+            pillar: (N,) that of each row.
+            pillars: how many there are.
 
         Returns:
-            (count, out_channels) in the last layer, else (N, out_channels).
+            (pillars, out_channels) in the last layer, else (N, out_channels).
         """
-        x = self._each(rows)
-        most = x.new_full((count, x.shape[1]), -torch.inf)
-        most.scatter_reduce_(0, pillar.unsqueeze(1).expand_as(x), x, "amax")
+        x = self.linear(rows)
+        x = self.norm(x, counts) if isinstance(self.norm, VoxelNorm) else self.norm(x)
+        x = self.relu(x)
+        most = x.new_full((pillars, x.shape[1]), -torch.inf)
+        most = most.scatter_reduce(0, pillar.unsqueeze(1).expand_as(x), x, "amax")
         return most if self.last_layer else torch.cat((x, most[pillar]), dim=-1)
-
-    def _each(self, points: torch.Tensor) -> torch.Tensor:
-        return self.relu(self.norm(self.linear(points)))
 
 
 class PillarFeatureNetOld2(nn.Module):
@@ -58,13 +66,12 @@ class PillarFeatureNetOld2(nn.Module):
     Beside its own features a point has its offset to the mean of the pillar's points and its
     offset to the pillar's centre, each along x, y, z. The name is that of PCDet's yaml.
 
+    On a CPU the rows of a pillar that hold no point, which are all alike, are computed once and
+    count as many; a GPU's host would wait for their number.
+
     Attributes:
         output_features: channels of a pillar.
-        rows_once: whether to compute a pillar's rows that hold no point, which are all alike, once,
-            as in a folded network; on the CPU, as a GPU's host would wait for their number.
     """
-
-    rows_once = False
 
     def __init__(
         self,
@@ -119,28 +126,46 @@ class PillarFeatureNetOld2(nn.Module):
             return voxels.new_zeros(0, self.output_features)
         xyz = voxels[..., :3]
         mean = xyz.sum(dim=1) / num_points.clamp(min=1).to(xyz.dtype).unsqueeze(-1)
-        decorations = [voxels, xyz - mean.unsqueeze(1), xyz - voxel_centers.unsqueeze(1)]
-        if self.with_distance:
-            decorations.append(xyz.norm(dim=-1, keepdim=True))
         row = torch.arange(voxels.shape[1], device=voxels.device)
         filled = row < num_points.unsqueeze(-1)  # (V, P)
-        points = self.input_scales(torch.cat(decorations, dim=-1)) * filled.unsqueeze(-1)
         # Half precision would round places far from the sensor to 0.25 m.
-        with torch.autocast(points.device.type, enabled=False):
-            if self.rows_once and points.device.type == "cpu":
-                return self._encode_rows_once(points, row <= num_points.unsqueeze(-1))
+        with torch.autocast(voxels.device.type, enabled=False):
+            if voxels.device.type == "cpu" and not torch.compiler.is_compiling():
+                return self._encode_rows_once(voxels, filled, mean, voxel_centers)
+            places = (mean.unsqueeze(1), voxel_centers.unsqueeze(1))
+            points = self._decorated(voxels, filled, *places)
             for layer in self.pfn_layers:
                 points = layer(points)
         return points
 
-    def fold_(self) -> None:
-        """See `folded`."""
-        self.rows_once = True
+    def _decorated(
+        self,
+        points: torch.Tensor,
+        filled: torch.Tensor,
+        mean: torch.Tensor,
+        centers: torch.Tensor,
+    ) -> torch.Tensor:
+        """(..., C) points with what the class adds to them; zeros where they are not `filled`."""
+        xyz = points[..., :3]
+        decorations = [points, xyz - mean, xyz - centers]
+        if self.with_distance:
+            decorations.append(xyz.norm(dim=-1, keepdim=True))
+        return self.input_scales(torch.cat(decorations, dim=-1)) * filled.unsqueeze(-1)
 
-    def _encode_rows_once(self, points: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        """Encode those rows of (V, P, C) that are kept (V, P): the points, and one row without."""
-        pillar = torch.nonzero(kept)[:, 0]
-        rows = points[kept]
+    def _encode_rows_once(
+        self,
+        voxels: torch.Tensor,
+        filled: torch.Tensor,
+        mean: torch.Tensor,
+        centers: torch.Tensor,
+    ) -> torch.Tensor:
+        """Encode the points of (V, P, C), and of each pillar that is not full one row without."""
+        first_empty = filled.sum(dim=1, keepdim=True)  # (V, 1), or P
+        row = torch.arange(filled.shape[1])
+        pillar, place = torch.nonzero(row <= first_empty, as_tuple=True)
+        is_point = filled[pillar, place]
+        rows = self._decorated(voxels[pillar, place], is_point, mean[pillar], centers[pillar])
+        counts = torch.where(is_point, 1, filled.shape[1] - place)
         for layer in self.pfn_layers:
-            rows = layer.of_rows(rows, pillar, len(points))
+            rows = layer.of_rows(rows, counts, pillar, len(voxels))
         return rows

@@ -9,11 +9,13 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <tuple>
 
 namespace pcdet {
@@ -23,9 +25,9 @@ namespace {
 #define PCDET_KERNELS(NAME, ATTRIBUTE)                                                             \
   template <typename T, typename Op>                                                               \
   struct NAME {                                                                                    \
-    ATTRIBUTE static void moments(const T* x, int64_t begin, int64_t end, int64_t channels,        \
-                                  double* sums, double* squares) {                                 \
-      block_moments(x, begin, end, channels, sums, squares);                                       \
+    ATTRIBUTE static void moments(const T* x, const Op* counts, int64_t begin, int64_t end,        \
+                                  int64_t channels, double* sums, double* squares) {               \
+      block_moments(x, counts, begin, end, channels, sums, squares);                               \
     }                                                                                              \
     ATTRIBUTE static void normalise(const Normalised<T, Op>& rows, int64_t begin, int64_t end,     \
                                     T* y) {                                                        \
@@ -36,9 +38,10 @@ namespace {
                                         double* products) {                                        \
       block_gradient_sums(grad, rows, begin, end, sums, products);                                 \
     }                                                                                              \
-    ATTRIBUTE static void gradient(const T* grad, const Normalised<T, Op>& rows, const Op* offset, \
-                                   const Op* slope, int64_t begin, int64_t end, T* grad_x) {       \
-      block_gradient(grad, rows, offset, slope, begin, end, grad_x);                               \
+    ATTRIBUTE static void gradient(const T* grad, const Normalised<T, Op>& rows, const Op* counts, \
+                                   const Op* offset, const Op* slope, int64_t begin, int64_t end,  \
+                                   T* grad_x) {                                                    \
+      block_gradient(grad, rows, counts, offset, slope, begin, end, grad_x);                       \
     }                                                                                              \
   }
 
@@ -74,6 +77,20 @@ void check_channels(const at::Tensor& tensor, const char* name, const at::Tensor
               tensor.scalar_type());
 }
 
+// `counts`, if given, must say for each row how often it is there, in the type of the computation.
+void check_counts(const std::optional<at::Tensor>& counts, const at::Tensor& rows) {
+  const at::ScalarType type = at::toOpMathType(rows.scalar_type());
+  TORCH_CHECK(!counts || (counts->dim() == 1 && counts->size(0) == rows.size(0) &&
+                          counts->is_contiguous() && counts->scalar_type() == type),
+              "counts must be contiguous and have shape [", rows.size(0), "] and dtype ", type,
+              ", got ", counts->sizes(), " and ", counts->scalar_type());
+}
+
+template <typename Op>
+const Op* data_or_null(const std::optional<at::Tensor>& tensor) {
+  return tensor ? tensor->const_data_ptr<Op>() : nullptr;
+}
+
 // Calls block(begin, end) for blocks of rows, on several threads.
 template <typename Block>
 void for_each_block(int64_t rows, const Block& block) {
@@ -96,8 +113,10 @@ at::Tensor sum_blocks(int64_t rows, int64_t channels, const SumBlock& sum_block)
 }
 
 // Mean and biased variance (C,) of the channels, in the type of the computation.
-std::tuple<at::Tensor, at::Tensor> moments(const at::Tensor& x) {
+std::tuple<at::Tensor, at::Tensor> moments(const at::Tensor& x,
+                                           const std::optional<at::Tensor>& counts) {
   check_rows(x, "x");
+  check_counts(counts, x);
   TORCH_CHECK(x.size(0) > 0, "x must have a row at least");
   const int64_t rows = x.size(0), channels = x.size(1);
   at::Tensor sums;
@@ -105,12 +124,14 @@ std::tuple<at::Tensor, at::Tensor> moments(const at::Tensor& x) {
     using Op = at::opmath_type<scalar_t>;
     with_kernels<scalar_t, Op>([&](auto kernels) {
       sums = sum_blocks(rows, channels, [&](int64_t begin, int64_t end, double* s, double* q) {
-        kernels.moments(x.const_data_ptr<scalar_t>(), begin, end, channels, s, q);
+        kernels.moments(x.const_data_ptr<scalar_t>(), data_or_null<Op>(counts), begin, end,
+                        channels, s, q);
       });
     });
   });
-  const at::Tensor mean = sums[0] / rows;
-  const at::Tensor variance = (sums[1] / rows - mean * mean).clamp_min(0);
+  sums = counts ? sums / counts->sum(at::kDouble) : sums / rows;
+  const at::Tensor mean = sums[0];
+  const at::Tensor variance = (sums[1] - mean * mean).clamp_min(0);
   const at::ScalarType type = at::toOpMathType(x.scalar_type());
   return {mean.to(type), variance.to(type)};
 }
@@ -184,12 +205,14 @@ at::Tensor gradient_sums(const at::Tensor& grad, const at::Tensor& x, const at::
   return sums;
 }
 
-// Gradient of x; means (2, C) double are `gradient_sums` of all rows, by their number.
+// Gradient of x; means (2, C) double are `gradient_sums` of all rows, by their number, or by that
+// of `counts`. A row's gradient is that of all that it stands for.
 at::Tensor gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& mean,
                     const at::Tensor& inverse_std, const at::Tensor& weight, const at::Tensor& bias,
-                    const at::Tensor& means, bool relu) {
+                    const at::Tensor& means, const std::optional<at::Tensor>& counts, bool relu) {
   const at::Tensor scale = checked_scale(x, mean, inverse_std, weight, bias);
   check_gradient(grad, x);
+  check_counts(counts, x);
   const at::Tensor grad_x = at::empty_like(x);
   const at::Tensor offset = means[0].to(mean.scalar_type());
   const at::Tensor slope = (means[1] * inverse_std * inverse_std).to(mean.scalar_type());
@@ -198,8 +221,8 @@ at::Tensor gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tenso
     const auto rows = normalised<scalar_t, Op>(x, mean, scale, bias, relu);
     with_kernels<scalar_t, Op>([&](auto kernels) {
       for_each_block(x.size(0), [&](int64_t, int64_t begin, int64_t end) {
-        kernels.gradient(grad.const_data_ptr<scalar_t>(), rows, offset.const_data_ptr<Op>(),
-                         slope.const_data_ptr<Op>(), begin, end,
+        kernels.gradient(grad.const_data_ptr<scalar_t>(), rows, data_or_null<Op>(counts),
+                         offset.const_data_ptr<Op>(), slope.const_data_ptr<Op>(), begin, end,
                          grad_x.mutable_data_ptr<scalar_t>());
       });
     });
@@ -210,7 +233,7 @@ at::Tensor gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tenso
 }  // namespace
 
 TORCH_LIBRARY(pcdet_batch_norm, library) {
-  library.def("moments(Tensor x) -> (Tensor, Tensor)");
+  library.def("moments(Tensor x, Tensor? counts) -> (Tensor, Tensor)");
   library.def(
       "normalise(Tensor x, Tensor mean, Tensor inverse_std, Tensor weight, Tensor bias, bool relu)"
       " -> Tensor");
@@ -219,8 +242,7 @@ TORCH_LIBRARY(pcdet_batch_norm, library) {
       "bias, bool relu) -> Tensor");
   library.def(
       "gradient(Tensor grad, Tensor x, Tensor mean, Tensor inverse_std, Tensor weight, Tensor "
-      "bias, "
-      "Tensor means, bool relu) -> Tensor");
+      "bias, Tensor means, Tensor? counts, bool relu) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(pcdet_batch_norm, CPU, library) {

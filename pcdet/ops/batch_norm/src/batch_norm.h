@@ -51,12 +51,16 @@ PCDET_INLINE void add_sums(int64_t begin, int64_t end, int64_t channels, const F
   }
 }
 
-// Sums of x and of its square over a block of rows.
-template <typename T>
-PCDET_INLINE void block_moments(const T* x, int64_t begin, int64_t end, int64_t channels,
-                                double* sums, double* squares) {
+// Sums of x and of its square over a block of rows, each taken as often as `counts` says, if given.
+template <typename T, typename Op>
+PCDET_INLINE void block_moments(const T* x, const Op* counts, int64_t begin, int64_t end,
+                                int64_t channels, double* sums, double* squares) {
   const auto value = [=](int64_t r, int64_t c) { return x[r * channels + c]; };
-  add_sums(begin, end, channels, value, value, sums, squares);
+  const auto often = [=](int64_t r, int64_t c) { return double(counts[r]) * double(value(r, c)); };
+  if (counts)
+    add_sums(begin, end, channels, often, value, sums, squares);
+  else
+    add_sums(begin, end, channels, value, value, sums, squares);
 }
 
 // What a normalisation makes of its rows.
@@ -99,16 +103,20 @@ PCDET_INLINE void block_gradient_sums(const T* grad, const Normalised<T, Op>& ro
   add_sums(begin, end, rows.channels, gradient, value, sums, products);
 }
 
-// The gradient of x: scale * (grad - offset - (x - mean) * slope) for a block of rows.
+// The gradient of x: scale * (grad - count * (offset + (x - mean) * slope)) for a block of rows,
+// all counts 1 without `counts`.
 template <typename T, typename Op>
-PCDET_INLINE void block_gradient(const T* grad, const Normalised<T, Op>& rows, const Op* offset,
-                                 const Op* slope, int64_t begin, int64_t end, T* grad_x) {
+PCDET_INLINE void block_gradient(const T* grad, const Normalised<T, Op>& rows, const Op* counts,
+                                 const Op* offset, const Op* slope, int64_t begin, int64_t end,
+                                 T* grad_x) {
   for (int64_t r = begin; r < end; ++r) {
     const T* from = rows.x + r * rows.channels;
     T* to = grad_x + r * rows.channels;
+    const Op count = counts ? counts[r] : Op(1);
     for (int64_t c = 0; c < rows.channels; ++c) {
       const Op centred = Op(from[c]) - rows.mean[c];
-      to[c] = T(rows.scale[c] * (rows.before_relu(grad, r, c) - offset[c] - centred * slope[c]));
+      const Op less_mean = rows.before_relu(grad, r, c) - count * offset[c];
+      to[c] = T(rows.scale[c] * (less_mean - centred * (count * slope[c])));
     }
   }
 }
