@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <mutex>
 #include <vector>
 
 #ifdef __SSE__
@@ -33,32 +34,50 @@ inline bool has_matrix_units() {
 #endif
 }
 
-// result (height, columns) = left (height, depth) * right (depth, columns), plus what it holds if
-// `add`; its rows lie `row` numbers apart. For matrix units rows of `right` are `paired`.
-inline void multiply(const BFloat16* left, const BFloat16* right, int64_t height, int64_t columns,
-                     int64_t depth, float* result, int64_t row, bool add, bool paired) {
-#ifdef CPUBLAS_BRGEMM_BF16BF16F32
-  at::native::cpublas::brgemm(height, columns, depth, depth, columns, row, add, left, right, result,
-                              paired);
-#else
-  for (int64_t y = 0; y < height; ++y) {
-    for (int64_t x = 0; x < columns; ++x) {
-      float sum = add ? result[y * row + x] : 0.f;
-      for (int64_t z = 0; z < depth; ++z) {
-        sum += float(left[y * depth + z]) * float(right[z * columns + x]);
-      }
-      result[y * row + x] = sum;
-    }
-  }
-#endif
-}
+// The products of one thread, of equal shapes but for the height; it gives matrix units back in the
+// end.
+struct Products {
+  int64_t columns, depth, row;
+  bool add;
+  bool paired = has_matrix_units();  // two rows of the second factors side by side, as they want it
+  int64_t configured = 0;            // the height that they are set up for
 
-// Gives matrix units back that this thread has used.
-inline void release_matrix_units(bool used) {
+  // result (height, columns) = left (height, depth) * right (depth, columns), plus what it holds if
+  // `add`; its rows lie `row` numbers apart.
+  void operator()(const BFloat16* left, const BFloat16* right, int64_t height, float* result) {
+    // Threads that set matrix units up for one shape write to the same memory of oneDNN, and one
+    // that reads it meanwhile crashes (oneDNN issue 5393, seen in 3.7 and 3.10).
+    static std::mutex setting_up;
+    std::unique_lock<std::mutex> lock(setting_up, std::defer_lock);
+    if (paired && height != configured) lock.lock();
+    configured = height;
+    multiply(left, right, height, result);
+  }
+
+  ~Products() {
 #ifdef CPUBLAS_BRGEMM_BF16BF16F32
-  if (used) at::native::cpublas::brgemm_release();
+    if (paired) at::native::cpublas::brgemm_release();
 #endif
-}
+  }
+
+ private:
+  void multiply(const BFloat16* left, const BFloat16* right, int64_t height, float* result) const {
+#ifdef CPUBLAS_BRGEMM_BF16BF16F32
+    at::native::cpublas::brgemm(height, columns, depth, depth, columns, row, add, left, right,
+                                result, paired);
+#else
+    for (int64_t y = 0; y < height; ++y) {
+      for (int64_t x = 0; x < columns; ++x) {
+        float sum = add ? result[y * row + x] : 0.f;
+        for (int64_t z = 0; z < depth; ++z) {
+          sum += float(left[y * depth + z]) * float(right[z * columns + x]);
+        }
+        result[y * row + x] = sum;
+      }
+    }
+#endif
+  }
+};
 
 // The columns that oneDNN makes at a time: 16, 32, 48 or 64.
 inline int64_t product_columns(int64_t channels) {
@@ -150,8 +169,8 @@ PCDET_INLINE void add_products(const OffsetPairs& pairs, const BFloat16* sources
                                const BFloat16* weight, float* targets, Channels channels) {
   if (channels.in == 0) return;
   Blocks& blocks = Blocks::of_this_thread();
-  const bool paired = has_matrix_units();
   const int64_t columns = product_columns(channels.out);
+  Products multiply{columns, channels.in, channels.out, false};
   blocks.left.resize(kBlockPairs * channels.in);
   blocks.sums.resize(kBlockPairs * channels.out);
   BFloat16* const left = blocks.left.data();
@@ -165,8 +184,7 @@ PCDET_INLINE void add_products(const OffsetPairs& pairs, const BFloat16* sources
     // Products of four heights, as each is compiled; nobody reads the rows behind the last.
     const int64_t height = (count + 15) / 16 * 16;
     for (int64_t o = 0; o < channels.out; o += columns) {
-      multiply(left, weight + o * channels.in, height, columns, channels.in, sums + o, channels.out,
-               false, paired);
+      multiply(left, weight + o * channels.in, height, sums + o);
     }
     for (int64_t p = 0; p < count; ++p) {
       float* const target = targets + pairs.targets[first + p] * channels.out;
@@ -174,7 +192,6 @@ PCDET_INLINE void add_products(const OffsetPairs& pairs, const BFloat16* sources
       for (int64_t o = 0; o < channels.out; ++o) target[o] += sum[o];
     }
   }
-  release_matrix_units(paired);
 }
 
 // Rows [begin, end) of weight += the sum over all pairs (i, o) of the outer products of sources[i]
@@ -185,8 +202,8 @@ PCDET_INLINE void add_outer_products(const OffsetPairs& pairs, const BFloat16* s
                                      int64_t begin, int64_t end) {
   if (begin == end) return;
   Blocks& blocks = Blocks::of_this_thread();
-  const bool paired = has_matrix_units();
   const int64_t height = end - begin, columns = product_columns(channels.out);
+  Products multiply{columns, kOuterPairs, channels.out, true};
   const std::vector<BFloat16> zeros(std::max(channels.in, channels.out));
   blocks.rows.resize(kOuterPairs * height);
   blocks.left.resize(kOuterPairs * height);
@@ -203,15 +220,13 @@ PCDET_INLINE void add_outer_products(const OffsetPairs& pairs, const BFloat16* s
         to[i] = there ? targets + pairs.targets[pair] * channels.out : zeros.data();
       }
       interleave(from[0], from[1], height, rows + p * height);
-      put_rows(to[0], to[1], channels.out, p, kOuterPairs, paired, right);
+      put_rows(to[0], to[1], channels.out, p, kOuterPairs, multiply.paired, right);
     }
     transpose_twos(rows, kOuterPairs / 2, height, left);
     for (int64_t o = 0; o < channels.out; o += columns) {
-      multiply(left, right + o * kOuterPairs, height, columns, kOuterPairs,
-               weight + begin * channels.out + o, channels.out, true, paired);
+      multiply(left, right + o * kOuterPairs, height, weight + begin * channels.out + o);
     }
   }
-  release_matrix_units(paired);
 }
 
 // Sums as bfloat16, rounded to the nearest, to the even one of two as near.
