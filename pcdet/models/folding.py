@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pcdet.models.model_utils.first_convolution import FirstConvolution
 from pcdet.models.model_utils.norm import ImageNorm, VoxelNorm
 from pcdet.ops.sparse_conv import SparseConv3d, SparseInverseConv3d, SubMConv3d
 
@@ -27,6 +28,7 @@ _OUTPUT_DIMENSION = {
     nn.Linear: 0,
     nn.Conv1d: 0,
     nn.Conv2d: 0,
+    FirstConvolution: 0,
     nn.ConvTranspose2d: 1,
     SubMConv3d: 0,
     SparseConv3d: 0,

@@ -7,7 +7,6 @@ import copy
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from models.model_fixture import (
     fake_dataset,
@@ -26,7 +25,8 @@ from models.pcdet_numbers import (
 )
 from pcdet.datasets.kitti.kitti_dataset import KittiDataset, create_kitti_infos
 from pcdet.models import build_network, example_convert_to_torch, model_fn_decorator
-from pcdet.models.bbox_heads.bev_network import BEVNetwork, convolved
+from pcdet.models.bbox_heads.bev_network import BEVNetwork
+from pcdet.models.model_utils.first_convolution import FirstConvolution
 from pcdet.models.rpn import PointPillarsScatter
 from pcdet.models.vfe import PillarFeatureNetOld2
 from pcdet.ops.sparse_conv import SparseTensor
@@ -202,12 +202,12 @@ def test_scatter_puts_pillars_at_their_places():
 def test_first_convolution_around_the_pillars_alone(stride, bias):
     """To the borders; frames and images without pillars are bias."""
     torch.manual_seed(0)
-    convolution = nn.Conv2d(3, 5, 3, stride, padding=1, bias=bias).double()
+    convolution = FirstConvolution(3, 5, 3, stride, padding=1, bias=bias).double()
     places = torch.tensor([[0, 0, 0, 0], [0, 0, 5, 6], [0, 0, 2, 3], [2, 0, 2, 4], [2, 0, 3, 4]])
     for sites in (places, places[:0]):
         features = torch.randn(len(sites), 3, dtype=torch.float64, requires_grad=True)
-        expected = convolution(PointPillarsScatter(3, (7, 6, 1))(features, sites, 3))
-        found = convolved(SparseTensor(features, sites, (1, 6, 7), 3), convolution)
+        scatter = PointPillarsScatter(3, (7, 6, 1))
+        expected, found = (convolution(of(features, sites, 3)) for of in (scatter, scatter.cells))
         torch.testing.assert_close(found, expected)
         inputs, grad = (features, *convolution.parameters()), torch.randn_like(expected)
         pairs = (torch.autograd.grad(image, inputs, grad) for image in (found, expected))
@@ -216,18 +216,25 @@ def test_first_convolution_around_the_pillars_alone(stride, bias):
 
 
 def test_head_gets_pillars_or_their_image():
-    """The pillars on a CPU, but where the head needs the image, too; with the same outcome."""
+    """The pillars on a CPU, but where the head or the backbone needs the image; alike in effect."""
     model = small_model("pointpillar")
     batch = example_convert_to_torch(random_batch(name="pointpillar"))
-    features = model.encode_voxels(batch)
-    pillars = model.bev_image(features, batch["coordinates"], 2)
+    features, places = model.encode_voxels(batch), batch["coordinates"]
+    pillars = model.head_input(features, places, 2)
     assert isinstance(pillars, SparseTensor)
     model.rpn_head.concat_input = True
-    image = model.bev_image(features, batch["coordinates"], 2)
+    image = model.head_input(features, places, 2)
     assert torch.equal(pillars.dense().squeeze(2), image)
     model.rpn_head.concat_input = False
     for one, other in zip(model.rpn_head.levels(pillars), model.rpn_head.levels(image)):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+    class Doubling(PointPillarsScatter):
+        def forward(self, *arguments):
+            return 2 * super().forward(*arguments)
+
+    model.rpn_net.__class__ = Doubling
+    assert torch.equal(model.head_input(features, places, 2), 2 * image)
 
 
 def test_voxels_that_are_no_pillars_are_refused():

@@ -10,6 +10,7 @@ from torch import nn
 
 from benchmark_utils import infos
 from benchmark_utils.work import Ceilings, Work, counted
+from pcdet.models.model_utils.first_convolution import FirstConvolution
 from pcdet.ops.sparse_conv import SparseSequential, SparseTensor, SubMConv3d
 
 
@@ -56,3 +57,13 @@ def test_a_sparse_layer_costs_a_product_for_each_pair():
     # Each voxel with itself, and two neighbours with each other.
     assert work.flop == 2 * 5 * 2 * 4
     assert work.bytes == 4 * (3 * 2 + 3 * 4 + 27 * 2 * 4)
+
+
+def test_a_first_convolution_costs_a_product_for_each_pair_of_its_cells():
+    cells = SparseTensor(torch.ones(2, 3), torch.tensor([[0, 0, 0, 0], [0, 0, 2, 2]]), [1, 4, 4], 1)
+    layer = FirstConvolution(3, 5, 3, stride=2, padding=1, bias=False)
+    with counted(nn.Sequential(layer)) as work:
+        layer(cells)
+        layer(torch.zeros(1, 3, 4, 4))
+    # Cell 0, 0 is seen by one output, 2, 2 by one as well; of an image, four outputs see nine each.
+    assert [flop for flop, _ in work.layers] == [2 * 2 * 15, 2 * 4 * 9 * 15]

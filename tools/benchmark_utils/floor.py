@@ -106,7 +106,7 @@ def _table(model: nn.Module, cfg: Any, setting: Setting) -> Iterator[Row]:
         if hasattr(model.rpn_net, "sparse_shape"):
             image = yield from _sparse_rows(model.rpn_net, features, setting)
         else:
-            image = model.bev_image(features, batch["coordinates"], batch["batch_size"])
+            image = model.head_input(features, batch["coordinates"], batch["batch_size"])
         with counted(head) as work:
             predictions = head(image)
         yield setting.row("network in bird's-eye view", lambda: head(image), work)

@@ -20,6 +20,7 @@ from benchmark_utils.common import median_ms
 from benchmark_utils.networks import synchronized
 from pcdet.models.bbox_heads.rpn_head import RPNV2
 from pcdet.models.folding import PatchProduct
+from pcdet.models.model_utils.first_convolution import FirstConvolution
 from pcdet.ops.sparse_conv import SparseInverseConv3d, SparseTensor
 from pcdet.ops.sparse_conv.modules import PlannedLayer
 
@@ -121,6 +122,13 @@ def _convolution(layer: nn.Conv2d, x: torch.Tensor, output: torch.Tensor) -> flo
     return 2 * cells * layer.in_channels * layer.out_channels * math.prod(layer.kernel_size)
 
 
+def _first(layer: FirstConvolution, x: torch.Tensor | SparseTensor, output: torch.Tensor) -> float:
+    if isinstance(x, torch.Tensor):
+        return _convolution(layer, x, output)
+    pairs = x.plans[layer].neighbours.num_pairs()
+    return 2 * pairs * layer.in_channels * layer.out_channels
+
+
 def _sparse(layer: nn.Module, x: SparseTensor, output: SparseTensor) -> float:
     if not hasattr(layer, "weight"):  # pooling
         return 0
@@ -137,6 +145,7 @@ def _elementwise(layer: nn.Module, x: object, output: object) -> float:
 
 
 _FLOPS: dict[type, Callable[..., float]] = {
+    FirstConvolution: _first,
     nn.Conv2d: _convolution,
     nn.ConvTranspose2d: _convolution,
     nn.Linear: lambda layer, x, output: 2 * layer.in_features * output.numel(),

@@ -10,11 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from pcdet.models.folding import PatchProduct
+from pcdet.models.model_utils.first_convolution import FirstConvolution, laid_out
 from pcdet.models.model_utils.norm import NORM, ImageNorm
 from pcdet.ops.sparse_conv import SparseTensor
-from pcdet.ops.sparse_conv.backends import backend_for
-from pcdet.ops.sparse_conv.gather_conv import gather_conv
-from pcdet.ops.sparse_conv.plan import Geometry, make_plan
 from pcdet.utils import device_utils
 
 
@@ -27,42 +25,6 @@ def _fastest_memory_format() -> torch.memory_format:
     only_avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
     on_cpu = device_utils.default_device().type == "cpu"
     return torch.contiguous_format if only_avx2 and on_cpu else torch.channels_last
-
-
-def _laid_out(images: torch.Tensor, memory_format: torch.memory_format) -> torch.Tensor:
-    """Images (B, C, H, W) in a layout, as by `contiguous`; from channels_last faster on a CPU.
-
-    torch turns a matrix block by block, but images number by number.
-    """
-    turns = memory_format == torch.contiguous_format and images.device.type == "cpu"
-    from_last = images.is_contiguous(memory_format=torch.channels_last)
-    if not (turns and from_last) or images.is_contiguous() or torch.compiler.is_compiling():
-        return images.contiguous(memory_format=memory_format)
-    matrices = [frame.t().contiguous() for frame in images.permute(0, 2, 3, 1).flatten(1, 2)]
-    turned = matrices[0][None] if len(matrices) == 1 else torch.stack(matrices)
-    return turned.view(images.shape)
-
-
-@torch.compiler.disable
-def convolved(image: SparseTensor, convolution: nn.Conv2d) -> torch.Tensor:
-    """What a convolution makes of an image that is zero but for few cells, as computed around them.
-
-    Args:
-        image: (V, C) at the cells, of depth 1.
-        convolution: without groups; its weight and bias get their gradients.
-
-    Returns:
-        (B, Cout, h, w) in channels_last memory.
-    """
-    by_axis = (convolution.kernel_size, convolution.stride)
-    reach = Geometry(*((1, *size) for size in by_axis), padding=(0, *convolution.padding))
-    plan = make_plan(image.sites, reach, backend_for(image.features.device).takes_pairs)
-    weight, bias = convolution.weight.flatten(2).permute(2, 1, 0), convolution.bias
-    cells = gather_conv(image.features, weight, plan.neighbours, bias=bias)
-    empty = cells.new_zeros(cells.shape[1]) if bias is None else bias.to(cells.dtype)
-    shape = (image.batch_size, *plan.outputs.spatial_shape[1:], len(empty))
-    b, _, y, x = plan.outputs.indices.long().unbind(dim=1)
-    return empty.expand(shape).index_put((b, y, x), cells).permute(0, 3, 1, 2)
 
 
 class BEVNetwork(nn.Module):
@@ -148,7 +110,8 @@ class BEVNetwork(nn.Module):
         modules: list[nn.Module] = [nn.Identity()]
         for k in range(layers + 1):
             source, step = (in_channels, stride) if k == 0 else (channels, 1)
-            conv = nn.Conv2d(source, channels, 3, stride=step, padding=1, bias=not self.use_norm)
+            kind = FirstConvolution if k == 0 else nn.Conv2d
+            conv = kind(source, channels, 3, stride=step, padding=1, bias=not self.use_norm)
             modules += [conv, *self._norm_relu(channels)]
         return nn.Sequential(*modules)
 
@@ -167,12 +130,12 @@ class BEVNetwork(nn.Module):
 
         Of an image that is mostly empty its cells, as a sparse tensor of depth 1, will do, too.
         """
-        x, (first, *others) = spatial_features, self.blocks
-        if isinstance(x, SparseTensor):
-            x, first = convolved(x, first[1]), first[2:]
-        levels = [first(_laid_out(x, self.memory_format))]
-        for block in others:
-            levels.append(block(levels[-1]))
+        x, levels = spatial_features, []
+        if isinstance(x, torch.Tensor):
+            x = laid_out(x, self.memory_format)
+        for block in self.blocks:
+            x = block(x)
+            levels.append(x)
         return levels
 
     def upsample(self, levels: list[torch.Tensor]) -> torch.Tensor:

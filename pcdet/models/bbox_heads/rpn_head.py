@@ -12,6 +12,7 @@ from torch import nn
 
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
 from pcdet.models.model_utils.target_assigner import TargetAssigner
+from pcdet.ops.sparse_conv import SparseTensor
 from pcdet.utils import box_coder_utils, loss_utils
 from pcdet.utils.box_utils import RZ
 
@@ -117,11 +118,11 @@ class RPNV2(BEVNetwork):
         """(N, 7) all anchors as LiDAR boxes."""
         return self.target_assigner.anchors.view(-1, self.box_coder.code_size)
 
-    def forward(self, spatial_features: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, spatial_features: torch.Tensor | SparseTensor) -> dict[str, torch.Tensor]:
         """Predict.
 
         Args:
-            spatial_features: (B, C, H, W) image from the backbone.
+            spatial_features: (B, C, H, W) image from the backbone, or its cells, see `levels`.
 
         Returns:
             cls_preds (B, H, W, A * K) logits, box_preds (B, H, W, A * 7) residuals and, with a
@@ -130,7 +131,7 @@ class RPNV2(BEVNetwork):
         return self.predict(self.levels(spatial_features), spatial_features)
 
     def predict(
-        self, levels: list[torch.Tensor], spatial_features: torch.Tensor
+        self, levels: list[torch.Tensor], spatial_features: torch.Tensor | SparseTensor
     ) -> dict[str, torch.Tensor]:
         """What `forward` returns, from the pyramid of the BEV network and its input."""
         convs = {"cls_preds": self.conv_cls, "box_preds": self.conv_box}

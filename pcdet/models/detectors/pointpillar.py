@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
+from pcdet.models.bbox_heads.rpn_head import RPNV2
 from pcdet.models.detectors.second_net import SECONDNet
+from pcdet.models.rpn import PointPillarsScatter
 from pcdet.ops.sparse_conv import SparseTensor
 
 
@@ -23,15 +25,16 @@ class PointPillar(SECONDNet):
         """(V, C) features of the pillars."""
         return self.vfe(input_dict["voxels"], input_dict["num_points"], input_dict["voxel_centers"])
 
-    def bev_image(
+    def head_input(
         self, voxel_features: torch.Tensor, coordinates: torch.Tensor, batch_size: int
     ) -> torch.Tensor | SparseTensor:
-        """On a CPU the pillars alone, unless the head stacks the image itself.
+        """On a CPU the pillars in place of their image, of which nine cells in ten are empty.
 
-        Nine cells in ten are empty, and the first convolution is the largest of all. On a GPU that
-        brings nothing.
+        Not where the backbone does more than to scatter, or the head needs the image, too. On a GPU
+        it would bring nothing.
         """
-        if voxel_features.device.type != "cpu" or self.rpn_head.concat_input:
-            return super().bev_image(voxel_features, coordinates, batch_size)
-        shape = (1, *self.rpn_net.bev_shape)
-        return SparseTensor(voxel_features, coordinates, shape, batch_size)
+        scatters = type(self.rpn_net) is PointPillarsScatter
+        suffices = type(self.rpn_head) is RPNV2 and not self.rpn_head.concat_input
+        if voxel_features.device.type != "cpu" or not (scatters and suffices):
+            return super().head_input(voxel_features, coordinates, batch_size)
+        return self.rpn_net.cells(voxel_features, coordinates, batch_size)

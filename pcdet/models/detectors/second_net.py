@@ -34,7 +34,7 @@ class SECONDNet(Detector3D):
         """(V, C) features of the voxels."""
         return self.vfe(input_dict["voxels"], input_dict["num_points"])
 
-    def bev_image(
+    def head_input(
         self, voxel_features: torch.Tensor, coordinates: torch.Tensor, batch_size: int
     ) -> torch.Tensor | SparseTensor:
         """What the head takes, from features (V, C) of voxels at (V, 4) batch index, z, y, x."""
@@ -57,8 +57,8 @@ class SECONDNet(Detector3D):
             # which costs nothing while the queue is empty.
             targets = self.rpn_head.assign_targets(input_dict["gt_boxes"])
         voxel_features = self.encode_voxels(input_dict)
-        spatial_features = self.bev_image(voxel_features, input_dict["coordinates"], batch_size)
-        predictions: dict[str, torch.Tensor] = self.rpn_head(spatial_features)
+        head_input = self.head_input(voxel_features, input_dict["coordinates"], batch_size)
+        predictions: dict[str, torch.Tensor] = self.rpn_head(head_input)
 
         if self.training:
             loss, tb_dict = self.rpn_head.get_loss(predictions, targets)

@@ -31,16 +31,17 @@ class VoxelNorm(nn.BatchNorm1d):
     def forward(self, input: torch.Tensor, counts: torch.Tensor | None = None) -> torch.Tensor:
         """(N, C) rows; N may be 0 or 1. On a CPU each can stand for `counts` (N,) equal ones."""
         plainly = input.device.type in _SUM_PLAINLY
-        if self.training and (self.all_ranks or (plainly and len(input) > 1)):
+        rows = len(input) if counts is None else int(counts.sum())
+        if self.training and (self.all_ranks or (plainly and rows > 1)):
             return _normalise_by_batch(self, input, counts)
         if plainly and self.relu:
             return _normalise_by_averages(self, input)
-        if self.training and len(input) < 2:
+        if self.training and rows < 2:
             averages = (self.running_mean, self.running_var)
-            rows = F.batch_norm(input, *averages, self.weight, self.bias, eps=self.eps)
+            output = F.batch_norm(input, *averages, self.weight, self.bias, eps=self.eps)
         else:
-            rows = super().forward(input)
-        return F.relu(rows) if self.relu else rows
+            output = super().forward(input)
+        return F.relu(output) if self.relu else output
 
 
 class ImageNorm(nn.BatchNorm2d):

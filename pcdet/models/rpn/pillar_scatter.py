@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from pcdet.ops.sparse_conv import SparseTensor
+
 
 class PointPillarsScatter(nn.Module):
     """Puts the feature vector of each pillar at its place in an image that is zero elsewhere.
@@ -54,3 +56,9 @@ class PointPillarsScatter(nn.Module):
         b, _, y, x = coordinates.long().unbind(dim=1)
         image[b, y, x] = voxel_features
         return image.permute(0, 3, 1, 2)
+
+    def cells(
+        self, voxel_features: torch.Tensor, coordinates: torch.Tensor, batch_size: int
+    ) -> SparseTensor:
+        """The same image by its cells that are not empty, with a depth of 1."""
+        return SparseTensor(voxel_features, coordinates, (1, *self.bev_shape), batch_size)

@@ -57,7 +57,7 @@ class PFNLayer(nn.Module):
         x = self.relu(x)
         most = x.new_full((pillars, x.shape[1]), -torch.inf)
         most = most.scatter_reduce(0, pillar.unsqueeze(1).expand_as(x), x, "amax")
-        return most if self.last_layer else torch.cat((x, most[pillar]), dim=-1)
+        return most if self.last_layer else torch.cat((x, most.index_select(0, pillar)), dim=-1)
 
 
 class PillarFeatureNetOld2(nn.Module):
@@ -161,7 +161,7 @@ class PillarFeatureNetOld2(nn.Module):
     ) -> torch.Tensor:
         """Encode the points of (V, P, C), and of each pillar that is not full one row without."""
         first_empty = filled.sum(dim=1, keepdim=True)  # (V, 1), or P
-        row = torch.arange(filled.shape[1])
+        row = torch.arange(filled.shape[1], device=filled.device)
         pillar, place = torch.nonzero(row <= first_empty, as_tuple=True)
         is_point = filled[pillar, place]
         rows = self._decorated(voxels[pillar, place], is_point, mean[pillar], centers[pillar])

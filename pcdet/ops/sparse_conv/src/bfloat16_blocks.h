@@ -6,6 +6,7 @@
 #include <c10/util/BFloat16.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <mutex>
@@ -28,43 +29,44 @@ constexpr int64_t kOuterPairs = 128;  // gathered for a weight's gradient
 // Whether this processor has matrix units for bfloat16, and torch products for them.
 inline bool has_matrix_units() {
 #ifdef CPUBLAS_BRGEMM_BF16BF16F32
-  return at::native::cpublas::could_pack(at::kBFloat16);
+  static const bool has = at::native::cpublas::could_pack(at::kBFloat16);
+  return has;
 #else
   return false;
 #endif
 }
 
-// The products of one thread, of equal shapes but for the height; it gives matrix units back in the
-// end.
-struct Products {
-  int64_t columns, depth, row;
-  bool add;
-  bool paired = has_matrix_units();  // two rows of the second factors side by side, as they want it
-  int64_t configured = 0;            // the height that they are set up for
+// The columns that oneDNN makes at a time: 16, 32, 48 or 64.
+inline int64_t product_columns(int64_t channels) {
+  int64_t columns = 64;
+  while (channels % columns != 0) columns -= kChannelStep;
+  return columns;
+}
+
+// What one thread has for products: memory for the factors and for what comes out, matrix units.
+struct Blocks {
+  std::vector<BFloat16> rows, left, right;
+  std::vector<float> sums, tile;
+
+  static Blocks& of_this_thread() {
+    static thread_local Blocks blocks;
+    return blocks;
+  }
 
   // result (height, columns) = left (height, depth) * right (depth, columns), plus what it holds if
-  // `add`; its rows lie `row` numbers apart.
-  void operator()(const BFloat16* left, const BFloat16* right, int64_t height, float* result) {
-    // Threads that set matrix units up for one shape write to the same memory of oneDNN, and one
-    // that reads it meanwhile crashes (oneDNN issue 5393, seen in 3.7 and 3.10).
+  // `add`; its rows lie `row` numbers apart. For matrix units rows of `right` are paired.
+  void multiply(const BFloat16* left, const BFloat16* right, int64_t height, int64_t columns,
+                int64_t depth, float* result, int64_t row, bool add) {
+#ifdef CPUBLAS_BRGEMM_BF16BF16F32
+    // Threads that set matrix units up for the same shape at once are reported to crash now and
+    // then, as if they shared what oneDNN sets them up by (its issue 5393).
     static std::mutex setting_up;
     std::unique_lock<std::mutex> lock(setting_up, std::defer_lock);
-    if (paired && height != configured) lock.lock();
-    configured = height;
-    multiply(left, right, height, result);
-  }
-
-  ~Products() {
-#ifdef CPUBLAS_BRGEMM_BF16BF16F32
-    if (paired) at::native::cpublas::brgemm_release();
-#endif
-  }
-
- private:
-  void multiply(const BFloat16* left, const BFloat16* right, int64_t height, float* result) const {
-#ifdef CPUBLAS_BRGEMM_BF16BF16F32
+    const std::array<int64_t, 5> shape{height, columns, depth, row, add};
+    if (has_matrix_units() && shape != set_up_for) lock.lock();
+    set_up_for = shape;
     at::native::cpublas::brgemm(height, columns, depth, depth, columns, row, add, left, right,
-                                result, paired);
+                                result, has_matrix_units());
 #else
     for (int64_t y = 0; y < height; ++y) {
       for (int64_t x = 0; x < columns; ++x) {
@@ -77,24 +79,22 @@ struct Products {
     }
 #endif
   }
+
+  // Gives the matrix units back.
+  void release() {
+#ifdef CPUBLAS_BRGEMM_BF16BF16F32
+    if (has_matrix_units() && set_up_for[0] > 0) at::native::cpublas::brgemm_release();
+#endif
+    set_up_for = {};
+  }
+
+ private:
+  std::array<int64_t, 5> set_up_for{};
 };
 
-// The columns that oneDNN makes at a time: 16, 32, 48 or 64.
-inline int64_t product_columns(int64_t channels) {
-  int64_t columns = 64;
-  while (channels % columns != 0) columns -= kChannelStep;
-  return columns;
-}
-
-// Memory of one thread for the factors of a product and for what comes out.
-struct Blocks {
-  std::vector<BFloat16> rows, left, right;
-  std::vector<float> sums, tile;
-
-  static Blocks& of_this_thread() {
-    static thread_local Blocks blocks;
-    return blocks;
-  }
+// Gives matrix units back that a thread has used, at the end of a scope.
+struct MatrixUnits {
+  ~MatrixUnits() { Blocks::of_this_thread().release(); }
 };
 
 #define PCDET_INLINE static inline __attribute__((always_inline))
@@ -170,7 +170,6 @@ PCDET_INLINE void add_products(const OffsetPairs& pairs, const BFloat16* sources
   if (channels.in == 0) return;
   Blocks& blocks = Blocks::of_this_thread();
   const int64_t columns = product_columns(channels.out);
-  Products multiply{columns, channels.in, channels.out, false};
   blocks.left.resize(kBlockPairs * channels.in);
   blocks.sums.resize(kBlockPairs * channels.out);
   BFloat16* const left = blocks.left.data();
@@ -181,10 +180,11 @@ PCDET_INLINE void add_products(const OffsetPairs& pairs, const BFloat16* sources
       copy_row(sources + pairs.sources[first + p] * channels.in, channels.in,
                left + p * channels.in);
     }
-    // Products of four heights, as each is compiled; nobody reads the rows behind the last.
-    const int64_t height = (count + 15) / 16 * 16;
+    // One shape of products for all, for which matrix units stay set up; nobody reads the rows
+    // behind the last.
     for (int64_t o = 0; o < channels.out; o += columns) {
-      multiply(left, weight + o * channels.in, height, sums + o);
+      blocks.multiply(left, weight + o * channels.in, kBlockPairs, columns, channels.in, sums + o,
+                      channels.out, false);
     }
     for (int64_t p = 0; p < count; ++p) {
       float* const target = targets + pairs.targets[first + p] * channels.out;
@@ -203,7 +203,6 @@ PCDET_INLINE void add_outer_products(const OffsetPairs& pairs, const BFloat16* s
   if (begin == end) return;
   Blocks& blocks = Blocks::of_this_thread();
   const int64_t height = end - begin, columns = product_columns(channels.out);
-  Products multiply{columns, kOuterPairs, channels.out, true};
   const std::vector<BFloat16> zeros(std::max(channels.in, channels.out));
   blocks.rows.resize(kOuterPairs * height);
   blocks.left.resize(kOuterPairs * height);
@@ -220,11 +219,12 @@ PCDET_INLINE void add_outer_products(const OffsetPairs& pairs, const BFloat16* s
         to[i] = there ? targets + pairs.targets[pair] * channels.out : zeros.data();
       }
       interleave(from[0], from[1], height, rows + p * height);
-      put_rows(to[0], to[1], channels.out, p, kOuterPairs, multiply.paired, right);
+      put_rows(to[0], to[1], channels.out, p, kOuterPairs, has_matrix_units(), right);
     }
     transpose_twos(rows, kOuterPairs / 2, height, left);
     for (int64_t o = 0; o < channels.out; o += columns) {
-      multiply(left, right + o * kOuterPairs, height, weight + begin * channels.out + o);
+      blocks.multiply(left, right + o * kOuterPairs, height, columns, kOuterPairs,
+                      weight + begin * channels.out + o, channels.out, true);
     }
   }
 }

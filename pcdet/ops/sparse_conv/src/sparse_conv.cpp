@@ -123,6 +123,7 @@ template <typename Task>
 void for_each_task(int64_t count, const Task& task) {
   std::atomic<int64_t> next{0};
   at::parallel_for(0, std::min<int64_t>(count, at::get_num_threads()), 1, [&](int64_t, int64_t) {
+    const MatrixUnits units;
     for (int64_t n = next++; n < count; n = next++) task(n);
   });
 }
@@ -201,6 +202,7 @@ void convolve_offsets(Convolution<T> convolution, const std::vector<OffsetPairs>
     const OffsetPairs& pairs = offsets[k];
     // Within an offset no target comes twice, so the threads never meet.
     at::parallel_for(0, pairs.count, 512, [&](int64_t begin, int64_t end) {
+      const MatrixUnits units;
       convolution.add({pairs.sources + begin, pairs.targets + begin, end - begin}, k);
     });
   }
