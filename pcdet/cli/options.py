@@ -124,7 +124,7 @@ def _add_process_options(group: argparse._ArgumentGroup) -> None:
         "--batch_size",
         type=int,
         help="frames of a step, over all processes together (default: in a training the yaml's, "
-        "else 4 for each GPU, 2 on a CPU)",
+        "else 4 for each GPU, 2 for each process on a CPU)",
     )
     group.add_argument(
         "--workers",

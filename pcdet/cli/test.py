@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def _add_checkpoint_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--ckpt", help="checkpoint to test (default: the newest of this run)")
+    group.add_argument("--ckpt", help="checkpoint to test (default: that of the last epoch)")
     group.add_argument(
         "--eval_all",
         action="store_true",
@@ -56,7 +56,9 @@ def _add_checkpoint_options(group: argparse._ArgumentGroup) -> None:
         help="with --eval_all: give up when for so long no checkpoint came and no training was "
         "running (default: 30)",
     )
-    group.add_argument("--ckpt_dir", type=Path, help="with --eval_all: where the checkpoints are")
+    group.add_argument(
+        "--ckpt_dir", type=Path, help="where the checkpoints are (default: ckpt/ of the run)"
+    )
     group.add_argument("--split", help="split to test on, instead of the yaml's MODEL.TEST.SPLIT")
 
 
@@ -70,8 +72,8 @@ def _add_result_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--save_to_file",
         action="store_true",
-        help="write the detections as KITTI txt files; on the test split also the zip for KITTI's "
-        "server",
+        help="write the detections as files: KITTI's txt and the zip for its server, or the format "
+        "of one's own labels",
     )
     group.add_argument("--pictures", type=int, default=0, help="draw so many frames (default: 0)")
     group.add_argument(

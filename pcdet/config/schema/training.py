@@ -44,8 +44,8 @@ class Optimization(Section):
     WARMUP_EPOCH: int = key("epochs of this rise", **_STEPS, at_least=0)
     EPOCHS: int = key(f"epochs of the whole training{_RECIPE}", 80, at_least=1)
     BATCH_SIZE: Optional[int] = key(
-        "frames of a step, over all processes together; null for 4 for each GPU, 2 on a "
-        f"CPU{_RECIPE}",
+        "frames of a step, over all processes together; null for 4 for each GPU, 2 for each "
+        f"process on a CPU{_RECIPE}",
         None,
         at_least=1,
     )
@@ -54,7 +54,7 @@ class Optimization(Section):
     )
     PRECISE_BN: int = key(
         "batches of each process on which the statistics of batch normalisation are measured anew "
-        f"at the end{_RECIPE}",
+        f"at the end, before the epochs of FREEZE_BN{_RECIPE}",
         0,
         at_least=0,
     )
