@@ -55,7 +55,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "where there is a GPU, else small)",
     )
     prepare.add_argument(
-        "--classes", nargs="+", metavar="CLASS", help="classes to learn (default: all with objects enough)"
+        "--classes",
+        nargs="+",
+        metavar="CLASS",
+        help="classes to learn (default: all with objects enough)",
     )
     imported = commands.add_parser(
         "import", help="turn labels and scans of another program into such a folder"

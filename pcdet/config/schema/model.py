@@ -137,7 +137,9 @@ class UNet(SparseBackbone):
     """Part-A2's encoder and decoder."""
 
     SEG_MASK_SCORE_THRESH: float = key(
-        "score below which the place of a voxel within an object counts as nothing", at_least=0, at_most=1
+        "score below which the place of a voxel within an object counts as nothing",
+        at_least=0,
+        at_most=1,
     )
     TARGET_CONFIG: PartTargets = key()
 
