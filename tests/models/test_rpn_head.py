@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from models.model_fixture import narrow_config, random_batch, small_dataset, small_model
 from pcdet.models import build_network, example_convert_to_torch
-from pcdet.models.bbox_heads.bev_network import BEVNetwork, _laid_out
+from pcdet.models.bbox_heads.bev_network import BEVNetwork
+from pcdet.models.model_utils.first_convolution import laid_out
 from pcdet.utils import box_coder_utils, loss_utils
 
 
@@ -129,8 +130,8 @@ def test_bev_network_rejects_levels_of_different_sizes():
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_the_layout_of_images_changes_and_nothing_else(frames, layout):
     images = torch.rand(frames, 6, 5, 4).to(memory_format=torch.channels_last).requires_grad_()
-    laid_out = _laid_out(images, layout)
-    assert laid_out.is_contiguous(memory_format=layout) and torch.equal(laid_out, images)
+    turned = laid_out(images, layout)
+    assert turned.is_contiguous(memory_format=layout) and torch.equal(turned, images)
     weight = torch.rand(images.shape)
-    (grad,) = torch.autograd.grad((laid_out * weight).sum(), images)
+    (grad,) = torch.autograd.grad((turned * weight).sum(), images)
     assert torch.equal(grad, weight)

@@ -9,6 +9,7 @@ import torch
 from pcdet.models.bbox_heads.rpn_head import RPNV2
 from pcdet.models.detectors.second_net import SECONDNet
 from pcdet.models.rpn import PointPillarsScatter
+from pcdet.models.vfe.pillar_vfe import EMPTY_ONCE
 from pcdet.ops.sparse_conv import SparseTensor
 
 
@@ -30,11 +31,10 @@ class PointPillar(SECONDNet):
     ) -> torch.Tensor | SparseTensor:
         """On a CPU the pillars in place of their image, of which nine cells in ten are empty.
 
-        Not where the backbone does more than to scatter, or the head needs the image, too. On a GPU
-        it would bring nothing.
+        Not where the backbone does more than to scatter, or the head needs the image, too.
         """
         scatters = type(self.rpn_net) is PointPillarsScatter
         suffices = type(self.rpn_head) is RPNV2 and not self.rpn_head.concat_input
-        if voxel_features.device.type != "cpu" or not (scatters and suffices):
-            return super().head_input(voxel_features, coordinates, batch_size)
-        return self.rpn_net.cells(voxel_features, coordinates, batch_size)
+        if voxel_features.device.type in EMPTY_ONCE and scatters and suffices:
+            return self.rpn_net.cells(voxel_features, coordinates, batch_size)
+        return super().head_input(voxel_features, coordinates, batch_size)

@@ -10,6 +10,10 @@ from torch import nn
 from pcdet.models.model_utils.norm import NORM, VoxelNorm
 from pcdet.models.vfe.input_scales import make_input_scales
 
+# Devices on which what is empty is computed once, however often it is there: the
+# host of a GPU would wait for the number of what is not.
+EMPTY_ONCE = {"cpu"}
+
 
 class PFNLayer(nn.Module):
     """A linear layer on every point, and the maximum over the points of a pillar.
@@ -67,7 +71,7 @@ class PillarFeatureNetOld2(nn.Module):
     offset to the pillar's centre, each along x, y, z. The name is that of PCDet's yaml.
 
     On a CPU the rows of a pillar that hold no point, which are all alike, are computed once and
-    count as many; a GPU's host would wait for their number.
+    count as many.
 
     Attributes:
         output_features: channels of a pillar.
@@ -130,7 +134,7 @@ class PillarFeatureNetOld2(nn.Module):
         filled = row < num_points.unsqueeze(-1)  # (V, P)
         # Half precision would round places far from the sensor to 0.25 m.
         with torch.autocast(voxels.device.type, enabled=False):
-            if voxels.device.type == "cpu" and not torch.compiler.is_compiling():
+            if voxels.device.type in EMPTY_ONCE and not torch.compiler.is_compiling():
                 return self._encode_rows_once(voxels, filled, mean, voxel_centers)
             places = (mean.unsqueeze(1), voxel_centers.unsqueeze(1))
             points = self._decorated(voxels, filled, *places)
