@@ -125,8 +125,8 @@ void convolution(Numbers& numbers) {
   std::vector<T> outputs(voxels * channels.out), weight_grad(channels.in * channels.out);
   pcdet::add_products<T, 16>(pairs, features.data(), weight.data(), outputs.data(), channels);
   report(outputs);
-  pcdet::add_outer_products<T, 16>({pairs, features.data(), outputs.data(), channels},
-                                   weight_grad.data(), 0, channels.in);
+  pcdet::add_outer_products<T, 16>(pairs, features.data(), outputs.data(), weight_grad.data(),
+                                   channels, 0, channels.in);
   report(weight_grad);
 }
 
