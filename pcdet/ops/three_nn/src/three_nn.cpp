@@ -161,8 +161,10 @@ at::Tensor three_interpolate_backward(const at::Tensor& grad, const at::Tensor& 
   check_neighbours(grad, "grad", nearest, weights);
   const c10::DeviceGuard guard(grad.device());
   const at::Tensor features_grad = at::empty({sites, grad.size(1)}, grad.options());
-  const auto [sorted, slots] = at::sort(nearest.flatten(), /*stable=*/std::optional<bool>(true),
-                                        /*dim=*/0, /*descending=*/false);
+  // Names of their own, as clang before 16 captures none of a structured binding.
+  at::Tensor sorted, slots;
+  std::tie(sorted, slots) = at::sort(nearest.flatten(), /*stable=*/std::optional<bool>(true),
+                                     /*dim=*/0, /*descending=*/false);
   const at::Tensor starts = starts_of<Device>(sorted, sites);
   AT_DISPATCH_FLOATING_TYPES(grad.scalar_type(), "three_interpolate_backward", [&] {
     const at::Tensor rows = grad.contiguous(), factors = weights.contiguous();
