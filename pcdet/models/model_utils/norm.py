@@ -32,7 +32,8 @@ class VoxelNorm(nn.BatchNorm1d):
         """(N, C) rows; N may be 0 or 1. On a CPU each can stand for `counts` (N,) equal ones."""
         plainly = input.device.type in _SUM_PLAINLY
         # Not len() in a test, a number that torch.export would take for constant.
-        few = self.training and (len(input) if counts is None else int(counts.sum())) < 2
+        alone = self.training and len(input) < 2
+        few = alone and (counts is None or int(counts.sum()) < 2)
         if self.training and (self.all_ranks or (plainly and not few)):
             return _normalise_by_batch(self, input, counts)
         if plainly and self.relu:
