@@ -38,6 +38,8 @@ help:
 	@echo "make demo-parta2       the same with Part-A2"
 	@echo "make demo-sassd        the same with SA-SSD"
 	@echo "make test              set up, then lint and the whole test suite"
+	@echo "make setup             the environment and the operators alone; make setup-dev: and what tests need"
+	@echo "make lint              ruff and clang-format"
 	@echo "make test-viewer       the tests of pages and pictures; in a browser where Chromium is"
 	@echo "make test-cuda         the tests that need a GPU"
 	@echo "make check-portable    compile the operators with clang, and for ARM, against torch's headers"

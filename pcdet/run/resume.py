@@ -137,7 +137,9 @@ def resume_average(
         logger.warning("%s: it holds no averaged weights; the average begins here", source)
         return average
     shapes = {name: value.shape for name, value in average.state.items()}
-    if not isinstance(stored, Mapping) or shapes != {n: v.shape for n, v in stored.items()}:
+    if not isinstance(stored, Mapping) or shapes != {
+        name: getattr(value, "shape", None) for name, value in stored.items()
+    }:
         raise CheckpointError(f"{source}: its averaged weights ({AVERAGED}) are not of this model")
     average.load(stored)
     return average

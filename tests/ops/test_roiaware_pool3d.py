@@ -174,6 +174,8 @@ def test_a_flat_roi_has_one_layer(device):
     points = torch.tensor([[0.1, 0.1, 0.5]], device=device)
     pooled = roiaware_pool3d(rois, points, torch.ones((1, 1), device=device), (1, 1, 3))
     assert pooled.flatten().tolist() == [1, 0, 0]
+    one = torch.ones((1, 1), device=device)
+    assert roiaware_pool3d(rois, points, one, np.int64(2)).shape == (1, 2, 2, 2, 1)
 
 
 @methods

@@ -46,10 +46,15 @@ def noise_per_object_v3_(
 
     Returns:
         (M, 7) boxes and (N', 3 + C) points, N' <= N.
+
+    Raises:
+        ValueError: `valid_mask` is not one of M.
     """
     rng = np.random.default_rng() if rng is None else rng
     num_boxes = len(gt_boxes)
     valid = np.ones(num_boxes, bool) if valid_mask is None else np.asarray(valid_mask, bool)
+    if valid.shape != (num_boxes,):
+        raise ValueError(f"valid_mask must be of shape ({num_boxes},), got {valid.shape}")
     moves = rng.normal(scale=center_noise_std, size=(num_boxes, num_try, 3))
     turns = rng.uniform(*_low_high(rotation_perturb), size=(num_boxes, num_try))
     new_boxes = gt_boxes.copy()

@@ -9,6 +9,7 @@ float64. Arguments that do not fit raise a RuntimeError that names them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -112,7 +113,7 @@ def list_points_of_rois(
         out_size: voxels along the length, width and height of a RoI; one number for all three.
         max_pts_each_voxel: points that count in a voxel, the first in the order of `pts`.
     """
-    sizes = [out_size] * 3 if isinstance(out_size, int) else list(out_size)
+    sizes = [out_size] * 3 if isinstance(out_size, Integral) else list(out_size)
     lists = _ops.list_points(rois.detach(), pts.detach(), sizes, max_pts_each_voxel)
     return ListedPoints(sizes, tuple(lists))
 

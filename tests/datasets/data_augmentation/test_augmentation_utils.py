@@ -163,6 +163,8 @@ def test_noise_leaves_masked_boxes_alone():
     assert (new_boxes[valid, 0] != boxes[valid, 0]).all()
     still = ~np.isin(new_points[:, 3], np.flatnonzero(valid))
     np.testing.assert_array_equal(new_points[still], points[new_points[still, 4].astype(int)])
+    with pytest.raises(ValueError, match=rf"valid_mask must be of shape \({len(boxes)},\), got"):
+        noise_per_object_v3_(boxes, points, valid[1:])
 
 
 @pytest.mark.parametrize("seed", range(3))
