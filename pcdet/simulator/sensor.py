@@ -18,7 +18,6 @@ from pcdet.simulator.raycast import Rays
 RINGS = 64
 UPPER_BLOCK = 32  # the first 32 rings, about 1/3 degree apart; the others about 1/2 degree
 FIRINGS = 2157  # of one turn
-ENCODER_STEP = np.deg2rad(0.09)  # azimuths are multiples of this, per laser
 MAX_RANGE = 80.0  # KITTI's frames end here, although the sensor sees cars at 120 m
 MIN_RANGE = 2.0
 ELEVATIONS = np.deg2rad(
@@ -70,6 +69,7 @@ class Sensor:
         elevations: of each laser, radians, the highest first.
         apex: height of the tip of each laser's cone above the origin, metres.
         firings: of one turn.
+        azimuth_step: what azimuths are multiples of, for each laser, radians.
         ranges: the nearest and the farthest that is reported, metres.
         noise: standard deviations of a range: of each laser's own error in a frame, and from beam
             to beam, metres.
@@ -82,6 +82,7 @@ class Sensor:
     elevations: tuple[float, ...]
     apex: tuple[float, ...]
     firings: int
+    azimuth_step: float
     ranges: tuple[float, float]
     noise: tuple[float, float]
     detection: float
@@ -100,6 +101,7 @@ HDL_64E = Sensor(
     tuple(ELEVATIONS.tolist()),
     tuple(APEX.tolist()),
     FIRINGS,
+    np.deg2rad(0.09),
     (MIN_RANGE, MAX_RANGE),
     (0.018, 0.008),
     4.0e-6,
@@ -125,9 +127,9 @@ class Beams:
 @lru_cache(maxsize=2)
 def beams(sensor: Sensor = HDL_64E) -> Beams:
     """Return the rays of a turn of a sensor; they are the same in every frame."""
-    phase = np.mod(np.arange(sensor.rings) * 0.618034, 1.0)[:, None]
-    ticks = np.floor(np.arange(sensor.firings) * (2 * np.pi / sensor.firings / ENCODER_STEP))
-    azimuth = (ticks + 0.99 * phase) * ENCODER_STEP
+    phase, step = np.mod(np.arange(sensor.rings) * 0.618034, 1.0)[:, None], sensor.azimuth_step
+    ticks = np.floor(np.arange(sensor.firings) * (2 * np.pi / sensor.firings / step))
+    azimuth = (ticks + 0.99 * phase) * step
     azimuth = np.minimum(azimuth, 2 * np.pi - 1e-4)
     cosine, sine = (f(sensor.elevations)[:, None] for f in (np.cos, np.sin))
     directions = np.stack(

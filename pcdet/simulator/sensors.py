@@ -2,7 +2,7 @@
 
 VLP-16: user manual 63-9243 (elevations, 0.2 degrees between firings at 10 Hz, 100 m, 3 cm).
 HDL-32E: user manual (elevations from -30.67 to 10.67 degrees by 4/3, 100 m, 2 cm; 2,170 firings at
-10 Hz). OS1-64, first generation: data sheet (33.2 degrees, 1,024 firings, 0.8 to 120 m at 80 %
+10 Hz). OS1-64, first generation: data sheet (33.2 degrees, 1,024 firings, 120 m at 80 %
 reflectivity, 1.5 to 3 cm). Pandar64: its design (1/6 degree from +2 to -6 degrees, coarser outside;
 0.2 degrees between firings, 200 m at 10 %, 2 cm); the coarse angles are approximate, as each unit
 has a calibration of its own.
@@ -11,6 +11,8 @@ Left out are the millimetres between the lasers of one sensor, and their offsets
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,6 +44,7 @@ def _sensor(
         tuple(np.deg2rad(degrees).tolist()),
         (0.0,) * len(degrees),
         firings,
+        2 * np.pi / firings,
         (_NEAR, 200.0),
         (0.0, noise),
         _detection(*sight),
@@ -56,17 +59,7 @@ VLP_16 = _sensor("VLP-16", np.arange(15.0, -16.0, -2.0), 1808, (0.8, 100.0), 0.0
 HDL_32E = _sensor("HDL-32E", 32 / 3 - np.arange(32) * 4 / 3, 2170, (0.8, 100.0), 0.02 / 2)
 OS1_64 = _sensor("OS1-64", np.linspace(16.6, -16.6, 64), 1024, (0.8, 120.0), 0.02)
 PANDAR_64 = _sensor("Pandar64", _PANDAR, 1800, (0.1, 200.0), 0.02 / 2)
-MAST = Sensor(
-    "mast",
-    HDL_32E.elevations,
-    HDL_32E.apex,
-    HDL_32E.firings,
-    HDL_32E.ranges,
-    HDL_32E.noise,
-    HDL_32E.detection,
-    5.0,
-    beside_road=True,
-)
+MAST = replace(HDL_32E, name="mast", height=5.0, beside_road=True)
 SENSORS = {
     sensor.name.lower(): sensor for sensor in (HDL_64E, VLP_16, HDL_32E, OS1_64, PANDAR_64, MAST)
 }

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from pcdet.simulator.drawing import BOX_FACES
-from pcdet.simulator.sensor import ENCODER_STEP, HDL_64E, Sensor
+from pcdet.simulator.sensor import HDL_64E, Sensor
 
 _NEAR = 0.3  # metres in front of the camera
 
@@ -21,8 +21,8 @@ def lidar_windows(triangles: np.ndarray, sensor: Sensor = HDL_64E) -> np.ndarray
         firings may be negative or beyond the turn and count modulo its length.
     """
     falls = -np.tan(sensor.elevations)  # ascending, as searchsorted needs
-    # A ray's azimuth is less than a step of the encoder from its place in the turn.
-    margin = ENCODER_STEP * sensor.firings / (2 * np.pi) + 0.01
+    # A ray's azimuth is less than a step from its place in the turn.
+    margin = sensor.azimuth_step * sensor.firings / (2 * np.pi) + 0.01
     apex = min(sensor.apex), max(sensor.apex)
     return _turn_windows(triangles, falls, apex, sensor.firings, margin)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,33 @@ def test_a_sensor_by_name_has_the_beams_of_its_data_sheet(tmp_path, name):
     assert any(
         abs(np.arctan2(row[1], row[0])) > np.pi / 2 for _, row in rows_of(tmp_path, "000000")
     )
+
+
+def test_vans_are_cars_and_half_of_the_frames_are_turned_about(tmp_path):
+    setup = named_sensor("vlp-16")
+    vans = replace(setup, half_turns=False, labels=(("Van", "Van"), ("Car", "Car")))
+    for name, each in (("ahead", vans), ("half", setup)):
+        write_own_data(tmp_path / name, {"train": 8}, each, seed=5)
+    turned, names = [], []
+    for frame in (f"00000{k}" for k in range(8)):
+        ahead, half = (
+            np.load(tmp_path / name / "points" / f"{frame}.npy") for name in ("ahead", "half")
+        )
+        turned.append(not np.array_equal(ahead, half))
+        if turned[-1]:
+            ahead[:, :2] *= -1
+        np.testing.assert_array_equal(half, ahead)
+        rows = rows_of(tmp_path / "ahead", frame)
+        names += [name for name, _ in rows]
+        cars = [row for name, row in rows_of(tmp_path / "half", frame) if name == "Car"]
+        assert len(cars) == len(rows)
+        sign = -1 if turned[-1] else 1
+        for car, (_, row) in zip(cars, rows):
+            np.testing.assert_allclose(car[:2], sign * row[:2], atol=1e-9)
+            np.testing.assert_array_equal(car[2:6], row[2:6])
+            assert np.cos(car[6] - row[6]) == pytest.approx(sign, abs=1e-6)
+    assert 0 < sum(turned) < 8
+    assert "Van" in names
 
 
 @pytest.mark.parametrize(

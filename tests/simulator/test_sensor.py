@@ -7,6 +7,7 @@ import pytest
 
 from pcdet.simulator import lidar, sensor
 from pcdet.simulator.raycast import NOTHING
+from pcdet.simulator.sensors import SENSORS
 
 
 def test_two_blocks_of_lasers():
@@ -29,6 +30,16 @@ def test_azimuths_grow_once_around():
     steps = np.rad2deg(np.diff(beams.azimuth, axis=1))[:, :-1]
     assert np.median(steps) == np.float64(steps.max()).round(9) or np.median(steps) < 0.19
     np.testing.assert_allclose(np.unique(np.round(steps, 2)), [0.09, 0.18])
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [("vlp-16", 0.199), ("hdl-32e", 0.166), ("os1-64", 0.352), ("pandar64", 0.2), ("mast", 0.166)],
+)
+def test_the_columns_of_other_sensors_are_evenly_apart(name, step):
+    azimuth = np.rad2deg(sensor.beams(SENSORS[name]).azimuth)
+    np.testing.assert_allclose(np.diff(azimuth, axis=1)[:, :-1], step, atol=6e-4)
+    assert azimuth.min() >= 0 and azimuth.max() < 360
 
 
 def test_directions_are_unit_vectors_at_the_right_angles():
