@@ -67,7 +67,8 @@ def load_checkpoint(run: Run, model: torch.nn.Module, ckpt: Path) -> dict[str, s
     if not ckpt.is_file():
         raise CheckpointError(f"{ckpt}: there is no such checkpoint")
     identity = file_identity(ckpt)
-    model.load_params_from_file(filename=ckpt, to_cpu=True, logger=run.logger)
+    # In evaluation mode, which asks for no weights that only a training needs.
+    model.eval().load_params_from_file(filename=ckpt, to_cpu=True, logger=run.logger)
     return identity
 
 

@@ -74,7 +74,8 @@ def load_network(
     cfg_from_list(overrides, config)
     network = build_from_config(config)
     logger = logger or logging.getLogger(__name__)
-    load_weights(network.model, checkpoint, str(path), logger)
+    # In evaluation mode, which asks for no weights that only a training needs.
+    load_weights(network.model.eval(), checkpoint, str(path), logger)
     broken = [name for name, v in network.model.state_dict().items() if not v.isfinite().all()]
     if broken:
         raise CheckpointError(

@@ -13,7 +13,7 @@ from typing import Any
 from easydict import EasyDict
 
 from pcdet.config import cfg as global_cfg
-from pcdet.config.schema import read_model
+from pcdet.config.schema import read_model, unlike_classes
 from pcdet.config.schema.model import TwoStageDetector
 from pcdet.config.schema.sassd import RescoringDetector
 from pcdet.models.bbox_heads import EXTRA_HEADS, RPN_HEADS
@@ -21,7 +21,7 @@ from pcdet.models.bbox_heads.bev_network import BEVNetwork
 from pcdet.models.bbox_heads.pswarp_head import PSWarpLossWeights
 from pcdet.models.bbox_heads.rpn_head import AnchorLossWeights, DirectionConfig
 from pcdet.models.bbox_heads.sassd_head import SASSDHead
-from pcdet.models.detectors import DETECTORS
+from pcdet.models.detectors import DETECTORS, PointPillar
 from pcdet.models.model_utils.anchor_generator import AnchorGeneratorRange, AnchorGeneratorStride
 from pcdet.models.model_utils.anchor_mask import AnchorMask
 from pcdet.models.model_utils.post_processing import PostProcessor
@@ -34,7 +34,7 @@ from pcdet.models.rpn import BACKBONES
 from pcdet.models.rpn.rpn_unet import UNetV2
 from pcdet.models.rpn.sassd_auxiliary import AuxiliaryLossWeights, AuxiliaryNetwork
 from pcdet.models.rpn.sassd_backbone import SASSDBackbone
-from pcdet.models.vfe import VFES
+from pcdet.models.vfe import VFES, MeanVoxelFeatureExtractor, PillarFeatureNetOld2
 from pcdet.ops.sparse_conv.backends import request_backend
 from pcdet.utils.box_coder_utils import BOX_CODERS
 from pcdet.utils.errors import ConfigError, lookup
@@ -56,6 +56,8 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
     """
     config = global_cfg if cfg is None else cfg
     model = read_model(config.get("MODEL"))
+    for name, problem in unlike_classes(model, dataset.class_names):
+        raise ConfigError(f"{name}: {problem}")
     try:
         request_backend(model.SPARSE_CONV, "MODEL.SPARSE_CONV")
     except ValueError as error:  # of the environment variable
@@ -63,7 +65,7 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
     vfe = build_vfe(model.VFE, dataset)
     rpn_net = build_backbone(model.RPN.BACKBONE, model.LOSSES, vfe.output_features, dataset)
     rpn_head = build_rpn_head(model.RPN.RPN_HEAD, model.LOSSES, rpn_net, dataset)
-    _check_parts(model, rpn_net, rpn_head)
+    _check_parts(model, vfe, rpn_net, rpn_head)
     detector = lookup(DETECTORS, model.NAME, "MODEL.NAME")(
         vfe=vfe,
         rpn_net=rpn_net,
@@ -71,7 +73,9 @@ def build_network(dataset: Any, cfg: EasyDict | None = None) -> Any:
         post_processor=construct(PostProcessor, "MODEL.TEST", model.TEST),
         recall_thresholds=tuple(model.TEST.RECALL_THRESH_LIST),
         **second_stage(model, rpn_net) if isinstance(model, TwoStageDetector) else {},
-        **extra_head(model, rpn_head, dataset) if isinstance(model, RescoringDetector) else {},
+        **extra_head(model, rpn_net, rpn_head, dataset)
+        if isinstance(model, RescoringDetector)
+        else {},
     )
     detector.settings = network_settings(config)
     _fix_parts(detector, model)
@@ -241,17 +245,24 @@ def loss_weights(target: Any, losses: Any) -> Any:
     return construct(target, "MODEL.LOSSES.LOSS_WEIGHTS", losses.LOSS_WEIGHTS)
 
 
-def _check_parts(model: Any, rpn_net: Any, rpn_head: Any) -> None:
+def _check_parts(model: Any, vfe: Any, rpn_net: Any, rpn_head: Any) -> None:
     """Raise a ConfigError if the detector and its first stage give and take other things."""
+    of_pillars = issubclass(DETECTORS[model.NAME], PointPillar)
+    if isinstance(vfe, MeanVoxelFeatureExtractor if of_pillars else PillarFeatureNetOld2):
+        kind = "pillars" if of_pillars else "voxels"
+        raise ConfigError(
+            f"MODEL.VFE.NAME: {model.NAME} needs an encoder of {kind}, got {type(vfe).__name__}"
+        )
     rescores = isinstance(model, RescoringDetector)
-    for key, part, needed in (
-        ("BACKBONE", rpn_net, SASSDBackbone),
-        ("RPN_HEAD", rpn_head, SASSDHead),
+    for key, part, kind, wanted in (
+        ("BACKBONE", rpn_net, UNetV2, isinstance(model, TwoStageDetector)),
+        ("BACKBONE", rpn_net, SASSDBackbone, rescores),
+        ("RPN_HEAD", rpn_head, SASSDHead, rescores),
     ):
-        if isinstance(part, needed) != rescores:
-            verb = "needs" if rescores else "has no use for"
+        if isinstance(part, kind) != wanted:
+            verb = "needs" if wanted else "has no use for"
             raise ConfigError(
-                f"MODEL.RPN.{key}.NAME: {model.NAME} {verb} {needed.__name__}, "
+                f"MODEL.RPN.{key}.NAME: {model.NAME} {verb} {kind.__name__}, "
                 f"got {type(part).__name__}"
             )
     if rescores and vars(model.VFE.ARGS).get("input_scales"):
@@ -261,18 +272,24 @@ def _check_parts(model: Any, rpn_net: Any, rpn_head: Any) -> None:
         )
 
 
-def extra_head(model: Any, rpn_head: Any, dataset: Any) -> dict[str, Any]:
+def extra_head(model: Any, rpn_net: Any, rpn_head: Any, dataset: Any) -> dict[str, Any]:
     """Further argument of a detector that scores its boxes once more."""
     where, section = "MODEL.EXTRA_HEAD", model.EXTRA_HEAD
     if not section.ENABLED:
         return {"extra_head": None}
+    factor = model.RPN.RPN_HEAD.TARGET_CONFIG.DOWNSAMPLED_FACTOR
+    if rpn_net.bev_stride * rpn_head.level_stride != factor:
+        raise ConfigError(
+            f"MODEL.RPN.RPN_HEAD.ARGS.layer_strides: {where} needs a last level of the anchors' "
+            f"stride, {factor}, got one of {rpn_net.bev_stride * rpn_head.level_stride}"
+        )
     head = construct(
         lookup(EXTRA_HEADS, section.NAME, f"{where}.NAME"),
         where,
         section,
         num_input_features=model.RPN.RPN_HEAD.ARGS.num_filters[-1],
         num_class=rpn_head.num_class,
-        cells=voxel_grid(dataset).coarser(model.RPN.RPN_HEAD.TARGET_CONFIG.DOWNSAMPLED_FACTOR),
+        cells=voxel_grid(dataset).coarser(factor),
         loss_weights=loss_weights(PSWarpLossWeights, model.LOSSES),
     )
     return {"extra_head": head}
@@ -280,11 +297,6 @@ def extra_head(model: Any, rpn_head: Any, dataset: Any) -> dict[str, Any]:
 
 def second_stage(model: Any, rpn_net: Any) -> dict[str, Any]:
     """Further arguments of a detector of two stages."""
-    if not isinstance(rpn_net, UNetV2):
-        raise ConfigError(
-            f"MODEL.RPN.BACKBONE.NAME: {model.NAME} needs a backbone that labels voxels, "
-            f"got {type(rpn_net).__name__}"
-        )
     if not model.RCNN.ENABLED:
         return {"rcnn_net": None, "proposal_layers": {}}
     return {

@@ -28,7 +28,7 @@ def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
 
 def newest_file(folder: Path) -> Path | None:
     """Find the checkpoint that was written last, unread; None without any."""
-    found = [path for _, path in list_checkpoints(folder)[-1:]]
+    found = [path for _, path in list_checkpoints(folder)]
     if (folder / LATEST).exists():
         found.append(folder / LATEST)
     # LATEST is the older one if the process was killed just before it removed it.

@@ -28,7 +28,7 @@ def read_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
         one replaces what an earlier one wrote from its first step on.
 
     Raises:
-        DataError: a file is damaged.
+        DataError: a record cannot be read; what is damaged otherwise is not noticed.
     """
     curves: dict[str, dict[int, float]] = {}
     files = folder.glob("events.out.tfevents.*") if folder.is_dir() else ()

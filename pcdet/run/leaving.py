@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from pcdet.utils.errors import PcdetError
 
-_NOT_WRITABLE = {
+_UNUSABLE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
     *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG),
 }
@@ -27,11 +27,12 @@ _NOT_WRITABLE = {
 def run_command(main: Callable[[list[str] | None], Any]) -> None:
     """Run a command line; the user's mistakes end it with one line, an interrupt with another.
 
-    A path that cannot be written is such a mistake, too.
+    A path that cannot be read or written is such a mistake, too.
 
     Under torchrun, its summary tells the traceback of the process that failed first.
     """
-    faulthandler.enable(sys.__stderr__)  # a crash in native code then tells the Python line
+    if sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)  # a crash in native code then tells the Python line
     if "TORCHELASTIC_ERROR_FILE" in os.environ:
         from torch.distributed.elastic.multiprocessing.errors import record
 
@@ -48,7 +49,7 @@ def run_command(main: Callable[[list[str] | None], Any]) -> None:
     except BaseException as error:
         if _is_of_a_path(error):
             path = error.filename2 or error.filename
-            _leave(f"error{_rank_tag()}: {path}: cannot be written: {error.strerror}")
+            _leave(f"error{_rank_tag()}: {path}: cannot be used: {error.strerror}")
         told = _traceback()
         if not _in_group():
             raise
@@ -59,10 +60,8 @@ def run_command(main: Callable[[list[str] | None], Any]) -> None:
 
 
 def _is_of_a_path(error: BaseException) -> bool:
-    """Whether it says that a path that was given to write to does not serve."""
-    return (
-        isinstance(error, OSError) and error.filename is not None and error.errno in _NOT_WRITABLE
-    )
+    """Whether it says that a path that was given does not serve."""
+    return isinstance(error, OSError) and error.filename is not None and error.errno in _UNUSABLE
 
 
 def own_words(error: PcdetError) -> str:

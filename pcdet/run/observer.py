@@ -136,7 +136,9 @@ class RunObserver(Observer):
         ask = stop is not None and (logged or not self._distributed)
         device = next(self._training.model.parameters()).device
         stopping = ask and stop.agreed(device, self._distributed)
-        if self._training.rank == 0 and (stopping or self._checkpoints.due):
+        # `collect` raises what a loss tells, which all processes must learn at the same step.
+        due = self._checkpoints.due and (logged or not self._distributed)
+        if self._training.rank == 0 and (stopping or due):
             self._values.collect()
             saved = self._checkpoints.save_latest(self._state(at))
             if stopping and saved:

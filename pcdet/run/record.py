@@ -215,14 +215,15 @@ def _machine() -> dict[str, Any]:
 
 
 def source_revision() -> dict[str, Any] | None:
-    """Revision of the source, and whether tracked files differ from it; None outside of git."""
-    folder = Path(__file__).resolve().parent
+    """Revision of the source, and whether tracked files differ; None where git does not hold it."""
+    source = Path(__file__).resolve()
 
     def ask(*words: str) -> str:
-        command = ["git", "-C", str(folder), *words]
+        command = ["git", "-C", str(source.parent), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        ask("ls-files", "--error-unmatch", str(source))  # else the repository is something else's
         changed = ask("status", "--porcelain", "--untracked-files=no")
         return {"revision": ask("rev-parse", "HEAD"), "dirty": bool(changed)}
     except (OSError, subprocess.CalledProcessError):

@@ -106,11 +106,11 @@ def train_model(
         rank,
         train_sampler,
         lr_warmup_scheduler,
-        options.seed,
-        options.scaler,
-        options.precise_bn,
-        options.freeze_bn,
-        options.average,
+        seed=options.seed,
+        scaler=options.scaler,
+        precise_bn=options.precise_bn,
+        freeze_bn=options.freeze_bn,
+        average=options.average,
     )
     checkpoints = CheckpointFolder(
         Path(ckpt_save_dir), max_ckpt_save_num, options.ckpt_save_time_interval, _LOGGER

@@ -225,7 +225,7 @@ def test_a_path_that_cannot_be_written_is_told_in_one_line(workplace, trained, t
         with pytest.raises(SystemExit) as stop:
             run_command(lambda _, command=command, given=given: command.main([*given]))
         assert f"error: {tmp_path}" in stop.value.code
-        assert ": cannot be written: " in stop.value.code and "\n" not in stop.value.code
+        assert ": cannot be used: " in stop.value.code and "\n" not in stop.value.code
 
 
 def test_raw_scans_are_drawn(workplace, trained, tmp_path):

@@ -152,6 +152,7 @@ def changed_config(path: str, value, name: str = "second") -> EasyDict:
         (f"{HEAD}.TARGET_CONFIG.ANCHOR_GENERATOR.0.unmatched_threshold", 0.9, "at most matched_t"),
         ("MODEL.TEST.NMS_THRESH", 1.5, "expected a number from 0 to 1, got 1.5"),
         ("MODEL.TEST.SCORE_THRESH", -0.1, "expected a number from 0 to 1 or a list .*got -0.1"),
+        ("CLASS_NAMES", ["Car", "Car", "Cyclist"], r"CLASS_NAMES: expected each class once, got"),
         ("MODEL.TEST.SCORE_THRESH", [0.1, 0.2], "or one for each of the 3 of CLASS_NAMES, got"),
         (
             "MODEL.LOSSES.LOSS_WEIGHTS.rpn_dir_weight",

@@ -330,6 +330,10 @@ def test_the_same_seed_chooses_the_same_rois():
             lambda m: m.RPN.BACKBONE.update(ARGS={"num_filters": [0] * 4}),
             "ARGS.num_filters: expected",
         ),
+        (
+            lambda m: m.RCNN.update(NAME="FCRCNN", SHARED_FC=[33, 32]),
+            r"MODEL.RCNN \(FCRCNN\): shared_fc: an even first size expected, got 33",
+        ),
         (lambda m: m.RCNN.pop("CLS_FC"), "MODEL.RCNN: the key 'CLS_FC' is missing"),
         (lambda m: m.RCNN.update(NUM_POINT_FEATURES=32), "gives a voxel 16 features"),
         (lambda m: m.RCNN.TARGET_CONFIG.update(FG=1), "unknown key 'FG'"),
@@ -370,5 +374,5 @@ def test_what_the_yaml_asks_and_the_code_does_not_know_is_named(change, message)
 def test_a_backbone_without_labels_for_voxels_is_refused():
     cfg = narrow_config("PartA2")
     cfg.MODEL.RPN.BACKBONE = load_config("second").MODEL.RPN.BACKBONE
-    with pytest.raises(ConfigError, match="needs a backbone that labels voxels, got BackBone8x"):
+    with pytest.raises(ConfigError, match="PartA2_net needs UNetV2, got BackBone8x"):
         build_network(small_dataset(cfg), cfg)

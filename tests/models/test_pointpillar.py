@@ -243,6 +243,14 @@ def test_voxels_that_are_no_pillars_are_refused():
         build_network(fake_dataset(cfg, (80, 80, 40)), cfg)
 
 
+def test_an_encoder_of_voxels_is_refused():
+    cfg = narrow_config("pointpillar")
+    cfg.MODEL.VFE = {"NAME": "MeanVoxelFeatureExtractor", "ARGS": {}}
+    cfg.MODEL.RPN.RPN_HEAD.ARGS.num_input_features = 4
+    with pytest.raises(ConfigError, match="PointPillar needs an encoder of pillars, got MeanVoxel"):
+        build_network(small_dataset(cfg), cfg)
+
+
 def test_training_step_gives_finite_gradients_everywhere(device):
     model = small_model("pointpillar").to(device).train()
     result = model_fn_decorator()(model, random_batch(name="pointpillar"))

@@ -222,6 +222,14 @@ def test_labels_are_those_of_the_anchors():
             "num_direction_bins: 2 expected, got 4",
         ),
         (
+            lambda c: c.MODEL.RPN.RPN_HEAD.ARGS.pop("dir_offset"),
+            "dir_offset: -3.14159265 expected, .* got 0.78539",
+        ),
+        (
+            lambda c: c.MODEL.RPN.RPN_HEAD.ARGS.update(layer_strides=[2], upsample_strides=[2]),
+            "layer_strides: MODEL.EXTRA_HEAD needs .* the anchors' stride, 8, got one of 16",
+        ),
+        (
             lambda c: (c.MODEL.RPN.RPN_HEAD.update(NAME="RPNV2"),
                        c.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.pop("MIN_VOXELS")),
             "sassd_net needs SASSDHead, got RPNV2",
@@ -243,6 +251,18 @@ def test_what_the_yaml_asks_and_the_code_does_not_know_is_named(change, message)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            lambda c: c.MODEL.VFE.update(NAME="PillarFeatureNetOld2", ARGS={"num_filters": [4]}),
+            "VFE.NAME: second_net needs an encoder of voxels, got PillarFeatureNetOld2",
+        ),
+        (
+            lambda c: c.MODEL.RPN.update(BACKBONE=narrow_config("PartA2").MODEL.RPN.BACKBONE),
+            "BACKBONE.NAME: second_net has no use for UNetV2",
+        ),
+        (
+            lambda c: c.MODEL.LOSSES.LOSS_WEIGHTS.update(rpn_dir_weight=[0.2, 0.2]),
+            "rpn_dir_weight: expected a number, or one for each of the [13] of CLASS_NAMES",
+        ),
         (lambda c: c.MODEL.update(EXTRA_HEAD={"ENABLED": True}), "unknown key 'EXTRA_HEAD'"),
         (
             lambda c: c.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.update(MIN_VOXELS=2),
@@ -251,6 +271,7 @@ def test_what_the_yaml_asks_and_the_code_does_not_know_is_named(change, message)
         (lambda c: c.MODEL.RPN.BACKBONE.update(AUXILIARY={}), "unknown key 'AUXILIARY'"),
         (
             lambda c: (c.MODEL.RPN.RPN_HEAD.update(NAME="SASSDHead"),
+                       c.MODEL.RPN.RPN_HEAD.ARGS.update(dir_offset=-3.14159265),
                        c.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.update(MIN_VOXELS=2)),
             "RPN_HEAD.NAME: second_net has no use for SASSDHead",
         ),
@@ -261,3 +282,26 @@ def test_what_other_detectors_do_not_have_is_named(change, message):
     change(cfg)
     with pytest.raises(ConfigError, match=message):
         build_network(small_dataset(cfg), cfg)
+
+
+def test_weights_of_a_training_with_a_fixed_backbone_serve_further_ones_and_tests(tmp_path):
+    def fixed(cfg) -> None:
+        cfg.MODEL.RPN.PARAMS_FIXED = True
+
+    trained = built(fixed).train()
+    checkpoint_utils.save_checkpoint({"model_state": trained.state_dict()}, tmp_path / "c.pth")
+    for model in (built(fixed, seed=1), built(seed=1).eval()):
+        logger = logging.getLogger("pcdet")
+        model.load_params_from_file(filename=tmp_path / "c.pth", to_cpu=True, logger=logger)
+        weight = "rpn_head.conv_cls.weight"
+        assert torch.equal(model.state_dict()[weight], trained.state_dict()[weight])
+
+
+def test_a_level_that_is_halved_and_enlarged_is_computed_as_a_whole():
+    def halved(cfg) -> None:
+        cfg.MODEL.RPN.RPN_HEAD.ARGS.update(layer_strides=[2], upsample_strides=[2])
+        cfg.MODEL.EXTRA_HEAD.ENABLED = False
+
+    with torch.inference_mode():
+        detections, _ = built(halved).eval()(example_convert_to_torch(random_batch()))
+    assert len(detections) == 2

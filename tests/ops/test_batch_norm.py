@@ -160,12 +160,20 @@ def test_rows_with_gaps_are_taken():
     [
         (torch.zeros(0, 3), 3, "x must have a row at least"),
         (torch.zeros(4, 3, 2), 2, r"x must be contiguous and have 2 dimensions, got shape \[4, 3"),
-        (torch.zeros(4, 3), 2, r"weight must have shape \[3\] and dtype Float"),
+        (torch.zeros(4, 3), 2, r"weight must be contiguous and have shape \[3\] and dtype Float"),
     ],
 )
 def test_errors_name_the_argument(x, channels, message):
     with pytest.raises(RuntimeError, match=message):
         batch_norm(x, torch.ones(channels), torch.zeros(channels), 1e-3)
+
+
+def test_what_belongs_to_the_channels_has_no_gaps():
+    spread = torch.arange(6.0)[::2]
+    with pytest.raises(RuntimeError, match="bias must be contiguous"):
+        batch_norm(torch.randn(4, 3), torch.ones(3), spread, 1e-3)
+    with pytest.raises(RuntimeError, match="mean must be contiguous"):
+        fixed_norm(torch.randn(4, 3), spread, torch.ones(3), torch.ones(3), torch.zeros(3), 1e-3)
 
 
 def test_there_is_a_count_for_each_row():

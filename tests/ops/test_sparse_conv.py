@@ -122,6 +122,8 @@ def test_a_voxel_that_is_there_twice_is_refused():
     voxels = torch.tensor([[0, 1, 1, 1], [0, 0, 0, 0], [0, 1, 1, 1]], dtype=torch.int32)
     with pytest.raises(ValueError, match="must not hold a voxel twice, row 2 is another's"):
         submanifold_pairs(voxels, SHAPE, (3, 3, 3), (1, 1, 1))
+    with pytest.raises(ValueError, match="must not hold a voxel twice, row 2 is another's"):
+        strided_pairs(voxels, SHAPE, SHAPE, (3, 3, 3), *[(1, 1, 1)] * 3)
 
 
 @pytest.mark.parametrize(

@@ -153,17 +153,20 @@ def test_a_voxel_outside_of_the_grid_is_refused(row, geometry, as_pairs):
         make_plan(sites, geometry, as_pairs), sites.check()
 
 
-def test_a_frame_that_is_not_there_is_refused():
+@both_forms
+@pytest.mark.parametrize("geometry", [SUBMANIFOLD["3x3x3"], STRIDED["halved"]])
+def test_a_frame_that_is_not_there_is_refused(geometry, as_pairs):
     sites = sites_of([[2, 0, 0, 0]], SHAPE, 2)
     with pytest.raises(IndexError, match="batch index below 2; row 0 is "):
-        sites.check()
+        make_plan(sites, geometry, as_pairs), sites.check()
 
 
+@both_forms
 @pytest.mark.parametrize("geometry", [SUBMANIFOLD["3x3x3"], STRIDED["halved"]])
-def test_a_voxel_that_is_there_twice_is_refused(geometry):
+def test_a_voxel_that_is_there_twice_is_refused(geometry, as_pairs):
     sites = sites_of([[0, 1, 1, 1], [0, 0, 0, 0], [0, 1, 1, 1], [0, 0, 0, 0]], SHAPE)
     with pytest.raises(ValueError, match="must not hold a voxel twice, row 2 is another's"):
-        make_plan(sites, geometry, as_pairs=False), sites.check()
+        make_plan(sites, geometry, as_pairs), sites.check()
 
 
 @both_forms

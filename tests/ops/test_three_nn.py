@@ -188,6 +188,9 @@ def test_arguments_that_do_not_fit_are_named():
     nearest, weights = torch.zeros(5, 3, dtype=torch.int64), torch.zeros(5, 3)
     refused("nearest must be int64", three_interpolate, points, nearest.int(), weights)
     refused("nearest must have 2 dim", three_interpolate, points, nearest[:, :2], weights)
+    for index in (-2, 5):
+        message = f"nearest must be -1 or more and below the number of features, 4, got {index} to"
+        refused(message, three_interpolate, points, nearest + index, weights)
     refused("weights must have the shape", three_interpolate, points, nearest, weights[:4])
     refused("weights must have the dtype", three_interpolate, points, nearest, weights.double())
     refused("features must have 2 dim", three_interpolate, points[0], nearest, weights)

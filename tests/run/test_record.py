@@ -7,12 +7,14 @@ import hashlib
 import json
 import logging
 import os
+import subprocess
 import threading
 
 import pytest
 import torch
 
 from pcdet.run import checkpoint_folder
+from pcdet.run import record as run_record
 from pcdet.run.record import FINISHED, KILLED, RUNNING, STOPPED, RunRecord
 from pcdet.run.session import Run, training_session
 
@@ -53,6 +55,13 @@ def test_a_start_tells_how_to_repeat_it_and_what_came_of_it(tmp_path):
     }
 
 
+def test_the_repository_of_something_else_is_not_the_revision(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / "record.py").write_text("")
+    monkeypatch.setattr(run_record, "__file__", str(tmp_path / "record.py"))
+    assert run_record.source_revision() is None
+
+
 @pytest.mark.parametrize(
     ("written", "newest"),
     [
@@ -61,6 +70,7 @@ def test_a_start_tells_how_to_repeat_it_and_what_came_of_it(tmp_path):
         (["checkpoint_epoch_9.pth", "checkpoint_epoch_10.pth"], "checkpoint_epoch_10.pth"),
         (["checkpoint_epoch_10.pth", "latest_model.pth"], "latest_model.pth"),
         (["latest_model.pth", "checkpoint_epoch_10.pth"], "checkpoint_epoch_10.pth"),
+        (["checkpoint_epoch_80.pth", "checkpoint_epoch_30.pth"], "checkpoint_epoch_30.pth"),
     ],
 )
 def test_the_checkpoint_that_was_written_last_is_recorded(tmp_path, written, newest):

@@ -23,6 +23,7 @@ __all__ = [
     "read_model",
     "read_optimization",
     "read_test",
+    "unlike_classes",
 ]
 
 # Share of a side by which ranges may differ: PointPillar's anchors reach 1.3 m beyond its points.
@@ -40,7 +41,9 @@ class Config(Section):
     MODEL: Detector = key(by_name=DETECTORS)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """A range that is stated twice is not the same, or scores are not as many as classes."""
+        """A range or class that is stated twice, or other numbers of classes."""
+        if len(set(self.CLASS_NAMES)) < len(self.CLASS_NAMES):
+            yield "CLASS_NAMES", f"expected each class once, got {self.CLASS_NAMES}"
         generators = self.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR
         head = "MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR"
         ranges = {f"{head}.{k}.anchor_range": g.anchor_range for k, g in enumerate(generators)}
@@ -53,15 +56,18 @@ class Config(Section):
                 yield name, f"expected x and y of {told}: change one of them"
             if own is not None and own[2] > own[5]:
                 yield name, f"expected the lower z first, got {own}"
-        weights = self.MODEL.LOSSES.LOSS_WEIGHTS
-        by_class = {
-            "MODEL.TEST.SCORE_THRESH": self.MODEL.TEST.SCORE_THRESH,
-            "MODEL.LOSSES.LOSS_WEIGHTS.rpn_dir_weight": weights.rpn_dir_weight,
-        }
-        for name, numbers in by_class.items():
-            if isinstance(numbers, list) and len(numbers) != len(self.CLASS_NAMES):
-                told = f"of the {len(self.CLASS_NAMES)} of CLASS_NAMES, got {numbers}"
-                yield name, f"expected a number, or one for each {told}"
+        yield from unlike_classes(self.MODEL, self.CLASS_NAMES)
+
+
+def unlike_classes(model: Detector, class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Find what is stated for each class, but for more or fewer of them; as `Section.problems`."""
+    for name, numbers in (
+        ("MODEL.TEST.SCORE_THRESH", model.TEST.SCORE_THRESH),
+        ("MODEL.LOSSES.LOSS_WEIGHTS.rpn_dir_weight", model.LOSSES.LOSS_WEIGHTS.rpn_dir_weight),
+    ):
+        if isinstance(numbers, list) and len(numbers) != len(class_names):
+            told = f"of the {len(class_names)} of CLASS_NAMES, got {numbers}"
+            yield name, f"expected a number, or one for each {told}"
 
 
 def _is_same_area(own: Sequence[float], whole: Sequence[float], or_larger: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -33,6 +34,7 @@ class BEVNetwork(nn.Module):
     Attributes:
         num_bev_features: channels of the output.
         feature_map_stride: size of the input over that of the output; below 1 if it is enlarged.
+        level_stride: size of the input over that of the last level.
         memory_format: layout of the images inside; the input may have any.
         by_patches: whether `upsample` enlarges by `PatchProduct`s alone, as in a folded network.
     """
@@ -86,6 +88,7 @@ class BEVNetwork(nn.Module):
         )
         self.num_bev_features = sum(num_upsample_filters)
         self.feature_map_stride = self._output_stride(layer_strides, upsample_strides)
+        self.level_stride = math.prod(layer_strides)
         self.memory_format = _fastest_memory_format()
         self.to(memory_format=self.memory_format)
 

@@ -105,12 +105,12 @@ class PSWarpHead(nn.Module):
         Returns:
             (sum of n,), frame after frame.
         """
-        height, width = maps.shape[2:]
+        last_row, last_column = (max(size - 1, 1) for size in maps.shape[2:])
         scores = []
         for frame_maps, frame_boxes in zip(maps.to(boxes[0].dtype), boxes):
             column, row = self.pixels(frame_boxes).unbind(2)
             # From -1 to 1 over the middles of the pixels; beyond, the maps are zero.
-            grid = torch.stack((2 * column / (width - 1) - 1, 2 * row / (height - 1) - 1), dim=2)
+            grid = torch.stack((2 * column / last_column - 1, 2 * row / last_row - 1), dim=2)
             sampled = F.grid_sample(frame_maps[:, None], grid[:, :, None], align_corners=True)
             scores.append(sampled.flatten(1).mean(dim=0))
         return torch.cat(scores)

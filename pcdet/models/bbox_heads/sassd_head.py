@@ -40,10 +40,15 @@ class SASSDHead(RPNV2):
             concat_input: stack the input image onto the BEV features.
 
         Raises:
-            ValueError: there are more bins than two.
+            ValueError: the bins are not those of `resolve_half_turn`.
         """
         if direction is not None and direction.num_direction_bins != 2:
             raise ValueError(f"num_direction_bins: 2 expected, got {direction.num_direction_bins}")
+        if direction is not None and abs(direction.dir_offset + torch.pi) > 1e-3:
+            raise ValueError(
+                f"dir_offset: -3.14159265 expected, as SA-SSD's directions are told by the sign of "
+                f"the angle, got {direction.dir_offset}"
+            )
         super().__init__(num_class, target_assigner, network, direction, loss_weights, concat_input)
         self.anchor_mask = anchor_mask
 
@@ -73,7 +78,8 @@ class SASSDHead(RPNV2):
         batch are over all cells.
         """
         on_cpu = spatial_features.device.type == "cpu"
-        if self.training or not on_cpu or len(self.blocks) > 1 or self.feature_map_stride != 1:
+        keeps_size = len(self.blocks) == 1 and self.level_stride == 1 == self.feature_map_stride
+        if self.training or not on_cpu or not keeps_size:
             return None
         stack = WindowedStack(self.blocks[0])
         window = stack.window(cells, *spatial_features.shape[2:])

@@ -52,7 +52,7 @@ class Detector3D(nn.Module):
         Raises:
             AttributeError: there is no such part.
         """
-        self.get_submodule(name).requires_grad_(False)
+        self.get_submodule(name).requires_grad_(False).eval()
         self.fixed_parts.append(name)
 
     def train(self, mode: bool = True) -> Detector3D:

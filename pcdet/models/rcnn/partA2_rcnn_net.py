@@ -20,7 +20,8 @@ from pcdet.utils.box_coder_utils import ResidualCoder
 
 # Points of a cell that count, as in PCDet.
 _MAX_POINTS_OF_CELL = 128
-# Fewer occupied cells than this in a whole batch are too few for batch normalisation.
+# With fewer occupied cells than this in a whole batch, too few for batch normalisation, PCDet takes
+# the cell in a corner of each RoI instead, in a test, too.
 _MIN_CELLS = 3
 
 
@@ -163,5 +164,7 @@ class FCRCNN(PartAggregation):
 
     @staticmethod
     def make_aggregation(grid_side: int, channels: int) -> tuple[int, int, nn.Module]:
-        """None: the grid is flattened as it is."""
+        """None: the grid is flattened as it is, with half of the channels from each branch."""
+        if channels % 2:
+            raise ValueError(f"shared_fc: an even first size expected, got {channels}")
         return channels // 2, grid_side, nn.Identity()

@@ -181,7 +181,9 @@ def _native_plan(sites: Sites, geometry: Geometry) -> LayerPlan:
         shape = geometry.out_shape(sites.spatial_shape)
         found, pairs, _ = strided_pairs(sites.indices, sites.spatial_shape, shape, *sizes)
         outputs = Sites(found, shape, sites.batch_size)
-    sites.trust()  # the operators have checked them
+    if len(sites) and int(sites.indices[:, 0].max()) >= sites.batch_size:
+        sites.check()
+    sites.trust()  # the operators have checked the rest
     return LayerPlan(geometry, sites, outputs, Pairs(*pairs.unbind(0), len(sites), len(outputs)))
 
 

@@ -70,9 +70,9 @@ void check_rows(const at::Tensor& tensor, const char* name) {
 
 // `tensor` must have a number for each channel, in the type that rows are computed in.
 void check_channels(const at::Tensor& tensor, const char* name, const at::Tensor& rows) {
-  TORCH_CHECK(tensor.dim() == 1 && tensor.size(0) == rows.size(1) &&
+  TORCH_CHECK(tensor.dim() == 1 && tensor.size(0) == rows.size(1) && tensor.is_contiguous() &&
                   tensor.scalar_type() == at::toOpMathType(rows.scalar_type()),
-              name, " must have shape [", rows.size(1), "] and dtype ",
+              name, " must be contiguous and have shape [", rows.size(1), "] and dtype ",
               at::toOpMathType(rows.scalar_type()), ", got ", tensor.sizes(), " and ",
               tensor.scalar_type());
 }

@@ -36,6 +36,12 @@ void check_sites(const at::Tensor& sites, const VoxelGrid& grid) {
   }
 }
 
+// `paired` is what the search returned: the number of sites, or one that is there a second time.
+void check_once(int64_t paired, const at::Tensor& sites) {
+  TORCH_CHECK_VALUE(paired == sites.size(0), "indices must not hold a voxel twice, row ", paired,
+                    " is another's");
+}
+
 // Lists for the pairs of `voxels` inputs.
 struct PairTensors {
   at::Tensor pairs;   // (2, K, V) sources and targets
@@ -90,8 +96,7 @@ std::tuple<at::Tensor, at::Tensor> submanifold_pairs(const at::Tensor& sites, at
   const auto pairs = PairTensors::with_room(kernel, rows.size(0), rows.options());
   const int64_t paired = pair_neighbours(rows.const_data_ptr<int32_t>(), rows.size(0), grid, kernel,
                                          axes_of(dilation, "dilation", 1), pairs.view());
-  TORCH_CHECK_VALUE(paired == rows.size(0), "indices must not hold a voxel twice, row ", paired,
-                    " is another's");
+  check_once(paired, rows);
   pairs.close();
   return {pairs.pairs, pairs.counts};
 }
@@ -108,7 +113,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> strided_pairs(
   check_sites(rows, layer.in);
   const auto found = PairTensors::with_room(layer.kernel, rows.size(0), rows.options());
   std::vector<Site> out_sites;
-  pair_with_outputs(rows.const_data_ptr<int32_t>(), rows.size(0), layer, found.view(), out_sites);
+  check_once(pair_with_outputs(rows.const_data_ptr<int32_t>(), rows.size(0), layer, found.view(),
+                               out_sites),
+             rows);
   const PairTensors pairs = found.shortened();
   pairs.close();
   const at::Tensor outputs = at::empty({int64_t(out_sites.size()), kSiteColumns}, rows.options());

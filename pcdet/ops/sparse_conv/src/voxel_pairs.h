@@ -273,13 +273,16 @@ struct Touches {
 };
 
 // Pairs of a strided layer. Appends its outputs to `out_sites`, in the order of their keys, in
-// which the lists are, too.
+// which the lists are, too. Returns as `pair_neighbours`.
 //
 // A row of outputs is made of the few rows of voxels that its kernel touches, by a bit for each
 // place along x.
-inline void pair_with_outputs(const int32_t* sites, int64_t count, const StridedLayer& layer,
-                              const PairLists& pairs, std::vector<Site>& out_sites) {
-  const Touches touches(VoxelRows(sites, count, layer.in), layer);
+inline int64_t pair_with_outputs(const int32_t* sites, int64_t count, const StridedLayer& layer,
+                                 const PairLists& pairs, std::vector<Site>& out_sites) {
+  const VoxelRows voxels(sites, count, layer.in);
+  if (voxels.twice < count) return voxels.twice;
+
+  const Touches touches(voxels, layer);
   const int64_t length = layer.out.shape[2];
   std::vector<uint64_t> bits(length / 64 + 1, 0);
   std::vector<int32_t> numbers(length);  // of the outputs of a row
@@ -310,6 +313,7 @@ inline void pair_with_outputs(const int32_t* sites, int64_t count, const Strided
       }
     }
   }
+  return count;
 }
 
 }  // namespace pcdet

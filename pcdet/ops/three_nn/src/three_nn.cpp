@@ -135,9 +135,13 @@ at::Tensor three_interpolate(const at::Tensor& features, const at::Tensor& neare
   check_floats(features, "features", 2, features.size(-1));
   check_neighbours(features, "features", nearest, weights);
   if constexpr (std::is_same_v<Device, Cpu>) {  // CUDA would have to wait for the answer
-    TORCH_CHECK(nearest.numel() == 0 || nearest.max().item<int64_t>() < features.size(0),
-                "nearest must be below the number of features, ", features.size(0), ", got ",
-                nearest.max().item<int64_t>());
+    if (nearest.numel() != 0) {
+      const auto [least, most] = nearest.aminmax();
+      TORCH_CHECK(least.item<int64_t>() >= -1 && most.item<int64_t>() < features.size(0),
+                  "nearest must be -1 or more and below the number of features, ",
+                  features.size(0), ", got ", least.item<int64_t>(), " to ",
+                  most.item<int64_t>());
+    }
   }
   const c10::DeviceGuard guard(features.device());
   const at::Tensor interpolated =

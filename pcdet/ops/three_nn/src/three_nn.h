@@ -48,14 +48,14 @@ struct CellsOfSites {
 
 // starts[key] = how many of the sorted keys are less, for the keys from 0 to `last`.
 struct StartsOfKeys {
-  const int64_t* keys;  // (K,) ascending, -1 or more
+  const int64_t* keys;  // (K,) ascending
   int64_t count, last;
   int64_t* starts;  // (last + 1,)
 
   // Item i of K + 1: the keys after the one before, up to its own.
   PCDET_HD void operator()(int64_t i) const {
-    const int64_t begin = i == 0 ? 0 : keys[i - 1] + 1;
-    const int64_t end = i == count ? last : keys[i];
+    const int64_t begin = i == 0 || keys[i - 1] < 0 ? 0 : keys[i - 1] + 1;
+    const int64_t end = i == count || keys[i] > last ? last : keys[i];
     for (int64_t key = begin; key <= end; ++key) starts[key] = i;
   }
 };
