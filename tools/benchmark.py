@@ -3,6 +3,8 @@
     python tools/benchmark.py [--data_dir data/kitti] [--stages infos samples second ...]
 
 Absolute times depend on the machine and on what else runs on it; compare the ratios of one run.
+Beside a time stands the memory that was taken to measure it, at its peak, that of what it is
+compared with included.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import sys
 from pathlib import Path
 
 from benchmark_utils.common import Row
+from benchmark_utils.memory import PeakMemory
 from pcdet.config import cfg
 from pcdet.run.leaving import run_command
 from pcdet.utils import log_utils
@@ -53,9 +56,9 @@ def find_data(data_dir: Path | None) -> Path | None:
     return None
 
 
-def format_row(row: Row) -> str:
-    """Write a measurement as a line of the table."""
-    text = f"{row.stage:<52} {row.milliseconds:>10.2f} ms"
+def format_row(row: Row, memory: int) -> str:
+    """Write a measurement, and the bytes that it took on the way, as a line of the table."""
+    text = f"{row.stage:<52} {row.milliseconds:>10.2f} ms {memory / 2**20:>6.0f} MiB"
     if row.ratio is not None:
         text += (
             f"   {row.ratio:>6.1f} x as fast as {row.baseline} ({row.baseline_milliseconds:.1f} ms)"
@@ -74,9 +77,11 @@ def main(argv: list[str] | None = None) -> None:
     out.write(f"frames: {data_dir or 'none; give --data_dir to measure on real ones'}\n")
     for name in args.stages:
         out.write(f"\n{name}\n")
+        memory = PeakMemory()
         for row in importlib.import_module(f"benchmark_utils.{name}").stages(data_dir):
-            out.write(f"  {format_row(row)}\n")
+            out.write(f"  {format_row(row, memory.taken())}\n")
             out.flush()
+            memory.reset()
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from benchmark_utils import infos
+from benchmark_utils.memory import PeakMemory
 from benchmark_utils.work import Ceilings, Work, counted
 from pcdet.models.model_utils.first_convolution import FirstConvolution
 from pcdet.ops.sparse_conv import SparseSequential, SparseTensor, SubMConv3d
@@ -31,6 +33,16 @@ def test_a_large_set_is_measured_on_some_of_its_frames(tmp_path, monkeypatch):
     monkeypatch.setattr(infos, "estimate_road_plane", lambda points, calib, rng: None)
     assert len(list(infos.stages(tmp_path))) == 5
     assert set(counts) == {30, 240} and len(set(hulls)) == 30
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="counts the memory of the GPU then")
+def test_memory_is_that_since_the_last_reset():
+    memory = PeakMemory()
+    held = np.ones(2**23)  # 64 MiB, written to
+    del held
+    assert 60 * 2**20 < memory.taken() < 100 * 2**20
+    memory.reset()
+    assert memory.taken() < 20 * 2**20
 
 
 def test_work_is_counted_from_the_shapes_of_the_layers():

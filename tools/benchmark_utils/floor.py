@@ -15,7 +15,6 @@ from benchmark_utils.networks import (
     frames,
     load_network,
     made_up_frame,
-    peak_gib,
     synchronized,
     training_ms,
 )
@@ -59,11 +58,11 @@ class Setting:
         milliseconds = median_ms(lambda: synchronized(run()), _REPEAT)
         return self.beside_floor(stage, milliseconds, work)
 
-    def beside_floor(self, stage: str, milliseconds: float, work: Work, note: str = "") -> Row:
+    def beside_floor(self, stage: str, milliseconds: float, work: Work) -> Row:
         """A time beside its floor."""
         floor = self.ceilings.floor_ms(work, self.dtype)
         counts = f"{work.flop / 1e9:.1f} GFLOP, {work.bytes / 1e9:.2f} GB"
-        return Row(f"{stage}, {self.where}", milliseconds, note=f"{counts}{note}", floor_ms=floor)
+        return Row(f"{stage}, {self.where}", milliseconds, note=counts, floor_ms=floor)
 
 
 def stages(data_dir: Path | None) -> Iterator[Row]:
@@ -156,11 +155,11 @@ def _step_rows(model: nn.Module, cfg: Any, setting: Setting, forward: Work) -> I
     # Adam reads weight, gradient and two averages, and writes three of them.
     update = Work([(0, 7 * 4 * sum(p.numel() for p in model.parameters()))])
     yield setting.row("optimiser", optimizer.step, update)
-    step, device = Work([*forward.times(3).layers, *update.layers]), setting.device
+    step = Work([*forward.times(3).layers, *update.layers])
     milliseconds = training_ms(model, setting.batch, cfg, _REPEAT)
-    yield setting.beside_floor("whole step", milliseconds, step, f", {peak_gib(device)}")
-    if device.type == "cuda":
-        compile_dense_network(model, device)
+    yield setting.beside_floor("whole step", milliseconds, step)
+    if setting.device.type == "cuda":
+        compile_dense_network(model, setting.device)
         milliseconds = training_ms(model, setting.batch, cfg, _REPEAT)
         yield setting.beside_floor("whole step, compiled", milliseconds, step)
         model.eval()

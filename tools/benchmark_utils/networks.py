@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -98,16 +97,6 @@ def frames(batch: dict[str, Any], count: int) -> dict[str, Any]:
     }
     repeated["coordinates"][:, 0] = np.repeat(np.arange(count), len(batch["coordinates"]))
     return {**repeated, "batch_size": count}
-
-
-def peak_gib(device: torch.device) -> str:
-    """The greatest memory so far: of the GPU's allocator since it was last reset, else ours."""
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated() / 2**30
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return f"peak {peak:.1f} GiB"
 
 
 def synchronized(result: Any) -> Any:
