@@ -50,6 +50,7 @@ MAY_NAME_CUDA = {
     "pcdet/ops/sparse_conv/backends/__init__.py",
     "pcdet/ops/sparse_conv/backends/triton_backend.py",
     "tools/scripts/install_nvcc.py",
+    "tools/benchmark_utils/memory.py",
     "tools/benchmark_utils/networks.py",
     "tools/gpu_day/loader.py",
     "tools/gpu_day/trace.py",

@@ -11,6 +11,7 @@ from pathlib import Path
 from pcdet.inference.detector import Detector
 from pcdet.inference.network import load_network
 from pcdet.utils import log_utils
+from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import atomic_write
 from pcdet.utils.point_files import list_scans
 from pcdet.viewer.page import write_page
@@ -22,6 +23,7 @@ def detect_scans(args: argparse.Namespace) -> None:
     """Detect objects in all scans of the command line, and write pictures and boxes."""
     logger = log_utils.create_logger()
     scans = list_scans(args.data)
+    _check_names(scans)
     network, _ = load_network(args.ckpt, args.cfg_file, args.set_cfgs, logger)
     detector = Detector(
         network,
@@ -37,6 +39,18 @@ def detect_scans(args: argparse.Namespace) -> None:
     else:
         deque(scenes, maxlen=0)
     logger.info("pictures and boxes of %d scans are in %s", len(scans), args.out)
+
+
+def _check_names(scans: list[Path]) -> None:
+    """Raise a DataError if the results of two scans would have one name."""
+    names: dict[str, Path] = {}
+    for scan in scans:
+        other = names.setdefault(scan.stem, scan)
+        if other is not scan:
+            raise DataError(
+                f"{scan}: its results would have the name of those of {other}: rename one, or give "
+                "the scans one by one with another --out"
+            )
 
 
 def detect_all(

@@ -93,7 +93,7 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
         nargs=argparse.REMAINDER,
         default=[],
         help="--set KEY value KEY value overwrites settings of the yaml, as in --set "
-        "MODEL.TEST.SCORE_THRESH 0.3 MODEL.TEST.SPLIT train; must come last, after all other "
+        "MODEL.TEST.SCORE_THRESH 0.3 MODEL.TEST.NMS_THRESH 0.1; must come last, after all other "
         "options",
     )
 

@@ -14,10 +14,10 @@ from easydict import EasyDict
 
 from pcdet.config.overrides import cfg_from_list
 from pcdet.config.schema import read_config
-from pcdet.config.strict_yaml import load_yaml
 from pcdet.utils.errors import ConfigError
 from pcdet.utils.io_utils import read_file
 from pcdet.utils.paths import root_dir
+from pcdet.utils.strict_yaml import load_yaml
 
 __all__ = [
     "CFG_DIR",

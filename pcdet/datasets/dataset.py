@@ -19,6 +19,7 @@ from pcdet.datasets.processor.voxel_generator import VoxelGenerator
 from pcdet.datasets.scored import ScoredFrames
 from pcdet.utils import array_utils, box_utils
 from pcdet.utils.errors import ConfigError, DataError
+from pcdet.utils.kitti_format.label import DONT_CARE
 from pcdet.utils.paths import root_dir
 
 # Arrays of a batch that are the samples' arrays one after the other.
@@ -28,8 +29,6 @@ _CONCATENATED = (
 )
 # Those whose rows begin with the number of the sample.
 _NUMBERED = {"coordinates", "points"}
-# Labels that mark no object: they hold no place against sampled objects either.
-NEVER_OBJECTS = ("DontCare", "Sign")
 
 
 class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
@@ -136,7 +135,7 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
         if not {"name", "gt_boxes_lidar"} <= annos.keys():
             return None
         names = annos["name"]
-        return names[names != NEVER_OBJECTS[0]], annos["gt_boxes_lidar"].reshape(-1, 7)
+        return names[names != DONT_CARE], annos["gt_boxes_lidar"].reshape(-1, 7)
 
     @property
     def mode(self) -> str:
@@ -261,7 +260,8 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
         rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Augment a training frame; keep the boxes of known classes that lie in the range."""
-        selected = array_utils.drop_arrays_by_name(gt_names, NEVER_OBJECTS)
+        # Regions hold no place against sampled objects.
+        selected = array_utils.drop_arrays_by_name(gt_names, [DONT_CARE])
         gt_boxes, gt_names = gt_boxes[selected], gt_names[selected]
         sampling = {
             "root_path": self.root_path,

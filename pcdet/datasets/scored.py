@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,9 @@ class ScoredFrames:
         rules.LOOSE_OVERLAPS,
     )
     neighbours: Mapping[str, str] = rules.NEIGHBOURS
+
+    def check_saving(self, output_dir: str | os.PathLike) -> None:
+        """Raise a DataError if the results of these frames cannot be written into a folder."""
 
     def truth(self) -> list[Mapping[str, Any]] | None:
         """The labels of all frames, `annos` of their infos; None unless each frame has them."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pcdet.datasets.dataset import NEVER_OBJECTS, DatasetTemplate
+from pcdet.datasets.dataset import DatasetTemplate
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
 from pcdet.utils.array_utils import mask_points_by_range
 from pcdet.utils.box_utils import CENTER, Z, mask_boxes_outside_range
@@ -54,8 +54,6 @@ def count_labelled(dataset: DatasetTemplate) -> Objects | None:
         return None
     names = np.concatenate([np.zeros(0, np.str_), *(names for names, _ in labelled)])
     boxes = np.concatenate([np.zeros((0, 7)), *(boxes for _, boxes in labelled)])
-    is_object = ~np.isin(names, NEVER_OBJECTS)
-    names, boxes = names[is_object], boxes[is_object]
     kept = np.isin(names, dataset.class_names)
     kept[kept] = mask_boxes_outside_range(boxes[kept], dataset.point_cloud_range)
     bottoms = {

@@ -94,7 +94,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--cfg_file", help="a yaml, whose POINT_CLOUD_RANGE the data should fit")
     args = parser.parse_args(argv)
-    findings = examine(args.data_path, args.cfg_file)
+    try:
+        findings = examine(args.data_path, args.cfg_file)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped by the user\n")
+        return 130
     sys.stdout.write(f"{report(findings)}\n")
     return int(any(finding.broken for finding in findings))
 

@@ -63,6 +63,8 @@ def eval_one_epoch(
     dataset = dataloader.dataset
     result_dir = Path(result_dir or ".")
     logger.info("*************** EPOCH %s EVALUATION *****************", epoch_id)
+    if save_to_file:
+        dataset.check_saving(result_dir / "final_result")
     begun = time.perf_counter()
     annos, counts = _detect(model, dataloader, amp)
     seconds = time.perf_counter() - begun

@@ -15,11 +15,12 @@ from pcdet.evaluation.scoring import (
     evaluate_folders,
     evaluate_overlap_sets,
 )
-from pcdet.evaluation.submission import write_submission
+from pcdet.evaluation.submission import check_frames, write_submission
 from pcdet.utils.kitti_format.label import result_lines
 
 __all__ = [
     "EvalResult",
+    "check_frames",
     "evaluate",
     "evaluate_folders",
     "get_official_eval_result",

@@ -54,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (PcdetError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped by the user\n")
+        return 130
     return 0
 
 

@@ -90,26 +90,33 @@ def write_submission(
             f"expected detections, names and image sizes of the same frames, got {len(det_annos)}, "
             f"{len(sample_ids)} and {len(image_shapes)}"
         )
+    check_frames(sample_ids, out_dir)
     files: dict[str, bytes] = {}
     for anno, sample_id, image_shape in zip(det_annos, sample_ids, image_shapes):
-        if not _FRAME_NAME.fullmatch(sample_id):
-            raise DataError(f"expected a frame name of six digits, got {sample_id!r}")
-        if f"{sample_id}.txt" in files:
-            raise DataError(f"frame {sample_id} comes twice")
         lines = result_lines(anno)
         for number, line in enumerate(lines, 1):
             check_line(line, image_shape, f"{sample_id}.txt:{number}")
         files[f"{sample_id}.txt"] = "".join(f"{line}\n" for line in lines).encode("ascii")
     folder = Path(out_dir) / "data"
-    _refuse_other_files(folder, files)
     for name, content in files.items():
         with atomic_write(folder / name) as file:
             file.write(content)
     return _write_zip(files, Path(out_dir) / "submission.zip")
 
 
-def _refuse_other_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    others = sorted(path.name for path in folder.glob("*.txt") if path.name not in files)
+def check_frames(sample_ids: Sequence[str], out_dir: str | os.PathLike) -> None:
+    """Raise what `write_submission` raises of the frames, before there are detections."""
+    names = set()
+    for sample_id in sample_ids:
+        if not _FRAME_NAME.fullmatch(sample_id):
+            raise DataError(
+                f"results as files: expected a frame name of six digits, got {sample_id!r}"
+            )
+        if sample_id in names:
+            raise DataError(f"results as files: frame {sample_id} comes twice")
+        names.add(sample_id)
+    folder = Path(out_dir) / "data"
+    others = sorted(path.name for path in folder.glob("*.txt") if path.stem not in names)
     if others:
         raise DataError(
             f"{folder}: holds {len(others)} result files of frames that are not in this split, "

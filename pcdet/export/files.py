@@ -8,6 +8,7 @@ import shutil
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from pcdet.export import standalone
 from pcdet.export.networks import Exportable, exportable, settings_of
 from pcdet.inference.network import BuiltNetwork
 from pcdet.utils.errors import ConfigError, PcdetError
-from pcdet.utils.io_utils import atomic_write
 
 OPSET = 18
 # What a network computed by onnxruntime may differ by from torch: rounding in another order.
@@ -58,17 +58,20 @@ def export(network: BuiltNetwork, folder: Path, name: str, batch_size: int) -> P
         "outputs": list(part.outputs),
         **settings_of(network, batch_size),
     }
-    path = folder / f"{name}.onnx"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    program = exported_program(part)
-    torch.export.save(program, path.with_suffix(".pt2"))
-    _write_onnx(part, program, settings, path)
-    with atomic_write(path.with_suffix(".json")) as file:
-        file.write(json.dumps(settings, indent=1).encode())
-    shutil.copyfile(standalone.__file__, folder / "postprocess.py")
-    worst = check(part, path, settings)
-    _LOGGER.info("%s: onnxruntime differs from torch by at most %.1e", path, worst)
-    return path
+    folder.mkdir(parents=True, exist_ok=True)
+    # In a folder of its own until it is checked: an export that serves may be there.
+    with TemporaryDirectory(prefix=".export_", dir=folder) as apart:
+        path = Path(apart) / f"{name}.onnx"
+        program = exported_program(part)
+        torch.export.save(program, path.with_suffix(".pt2"))
+        _write_onnx(part, program, settings, path)
+        path.with_suffix(".json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        shutil.copyfile(standalone.__file__, path.with_name("postprocess.py"))
+        worst = check(part, path, settings)
+        for written in sorted(Path(apart).iterdir()):
+            written.replace(folder / written.name)
+    _LOGGER.info("%s: onnxruntime differs from torch by at most %.1e", folder / path.name, worst)
+    return folder / path.name
 
 
 def exported_program(part: Exportable) -> torch.export.ExportedProgram:
@@ -97,8 +100,7 @@ def _write_onnx(
     model = onnx_program.model_proto
     entry = model.metadata_props.add()
     entry.key, entry.value = "pcdet", json.dumps(settings)
-    with atomic_write(path) as file:
-        file.write(model.SerializeToString())
+    path.write_bytes(model.SerializeToString())
 
 
 def check(part: Exportable, path: Path, settings: dict[str, Any]) -> float:

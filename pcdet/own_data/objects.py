@@ -11,9 +11,6 @@ import numpy as np
 from pcdet.utils.box_utils import X, Y
 from pcdet.utils.errors import DataError
 
-# Marks regions, not objects.
-_NO_CLASS = "DontCare"
-
 
 @dataclass(frozen=True)
 class ObjectTable:
@@ -76,7 +73,6 @@ def table_of_infos(infos: Sequence[Mapping[str, Any]], what: str = "frames") -> 
         np.concatenate([anno["gt_boxes_lidar"] for anno in annos]),
         np.concatenate([anno["num_points_in_gt"] for anno in annos]),
     )
-    table = table.select(table.name != _NO_CLASS)
     if not len(table):
         raise DataError(f"the labels of {len(infos)} {what} hold no object")
     return table

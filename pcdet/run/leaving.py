@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import faulthandler
+import io
 import logging
 import multiprocessing
 import os
@@ -33,6 +34,9 @@ def run_command(main: Callable[[list[str] | None], Any]) -> None:
     """
     if sys.__stderr__ is not None:
         faulthandler.enable(sys.__stderr__)  # a crash in native code then tells the Python line
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that a terminal cannot show stops nothing
+            stream.reconfigure(errors="backslashreplace")
     if "TORCHELASTIC_ERROR_FILE" in os.environ:
         from torch.distributed.elastic.multiprocessing.errors import record
 

@@ -50,7 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "Pedestrian and Cyclist",
     )
     own.add_argument(
-        "--beams", type=int, default=32, choices=(8, 16, 32, 64), help="of KITTI's sensor"
+        "--beams", type=int, choices=(8, 16, 32, 64), help="of KITTI's sensor (default: 32)"
     )
     own.add_argument("--sensor", help=f"one by name: {', '.join(SENSORS)}")
     own.add_argument(
@@ -70,6 +70,9 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--height: expected 1 to 8 metres, got {args.height:g}")
     if args.sensor and not args.own_data:
         raise ConfigError("--sensor: expected --own_data with it, the layout for other sensors")
+    for name in ("beams", "height"):
+        if getattr(args, name) is not None and not args.own_data:
+            raise ConfigError(f"--{name}: expected --own_data with it; KITTI's sensor is as it is")
     if args.workers < 1:
         raise ConfigError(f"--workers: expected 1 or more, got {args.workers}")
     if args.train + args.val + args.test == 0:
@@ -108,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             setup = (
                 named_sensor(args.sensor, args.height)
                 if args.sensor
-                else fewer_beams(args.beams, args.height or _HEIGHT)
+                else fewer_beams(args.beams or 32, args.height or _HEIGHT)
             )
             write_own_data(args.out, splits, setup, args.seed, args.workers)
         else:

@@ -19,6 +19,7 @@ from pcdet.utils.errors import DataError, PcdetError
 
 # The largest calibration, label, split or yaml file that is read, bytes; KITTI's have thousands.
 MAX_TEXT_SIZE = 1 << 24
+_TEMPORARY = ".tmp"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 # Metres, pixels or radians: what is larger is damage, and would overflow once it is squared.
 LARGEST_NUMBER = 1e9
@@ -28,21 +29,36 @@ LARGEST_NUMBER = 1e9
 def atomic_write(path: str | os.PathLike, durable: bool = False) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` for writing; it takes the name `path` when complete.
 
-    If the body raises, or the process dies, `path` is as it was before.
+    If the body raises, or the process dies, `path` is as it was before. A link stays one, and leads
+    to the new file; to a device or a pipe the bytes go as they come.
 
     Args:
         path: the file to write or replace; its folder is made if need be.
         durable: also survive a loss of power, at the cost of waiting for the disk.
+
+    Raises:
+        OSError: it cannot be written; `filename` is `path`.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    given, path = path, Path(os.path.realpath(path))
     try:
-        handle, temporary = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
-        )
+        with _opened_for(path, durable) as file:
+            yield file
     except OSError as error:
-        error.filename = str(path)  # a name that the user knows
+        if error.filename is None or str(error.filename).endswith(_TEMPORARY):
+            error.filename, error.filename2 = str(given), None  # a name that the user knows
         raise
+
+
+@contextmanager
+def _opened_for(path: Path, durable: bool) -> Iterator[BinaryIO]:
+    """The file of `atomic_write`, for a path without links."""
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = {"prefix": f".{path.name}.", "suffix": _TEMPORARY, "dir": path.parent}
+    handle, temporary = tempfile.mkstemp(**names)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -157,12 +173,17 @@ def _unreadable(
 
 
 def read_text(path: str | os.PathLike, what: str = "") -> str:
-    """Read a small text file; bytes that are not UTF-8 become replacement characters.
+    """Read a small text file.
 
     Raises:
-        DataError: it cannot be read or is far too large.
+        DataError: it cannot be read, is far too large or is not UTF-8.
     """
-    return read_file(path, what, max_size=MAX_TEXT_SIZE).decode("utf-8-sig", errors="replace")
+    content = read_file(path, what, max_size=MAX_TEXT_SIZE)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}:{line}: expected text in UTF-8: save it as such") from error
 
 
 def read_number(word: str) -> float:

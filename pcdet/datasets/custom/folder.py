@@ -24,6 +24,7 @@ from pcdet.utils.io_utils import read_text
 from pcdet.utils.kitti_format.split import frame_names, read_split, split_path
 from pcdet.utils.point_files import SCAN_SUFFIXES, read_points
 from pcdet.utils.point_files.fields import UNNAMED
+from pcdet.utils.strict_yaml import load_yaml
 
 POINTS, LABELS = "points", "labels"
 DATASET_FILE = "dataset.yaml"
@@ -121,13 +122,15 @@ def stated_columns(root: str | os.PathLike) -> tuple[str, ...] | None:
     if not path.exists():
         return None
     try:
-        content = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
+        content = load_yaml(read_text(path))
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid yaml: {error}") from error
+    except (ConfigError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from error
     if not isinstance(content, dict) or list(content) != [COLUMNS_KEY]:
         got = list(content) if isinstance(content, dict) else type(content).__name__
         raise ConfigError(f"{path}: expected the key {COLUMNS_KEY} alone, got {got}")
     columns = content[COLUMNS_KEY]
-    if not isinstance(columns, list):
+    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
         raise ConfigError(f"{path}: {COLUMNS_KEY}: expected a list of names, got {columns!r}")
     return check_columns(columns, f"{path}: {COLUMNS_KEY}")

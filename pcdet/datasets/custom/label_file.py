@@ -17,8 +17,9 @@ from pcdet.utils.box_utils import RZ, H, L, W, X, Y, Z, limit_period
 from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import is_file_name
 from pcdet.utils.io_utils import atomic_write, read_number, read_text
-from pcdet.utils.kitti_format.label import NUM_LABEL_FIELDS, NUM_RESULT_FIELDS
+from pcdet.utils.kitti_format.label import DONT_CARE, NUM_LABEL_FIELDS, NUM_RESULT_FIELDS
 from pcdet.utils.point_files.likeness import signature
+from pcdet.utils.strict_yaml import DICT_ATTRIBUTES
 
 FIELDS = ("x", "y", "z", "dx", "dy", "dz", "heading", "class")
 # Metres: no object that a detector of this kind finds is larger.
@@ -125,6 +126,10 @@ def check_row(row: Sequence[float], name: str) -> None:
             "class: expected a name without blanks, slashes or colons, as files are named by it, "
             f"got {name[:80]!r}"
         )
+    if name.lower() == DONT_CARE.lower():
+        raise ValueError(f"class: {name} is KITTI's name of what is no object: leave the line out")
+    if name in DICT_ATTRIBUTES:
+        raise ValueError(f"class: {name!r} cannot be a key of the yaml: choose another name")
 
 
 def label_lines(objects: Objects, scores: np.ndarray | None = None) -> list[str]:

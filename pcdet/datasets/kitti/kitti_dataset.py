@@ -30,7 +30,13 @@ from pcdet.datasets.kitti.base_dataset import BaseKittiDataset
 from pcdet.datasets.kitti.camera_view import points_in_view
 from pcdet.datasets.kitti.command_line import parse_args
 from pcdet.datasets.kitti.preparation import Settings, create_kitti_infos
-from pcdet.evaluation import EvalResult, official_results, rules, write_submission
+from pcdet.evaluation import (
+    EvalResult,
+    check_frames,
+    official_results,
+    rules,
+    write_submission,
+)
 from pcdet.utils.data_report.facts import INTENSITY
 from pcdet.utils.errors import ConfigError, PcdetError
 from pcdet.utils.info_record import read_record
@@ -39,6 +45,7 @@ from pcdet.utils.kitti_format.folders import TRAINING
 from pcdet.utils.kitti_format.frame_facts import changed_files, told_change, told_split
 from pcdet.utils.kitti_format.infos import CREATE_COMMAND, has_camera, load_info_files
 from pcdet.utils.kitti_format.label import DONT_CARE
+from pcdet.utils.kitti_format.split import check_infos_of_split
 from pcdet.utils.log_utils import create_logger
 
 _LOGGER = logging.getLogger("pcdet.datasets.kitti")
@@ -91,6 +98,7 @@ class KittiDataset(BaseKittiDataset):
         self.overlap_sets = tuple(overlaps for overlaps, _ in sets)
         self._box_filter = BoxFilter(kept.USE_IMAGE_AREA_FILTER, kept.LIMIT_RANGE)
         info_paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[self.mode].INFO_PATH]
+        check_infos_of_split(info_paths, split, self.mode)
         self.infos = load_info_files(info_paths, has_label=training, logger=self.logger)
         self._check_split()
         self._check_scans(", ".join(map(str, info_paths)))
@@ -234,6 +242,10 @@ class KittiDataset(BaseKittiDataset):
         if not self._path("image_2", name).exists():
             return None
         return self.get_image(name), Calibration.from_info(info["calib"])
+
+    def check_saving(self, output_dir: str | os.PathLike) -> None:
+        """Raise a DataError if `save_results` would refuse the frames or the folder."""
+        check_frames(self.sample_ids, output_dir)
 
     def save_results(
         self, det_annos: Sequence[Mapping[str, Any]], output_dir: str | os.PathLike

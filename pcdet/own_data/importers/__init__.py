@@ -23,6 +23,7 @@ from pcdet.own_data.importers import (
 )
 from pcdet.own_data.importers.common import (
     ImportedFrame,
+    check_free,
     write_frame,
     write_note,
 )
@@ -79,7 +80,9 @@ def import_folder(name: str, source: Path, target: Path, scans: Path | None = No
         if not fitting or name in labelcloud.FORMATS:
             raise
         raise DataError(f"{error}; it looks like {' or '.join(fitting)}") from error
-    for frame in name_frames(frames):
+    frames = name_frames(frames)
+    check_free(frames, target)
+    for frame in frames:
         write_frame(frame, target)
     write_note(frames, target)
     counts: Counter = Counter(str(n) for frame in frames for n in frame.objects.names)

@@ -20,6 +20,7 @@ from pcdet.utils.io_utils import atomic_write, read_text
 _LOGGER = logging.getLogger("pcdet.own_data")
 # Radians: a box that leans less is taken for upright, as a road's slope makes it lean.
 _LARGEST_LEAN = 0.2
+_LARGEST_TURN = 4 * np.pi
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,23 @@ class Rows:
         return objects_from_rows(np.array(self._rows), self._names)
 
 
-def turned(x: float, y: float, z: float) -> np.ndarray:
+def turned(x: float, y: float, z: float, where: str = "") -> np.ndarray:
     """(3, 3) of a turn around x, then around the new y, then around the new z, in radians.
 
     What programs that draw by three.js call a rotation (order XYZ).
+
+    Args:
+        x: angle around it.
+        y: angle around it.
+        z: angle around it.
+        where: they stand, for the message.
+
+    Raises:
+        DataError: an angle is more than two turns, which no program writes that means radians.
     """
+    if max(abs(x), abs(y), abs(z)) > _LARGEST_TURN:
+        angles = [float(angle) for angle in (x, y, z)]
+        raise DataError(f"{where}: expected a rotation in radians, got {angles}: degrees?")
     (cx, cy, cz), (sx, sy, sz) = np.cos([x, y, z]), np.sin([x, y, z])
     around_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     around_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -207,11 +220,31 @@ def visible_files(folder: Path) -> list[Path]:
     ]
 
 
+def check_free(frames: Sequence[ImportedFrame], target: Path) -> None:
+    """Raise a DataError if a file would be written over."""
+    taken = [scan_of(frame, target) for frame in frames if not _lies_there(frame, target)]
+    if frames[0].columns is not None:
+        taken.append(target / DATASET_FILE)
+    for path in taken:
+        if path.exists():
+            raise DataError(f"{path}: exists already; give another folder, or remove it")
+
+
+def scan_of(frame: ImportedFrame, target: Path) -> Path:
+    """Where the scan of a frame goes."""
+    return target / POINTS / f"{frame.name}{frame.scan.suffix.lower()}"
+
+
+def _lies_there(frame: ImportedFrame, target: Path) -> bool:
+    scan = scan_of(frame, target)
+    return scan.exists() and scan.samefile(frame.scan)
+
+
 def write_frame(frame: ImportedFrame, target: Path) -> None:
-    """Copy the scan of a frame and write its labels."""
-    suffix = frame.scan.suffix.lower()
-    (target / POINTS).mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(frame.scan, target / POINTS / f"{frame.name}{suffix}")
+    """Copy the scan of a frame, if it is not there yet, and write its labels."""
+    if not _lies_there(frame, target):
+        with frame.scan.open("rb") as source, atomic_write(scan_of(frame, target)) as file:
+            shutil.copyfileobj(source, file)
     write_objects(target / LABELS / f"{frame.name}.txt", frame.objects)
 
 

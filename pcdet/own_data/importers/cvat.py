@@ -29,12 +29,12 @@ from pcdet.own_data.importers.common import (
 from pcdet.own_data.importers.scans import Scans
 from pcdet.own_data.importers.supervisely import label_folders, read_datasets
 from pcdet.utils.errors import DataError
-from pcdet.utils.io_utils import read_number, read_text
+from pcdet.utils.io_utils import MAX_TEXT_SIZE, read_file, read_number, read_text
 
 _CUBOID, _TAG = "cuboid_3d", "label"
 _TRACKLETS, _FRAMES = "tracklet_labels.xml", "frame_list.txt"
 # Values of `truncation` where a track has no object: out of the image, behind it.
-_OUTSIDE = (2, 99)
+_OUTSIDE = ("2", "99")
 # Of a pose or tracklet: middle, angles, and length, width, height.
 _NUMBERS = ("tx", "ty", "tz", "rx", "ry", "rz")
 _SIZES = ("w", "h", "l")
@@ -88,7 +88,8 @@ def _rows(annotations: list[Any], names: list[str], where: Path) -> Rows:
             raise DataError(
                 f"{where}: object {k}: expected a label_id below {len(names)}, got {label!r}"
             )
-        rows.add(k, names[label], position, scale, turned(*rotation))
+        axes = turned(*rotation, f"{where}: object {k}")
+        rows.add(k, names[label], position, scale, axes)
     return rows
 
 
@@ -111,12 +112,12 @@ def _of_tracklets(paths: list[Path], found: Scans) -> Iterator[ImportedFrame]:
 
 
 def _tracklets(path: Path) -> list[ElementTree.Element]:
-    text = read_text(path, "labels")
-    if "<!ENTITY" in text:
+    content = read_file(path, "labels", max_size=MAX_TEXT_SIZE)
+    if b"<!ENTITY" in content:
         raise DataError(f"{path}: entities are not read")
     try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
+        root = ElementTree.fromstring(content)  # in the encoding that it declares
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise DataError(f"{path}: not valid XML: {error}") from error
     tracklets = root.find("tracklets")
     if tracklets is None:
@@ -144,11 +145,12 @@ def _add_track(k: int, tracklet: ElementTree.Element, frames: dict[int, Rows], p
     size = [_number(tracklet, key, where) for key in _SIZES]
     first = _number(tracklet, "first_frame", where)
     for number, pose in enumerate(tracklet.findall("poses/item"), int(first)):
-        if int(float(pose.findtext("truncation") or 0)) in _OUTSIDE:
+        truncation = pose.findtext("truncation") or "0"
+        if truncation.strip() in _OUTSIDE:
             continue
         x, y, z, *turns = (_number(pose, key, f"{where}, frame {number}") for key in _NUMBERS)
         rows = frames.setdefault(number, Rows(path))
-        rows.add(k, name, (x, y, z), size, turned(*turns))
+        rows.add(k, name, (x, y, z), size, turned(*turns, f"{where}, frame {number}"))
 
 
 def _number(element: ElementTree.Element, key: str, where: str) -> float:

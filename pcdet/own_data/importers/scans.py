@@ -103,4 +103,12 @@ def name_frames(frames: Sequence[ImportedFrame]) -> list[ImportedFrame]:
                 f"got {name[:80]!r}: rename its scan and labels"
             )
         named.append(dataclasses.replace(frame, name=name))
+    owner: dict[str, ImportedFrame] = {}
+    for frame in named:
+        other = owner.setdefault(frame.name, frame)
+        if other is not frame:
+            raise DataError(
+                f"{frame.labels}: its frame would be named {frame.name}, as that of {other.scan}: "
+                "rename one of the scans"
+            )
     return named

@@ -122,7 +122,7 @@ def _rows(
         if entry.get("rotation") is not None:
             axes = turned_by_quaternion(numbers_of(entry["rotation"], _QUATERNION, of_box), of_box)
         else:
-            axes = turned(0, 0, numbers_of(entry, ["yaw"], of_box)[0])
+            axes = turned(0, 0, numbers_of(entry, ["yaw"], of_box)[0], of_box)
         center = (to_lidar @ [*numbers_of(position, _AXES, of_box), 1])[:3]
         size = numbers_of(size, _AXES, of_box)
         rows.add(k, names[str(category)], center, size, to_lidar[:3, :3] @ axes)

@@ -105,7 +105,7 @@ def _rows(path: Path, figures: Any, classes: Mapping[str, str], length_along_x: 
                 f"of {key!r}"
             )
         position, size, turns = _parts(geometry, where)
-        axes = turned(*turns)
+        axes = turned(*turns, where)
         if not length_along_x:
             size, axes = size[[1, 0, 2]], axes @ turned(0, 0, np.pi / 2)
         rows.add(k, classes[str(key)], position, size, axes)

@@ -58,7 +58,7 @@ def _objects(path: Path) -> Rows:
         name, place = entry_of(entry, ["obj_type", "psr"], where)
         parts: list[Any] = entry_of(place, ["position", "scale", "rotation"], where)
         position, scale, rotation = (numbers_of(part, _AXES, where) for part in parts)
-        axes = turned(*rotation)
+        axes = turned(*rotation, where)
         if "vertices" in entry and _looks_along_y(axes, entry["vertices"], where):
             scale, axes = scale[[1, 0, 2]], axes @ turned(0, 0, np.pi / 2)
         rows.add(k, name, position, scale, axes)

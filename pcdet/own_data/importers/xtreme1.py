@@ -57,4 +57,4 @@ def _add_objects(objects: Any, path: Path, rows: Rows) -> None:
         parts = entry_of(contour, ["center3D", "size3D", "rotation3D"], where)
         center, size, rotation = (numbers_of(part, _AXES, where) for part in parts)
         name = entry.get("className") or entry.get("modelClass")
-        rows.add(k, name, center, size, turned(*rotation))
+        rows.add(k, name, center, size, turned(*rotation, where))

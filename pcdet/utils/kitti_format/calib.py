@@ -20,6 +20,7 @@ _MATRICES = (
     ("R0_rect", "R0", (3, 3)),
     ("Tr_velo_to_cam", "Tr_velo2cam", (3, 4)),
 )
+_NAMES = {name for name, _, _ in _MATRICES}
 # A rotation keeps volumes; rounded, or with an odd scale, it still does so nearly.
 _LEAST_VOLUME = 1e-3
 
@@ -35,14 +36,17 @@ def get_calib_from_file(calib_file: str | os.PathLike) -> dict[str, np.ndarray]:
         camera; float32.
 
     Raises:
-        DataError: the file or one of the matrices is missing, or has the wrong numbers.
+        DataError: the file or one of the matrices is missing, there twice, or of wrong numbers.
     """
     path = Path(calib_file)
     rows = {}
     for line in read_text(path, "calibration").splitlines():
         name, colon, values = line.partition(":")
+        name = name.strip()
+        if colon and name in rows and name in _NAMES:
+            raise DataError(f"{path}: {name}: expected one line, got another: remove one of them")
         if colon:
-            rows[name.strip()] = values.split()
+            rows[name] = values.split()
     return {key: _matrix(path, name, rows.get(name), shape) for name, key, shape in _MATRICES}
 
 
@@ -90,7 +94,8 @@ class Calibration:
         """Take the matrices from a file, or from a dict with P2, R0 and Tr_velo2cam.
 
         Raises:
-            DataError: see `get_calib_from_file`; or the way to the camera has no way back.
+            DataError: see `get_calib_from_file`; or the way to the camera or the image has no way
+                back.
         """
         matrices = calib_file
         if not isinstance(calib_file, Mapping):
@@ -102,10 +107,12 @@ class Calibration:
         self.lidar_to_rect_matrix = self.V2C.T @ self.R0.T  # (4, 3), for rows of points
         r0, v2c = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)
         r0[:3, :3], v2c[:3] = self.R0, self.V2C
+        where = "calibration" if isinstance(calib_file, Mapping) else calib_file
+        if not abs(np.linalg.det(self.P2[:, :3].astype(np.float64))) > 0:
+            raise DataError(f"{where}: P2: expected a projection, got {self.P2.tolist()}")
         try:
             self._rect_to_lidar_matrix = _inverse((r0 @ v2c).T)  # (4, 4)
         except ValueError as error:
-            where = "calibration" if isinstance(calib_file, Mapping) else calib_file
             raise DataError(f"{where}: R0_rect and Tr_velo_to_cam: {error}") from error
 
     @classmethod

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pcdet.utils.errors import DataError
+from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.file_checks import is_file_name
 from pcdet.utils.io_utils import atomic_write, read_text
 
@@ -28,6 +28,25 @@ def usual_split(frames: Sequence[str]) -> str | None:
     """Tell which of KITTI's usual splits frames are, in any order: train, val, test or None."""
     text = "".join(f"{name}\n" for name in sorted(frames))
     return _USUAL_SPLITS.get(hashlib.sha256(text.encode()).hexdigest())
+
+
+def check_infos_of_split(paths: Sequence[Path], split: str, mode: str) -> None:
+    """Raise a ConfigError if files of infos are named as those of another split.
+
+    Args:
+        paths: of MODE's INFO_PATH; other names than <data set>_infos_<split>.pkl may hold anything,
+            and those of trainval serve for train and val, too.
+        split: which is stated.
+        mode: the section, TRAIN or TEST.
+    """
+    names = {path.stem.partition("_infos_")[2] for path in paths} - {""}
+    names.update(*(_UNIONS.get(name, ()) for name in names))
+    if names and not names >= {split} and not names >= set(_UNIONS.get(split, {split})):
+        raise ConfigError(
+            f"MODEL.{mode}.SPLIT, DATA_CONFIG.{mode}.INFO_PATH: expected infos of the split "
+            f"{split!r}, got {', '.join(path.name for path in paths)}; change one of them"
+            + (": `tools/test.py --split` sets both" if mode == "TEST" else "")
+        )
 
 
 def split_path(root_path: str | os.PathLike, split: str) -> Path:

@@ -52,10 +52,12 @@ def points_of_fields(
 
     Raises:
         ValueError: a column has no field; without names: x, y or z is missing, or there are fewer
-            fields.
+            fields; or two fields have one name.
     """
     by_name = {name.lower().removeprefix("scalar_"): values for name, values in fields.items()}
     there = plain_names(fields)
+    if len(set(there)) < len(there):
+        raise ValueError(f"expected each field once, got {' '.join(fields)}")
     if columns is None:
         first = [*usual_names(fields)[:3], *(n for n in there if n in _INTENSITY)][:4]
         order = [*first, *(name for name in there if name not in first)]

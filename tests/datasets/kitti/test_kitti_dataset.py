@@ -153,9 +153,19 @@ def test_pickle_with_code_in_it_is_refused(root, tmp_path, cfg):
 
 def test_a_split_and_the_infos_of_another_are_refused(root, tmp_path, cfg):
     """training/ and testing/ have frames of the same names: the wrong scans would be read."""
+    for split in ("test", "train", "trainval", "other"):
+        message = (
+            rf"TEST\.SPLIT, .*TEST\.INFO_PATH: .*'{split}', got kitti_infos_val.pkl; .*--split"
+        )
+        with pytest.raises(ConfigError, match=message):
+            make(root, cfg, split, training=False)
+    cfg.DATA_CONFIG.TEST.INFO_PATH = ["data/kitti/kitti_infos_trainval.pkl"]
+    make(root, cfg, "val", training=False)
+    cfg.DATA_CONFIG.TEST.INFO_PATH = [str(tmp_path / "renamed.pkl")]
+    shutil.copyfile(root / "kitti_infos_val.pkl", tmp_path / "renamed.pkl")
     with pytest.raises(ConfigError, match=r"TEST\.SPLIT, DATA_CONFIG\.TEST\.INFO_PATH.* has label"):
         make(root, cfg, "test", training=False)
-    cfg.DATA_CONFIG.TEST.INFO_PATH = ["data/kitti/kitti_infos_test.pkl"]
+    shutil.copyfile(root / "kitti_infos_test.pkl", tmp_path / "renamed.pkl")
     with pytest.raises(ConfigError, match=r"split 'val'.* frame 000000 .*not listed in .*val\.txt"):
         make(root, cfg, "val", training=False)
     unlabelled = BaseKittiDataset(root, "val").get_infos(has_label=False)
@@ -164,9 +174,10 @@ def test_a_split_and_the_infos_of_another_are_refused(root, tmp_path, cfg):
     assert "gt_boxes" not in make(root, cfg, "val", training=False)[0]
 
 
-def test_training_needs_labels(root, cfg):
-    cfg.DATA_CONFIG.TRAIN.INFO_PATH = ["data/kitti/kitti_infos_test.pkl"]
-    with pytest.raises(DataError, match=r"kitti_infos_test\.pkl: info 0: it has no labels"):
+def test_training_needs_labels(root, cfg, tmp_path):
+    shutil.copyfile(root / "kitti_infos_test.pkl", tmp_path / "infos.pkl")
+    cfg.DATA_CONFIG.TRAIN.INFO_PATH = [str(tmp_path / "infos.pkl")]
+    with pytest.raises(DataError, match=r"infos\.pkl: info 0: it has no labels"):
         make(root, cfg)
 
 

@@ -10,7 +10,7 @@ from easydict import EasyDict
 from pcdet.utils.errors import ConfigError
 
 _MAX_YAML_NODES = 50_000
-_DICT_ATTRIBUTES = frozenset(dir(EasyDict))
+DICT_ATTRIBUTES = frozenset(dir(EasyDict))
 
 
 def load_yaml(text: str) -> Any:
@@ -60,7 +60,7 @@ def _check_yaml_keys(node: yaml.MappingNode) -> None:
     for key, _ in node.value:
         name = key.value
         # An EasyDict has its keys as attributes: a key `items` would hide its method.
-        if not isinstance(name, str) or not name.isprintable() or name in _DICT_ATTRIBUTES:
+        if not isinstance(name, str) or not name.isprintable() or name in DICT_ATTRIBUTES:
             raise ConfigError(f"{_place(key)}: {str(name)[:80]!r} cannot be a key")
         if key.tag == "tag:yaml.org,2002:str":
             if name in seen:
