@@ -9,6 +9,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -226,6 +227,17 @@ def test_a_path_that_cannot_be_written_is_told_in_one_line(workplace, trained, t
             run_command(lambda _, command=command, given=given: command.main([*given]))
         assert f"error: {tmp_path}" in stop.value.code
         assert ": cannot be used: " in stop.value.code and "\n" not in stop.value.code
+
+
+def test_scans_whose_results_would_have_one_name_are_told(workplace, trained, tmp_path):
+    scan = next((workplace / "kitti" / "testing" / "velodyne").iterdir())
+    points = np.fromfile(scan, np.float32).reshape(-1, 4)
+    np.save(tmp_path / f"{scan.stem}.npy", points)
+    (tmp_path / scan.name).write_bytes(scan.read_bytes())
+    ckpt = trained / "ckpt" / "checkpoint_epoch_2.pth"
+    options = ("--cfg_file", str(workplace / "small.yaml"), "--ckpt", str(ckpt), "--device", "cpu")
+    with pytest.raises(DataError, match="its results would have the name of those of"):
+        demo.main([*options, "--data", str(tmp_path), "--out", str(tmp_path / "out")])
 
 
 def test_raw_scans_are_drawn(workplace, trained, tmp_path):

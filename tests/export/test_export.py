@@ -154,6 +154,19 @@ def test_a_graph_that_computes_something_else_is_told(pillars):
         files.check(part, out / "pointpillar.onnx", settings)
 
 
+def test_files_that_fail_the_check_replace_nothing(pillars, monkeypatch):
+    ckpt, out, _ = pillars
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    monkeypatch.setattr(files, "TOLERANCE", -1.0)
+    with pytest.raises(PcdetError, match=r"differs from torch's by"):
+        export.main([str(ckpt), "--out", str(out)])
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    with pytest.raises(
+        ConfigError, match=r"--name: expected the name of a file in --out, got '\.\./a"
+    ):
+        export.main([str(ckpt), "--out", str(out), "--name", "../a"])
+
+
 def test_what_cannot_be_exported_is_told(monkeypatch, tmp_path):
     cfg = narrow_config("pointpillar")
     cfg.MODEL.TEST.NMS_TYPE = "nms_normal_gpu"

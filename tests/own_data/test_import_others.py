@@ -74,6 +74,18 @@ def test_openlabel(tmp_path):
     first = CustomFolder(tmp_path / "out").read_objects("000000")
     np.testing.assert_allclose(objects.boxes, first.boxes, atol=1e-3)
     assert objects.names.tolist() == ["Car", "Fork_lift"]
+    systems = {"top": {"type": "sensor_cs"}, "car": {"type": "local_cs"}}
+    for entry in other["objects"].values():
+        entry["object_data"]["cuboid"][0]["coordinate_system"] = "top"
+    content = {"openlabel": {**content["openlabel"], "coordinate_systems": systems}}
+    write(source / "labels" / "any.json", content)
+    imported("openlabel", source, tmp_path / "same")
+    systems["top"], systems["car"] = systems["car"], systems["top"]
+    write(source / "labels" / "any.json", content)
+    with pytest.raises(
+        DataError, match=r"cuboid: expected a box in the frame of the sensor.*'top'"
+    ):
+        import_folder("openlabel", source, tmp_path / "other")
     rows[1][1][3:7] = [0, 0, 0, 0]
     write(source / "labels" / "000000.json", {"openlabel": {"frames": {"7": openlabel(rows)}}})
     with pytest.raises(DataError, match="frame 7: object 1: rotation: expected a quaternion"):

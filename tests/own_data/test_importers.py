@@ -201,6 +201,9 @@ def test_sustechpoints_scenes_keep_apart(tmp_path):
         ([psr("Car", [*CAR[:3], -4, *CAR[4:]])], "dx: expected a size above 0"),
         ([psr(None, CAR)], "class: expected a name"),
         ([psr(" ", CAR)], "class: expected a name"),
+        ([psr("Car", [*CAR[:6], 90.0])], r"object 0: expected a rotation in radians, got .*96\.2"),
+        ([psr("DontCare", CAR)], "class: DontCare is KITTI's name of what is no object"),
+        ([psr("items", CAR)], "class: 'items' cannot be a key of the yaml"),
         ([psr("a/b", CAR)], "class: expected a name without blanks, slashes or colons"),
     ],
 )
@@ -210,6 +213,30 @@ def test_entries_that_cannot_be_mapped_are_named(tmp_path, content, message):
     with pytest.raises(DataError, match=message):
         import_folder("sustechpoints", tmp_path / "src", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_written_over_and_no_scan_is_lost(tmp_path):
+    source = tmp_path / "src"
+    for name in ("a b", "a_b"):
+        scan(source / "lidar" / f"{name}.bin")
+        write(source / "label" / f"{name}.json", [psr("Car", CAR)])
+    with pytest.raises(DataError, match=r"would be named a_b, as that of .*a b\.bin: rename"):
+        import_folder("sustechpoints", source, tmp_path / "out")
+    (source / "label" / "a b.json").unlink()
+    write(tmp_path / "out" / "points" / "a_b.bin", "mine")
+    with pytest.raises(DataError, match=r"points/a_b\.bin: exists already"):
+        import_folder("sustechpoints", source, tmp_path / "out")
+    assert (tmp_path / "out" / "points" / "a_b.bin").read_text() == "mine"
+
+
+def test_scans_that_lie_where_they_belong_stay_there(tmp_path):
+    source = tmp_path / "src"
+    scan(source / "points" / "a.bin")
+    before = (source / "points" / "a.bin").read_bytes()
+    write(source / "label" / "a.json", [psr("Car", CAR)])
+    import_folder("sustechpoints", source, source, source / "points")
+    assert (source / "points" / "a.bin").read_bytes() == before
+    assert CustomFolder(source).labelled_frames() == ["a"]
 
 
 def test_kitti_without_images(tmp_path):

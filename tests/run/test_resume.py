@@ -218,6 +218,19 @@ def test_nothing_begins_anew_over_checkpoints_that_cannot_be_read(workplace, tmp
     )
 
 
+def test_weights_alone_are_not_gone_on_from_and_not_written_over(workplace, tmp_path):
+    folder = tmp_path / "small" / "default" / "ckpt"
+    folder.mkdir(parents=True)
+    path = folder / "checkpoint_epoch_2.pth"
+    save_checkpoint({"model_state": {}, "epoch": None}, path)
+    before = path.read_bytes()
+    with pytest.raises(
+        CheckpointError, match=r"epoch_2\.pth: .* without epoch: .*--pretrained_mod"
+    ):
+        train.main(train_arguments(workplace, tmp_path, "--epochs", "2"))
+    assert path.read_bytes() == before
+
+
 def test_what_cannot_be_read_keeps_its_content_under_another_name(tmp_path, caplog):
     good = save(tmp_path, "checkpoint_epoch_1.pth", 1)
     (tmp_path / "checkpoint_epoch_2.pth").write_bytes(b"damaged")

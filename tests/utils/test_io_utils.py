@@ -6,13 +6,14 @@ import errno
 import os
 import pickle
 import stat
+import threading
 from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 from pcdet.utils.errors import DataError
-from pcdet.utils.io_utils import atomic_write, load_pickle, save_pickle
+from pcdet.utils.io_utils import atomic_write, load_pickle, read_text, save_pickle
 
 
 def test_plain_data_and_arrays_survive(tmp_path):
@@ -106,3 +107,38 @@ def test_written_files_have_the_usual_permissions(tmp_path):
     umask = os.umask(0)
     os.umask(umask)
     assert (tmp_path / "new" / "file.bin").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_a_link_stays_and_a_pipe_takes_the_bytes(tmp_path):
+    (tmp_path / "file.bin").write_bytes(b"old")
+    (tmp_path / "link.bin").symlink_to("file.bin")
+    with atomic_write(tmp_path / "link.bin") as file:
+        file.write(b"new")
+    assert (tmp_path / "link.bin").is_symlink()
+    assert (tmp_path / "file.bin").read_bytes() == b"new"
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    with atomic_write(pipe) as file:
+        file.write(b"through")
+    reader.join()
+    assert read == [b"through"] and stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_what_cannot_be_written_is_named_as_it_was_given(tmp_path):
+    with pytest.raises(IsADirectoryError) as error, atomic_write(tmp_path) as file:
+        file.write(b"x")
+    assert error.value.filename == str(tmp_path)
+    path = tmp_path / "file.bin"
+    with pytest.raises(OSError, match="No space left") as error, atomic_write(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write does
+    assert error.value.filename == str(path) and not path.exists()
+
+
+def test_text_is_utf_8(tmp_path):
+    (tmp_path / "a.txt").write_bytes("\ufeffä\nb\n".encode())
+    assert read_text(tmp_path / "a.txt") == "ä\nb\n"
+    (tmp_path / "a.txt").write_bytes("a\nFußgänger\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"a\.txt:2: expected text in UTF-8"):
+        read_text(tmp_path / "a.txt")

@@ -140,6 +140,10 @@ def test_a_frame_has_one_file_of_points(tmp_path):
         ("- 1\n", "expected the key POINT_COLUMNS alone"),
         ("POINT_COLUMNS: 4\n", "expected a list of names"),
         ("a: [\n", "not valid yaml"),
+        ("POINT_COLUMNS: [x, y, z, on]\n", "expected a list of names"),
+        ("POINT_COLUMNS: [x, y, z, 2020-13-40]\n", "month must be in 1..12"),
+        ("POINT_COLUMNS: [x, y, z]\nPOINT_COLUMNS: [x, y, z, i]\n", "POINT_COLUMNS"),
+        ("[" * 5000, "not valid yaml"),
     ],
 )
 def test_a_wrong_dataset_yaml_is_named(tmp_path, text, message):

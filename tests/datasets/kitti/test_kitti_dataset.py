@@ -204,6 +204,13 @@ def test_labels_evaluated_against_themselves_are_perfect(root, cfg, tmp_path):
         batch, predictions, CLASSES, save_to_file=True, output_dir=tmp_path
     )
     assert sorted(p.stem for p in tmp_path.iterdir()) == dataset.sample_ids
+    dataset.check_saving(tmp_path)
+    dataset.save_results(annos, tmp_path)
+    (tmp_path / "data" / "999999.txt").touch()
+    with pytest.raises(
+        DataError, match="holds 1 result files of frames that are not in this split"
+    ):
+        dataset.check_saving(tmp_path)
     table, results = dataset.evaluation(annos, CLASSES)
     assert "Car" in table
     # Of two objects the official program takes two of the curve's 41 samples, and the first, at

@@ -82,6 +82,8 @@ def test_file_dict_info_and_pickle_agree(tmp_path):
         ({"R0_rect": "R0_rect: 1 0 0"}, "R0_rect: expected .* 9 numbers, got 3"),
         ({"Tr_velo_to_cam": LINES["Tr_velo_to_cam"] + "x"}, "Tr_velo_to_cam: expected .*'0.1x'"),
         ({"P2": LINES["P2"].replace("100", "nan")}, "P2: .* expected a number, got .nan."),
+        ({"P2": "P2:" + " 0" * 12}, r"P2: expected a projection, got \[\[0.0, 0.0"),
+        ({"P2": f"{LINES['P2']}\n{LINES['P2']}"}, "P2: expected one line, got another"),
     ],
 )
 def test_broken_file_is_named(tmp_path, changed, message):

@@ -190,6 +190,9 @@ def test_a_field_is_taken_once_and_an_exact_name_goes_first(tmp_path):
     np.testing.assert_array_equal(points, rows[:, [0, 1, 2, 4, 3]])
     with pytest.raises(DataError, match="no field i, of"):
         read_points(tmp_path / "scan.pcd", 6, (*columns, "i"))
+    write_pcd(tmp_path / "scan.pcd", rows, "binary", "x y z X intensity")
+    with pytest.raises(DataError, match="expected each field once, got x y z X intensity"):
+        read_points(tmp_path / "scan.pcd", 4)
 
 
 def test_pcd_with_padding_and_fields_of_several_numbers(tmp_path):
