@@ -144,6 +144,8 @@ def repeat_eval_ckpt(
             eval_single_ckpt(run, model, test_loader, news.identity)
             if run.rank == 0:
                 tested.add(news)
+    if run.args.ckpt_dir is not None and not list_checkpoints(ckpt_dir):
+        raise CheckpointError(f"--ckpt_dir: no checkpoint_epoch_N.pth in {ckpt_dir}")
 
 
 def single_checkpoint(run: Run) -> Path:

@@ -7,11 +7,12 @@ into memory instead of opening thousands of files (its form: `dbsampler.packed_p
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
 from pcdet.utils.box_utils import CENTER
+from pcdet.utils.errors import DataError
 from pcdet.utils.frame_pool import map_frames
 from pcdet.utils.io_utils import atomic_write, save_pickle
 from pcdet.utils.object_points import points_of_boxes
@@ -110,18 +112,39 @@ def unfinished_folder(folder: Path) -> Iterator[Path]:
     """A folder of the same name for small files, which move to `folder` if the body succeeds.
 
     So a preparation that fails leaves the database of an earlier one as it was.
+
+    Raises:
+        DataError: another preparation is at work there.
     """
     parent = folder.parent / _UNFINISHED
-    shutil.rmtree(parent, ignore_errors=True)
     unfinished = parent / folder.name
-    unfinished.mkdir(parents=True)
+    parent.mkdir(parents=True, exist_ok=True)
+    with _held(parent):
+        shutil.rmtree(unfinished, ignore_errors=True)  # of one that was killed
+        unfinished.mkdir()
+        try:
+            yield unfinished
+            folder.mkdir(exist_ok=True)
+            for path in unfinished.iterdir():
+                path.replace(folder / path.name)
+        finally:
+            shutil.rmtree(parent, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, where the file system has locks."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        yield unfinished
-        folder.mkdir(exist_ok=True)
-        for path in unfinished.iterdir():
-            path.replace(folder / path.name)
+        with suppress(OSError):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                told = "another preparation is at work there; wait until it is done"
+                raise DataError(f"{folder.parent}: {told}") from None
+        yield
     finally:
-        shutil.rmtree(parent, ignore_errors=True)
+        os.close(handle)
 
 
 def write_frame_objects(info: dict[str, Any], points: np.ndarray, folder: Path) -> list[CutObject]:

@@ -31,6 +31,7 @@ from pcdet.doctor.software import (
     examine_toolkit,
     examine_torch,
 )
+from pcdet.utils.errors import PcdetError
 from pcdet.utils.paths import root_dir
 
 _PARTS = {
@@ -95,7 +96,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cfg_file", help="a yaml, whose POINT_CLOUD_RANGE the data should fit")
     args = parser.parse_args(argv)
     try:
+        if args.cfg_file is not None:
+            data_config_of(args.cfg_file)
         findings = examine(args.data_path, args.cfg_file)
+    except PcdetError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped by the user\n")
         return 130

@@ -115,6 +115,8 @@ def _boxes_of(
         index = np.flatnonzero(scores >= least[label])
         index = index[np.argsort(-scores[index], kind="stable")][: settings["nms_pre"]]
         boxes = _decode(index, residuals, directions, settings)
+        finite = np.isfinite(boxes).all(axis=1)
+        index, boxes = index[finite], boxes[finite]
         kept = _suppress(boxes, settings["nms_thresh"], settings["nms_post"])
         if settings["box_voting"]:
             found = _voted(boxes, scores[index], label[index], kept, settings["box_voting"])

@@ -30,6 +30,7 @@ from pcdet.utils.point_files.reader import list_scans, read_points
 
 Scan = np.ndarray | torch.Tensor | str | os.PathLike
 _LOGGER = logging.getLogger(__name__)
+_MOST_COLUMNS = 64  # of a scan: an array of more has a column for each point
 
 
 class Detector:
@@ -162,10 +163,11 @@ class Detector:
         elif isinstance(scan, torch.Tensor):
             scan = scan.detach().float().cpu().numpy()
         points = np.asarray(scan)
-        if points.ndim != 2 or points.shape[1] < 3 or points.dtype.kind not in "fiu":
+        fits = points.ndim == 2 and 3 <= points.shape[1] <= _MOST_COLUMNS
+        if not fits or points.dtype.kind not in "fiu":
             raise DataError(
-                f"scan {name}: expected points of shape (N, {use}), x, y, z first, got an array of "
-                f"shape {points.shape} and type {points.dtype}"
+                f"scan {name}: expected points of shape (N, {use}), a row for each, x, y, z first, "
+                f"got an array of shape {points.shape} and type {points.dtype}"
             )
         points = points[:, :use].astype(np.float32)
         if points.shape[1] == 3 < use:

@@ -243,6 +243,8 @@ def _problem(name: str, value: Any, own: Mapping[str, torch.Tensor]) -> str | No
         return f"{name}: expected a tensor, got {type(value).__name__}"
     if value.layout != torch.strided or value.is_complex() or value.is_meta:
         return f"{name}: expected a dense tensor of real numbers"
+    if own[name].is_floating_point() and not value.is_floating_point():
+        return f"{name}: expected floating-point numbers, got {value.dtype}"
     if value.shape != own[name].shape:
         shapes = f"{tuple(value.shape)} in the file, {tuple(own[name].shape)} in the model"
         return f"{name}: shape {shapes}"

@@ -293,6 +293,8 @@ def test_the_report_and_the_exit_code(data, capsys):
     assert any(line.startswith("! ImageSets/val.txt") for line in lines)
     missing = f"- {data / 'ImageSets/val.txt'} is missing"
     assert any(line.startswith(missing) for line in lines[lines.index("advice:") :])
+    assert main(["--data_path", str(data), "--cfg_file", "nowhere.yaml"]) == 1
+    assert "nowhere.yaml" in capsys.readouterr().err
     assert report([Finding("all", "well")]) == "  all  well\n\nnothing is amiss"
 
 

@@ -133,6 +133,16 @@ def test_the_standalone_file_needs_numpy_alone():
     assert others == {"numpy"}
 
 
+def test_boxes_that_are_no_numbers_are_dropped(pillars):
+    _, out, _ = pillars
+    settings = standalone.read_settings(out / "pointpillar.json")
+    anchors = 40 * 40 * 6
+    outputs = [np.zeros((1, anchors * n), np.float32) for n in (3, 7, 2)]
+    outputs[0][0, :-3], outputs[0][0, -3:], outputs[1][0, :-7] = 9, 10, np.nan
+    ((boxes, scores, _),) = standalone.find_boxes(outputs, settings)
+    assert len(boxes) == len(scores) == 1 and np.isfinite(boxes).all()
+
+
 def test_shared_area_by_hand():
     """Two squares of side 2: moved by 1, turned by an eighth, and apart."""
 

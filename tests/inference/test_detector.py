@@ -215,6 +215,7 @@ def test_pictures_and_kitti_lines(detector, tmp_path):
 @pytest.mark.parametrize(
     ("points", "told"),
     [
+        (np.zeros((4, 900)), r"scan 0: .*\(N, 4\), a row for each, .*\(4, 900\)"),
         (np.zeros((5, 2)), r"scan 0: expected points of shape \(N, 4\).*\(5, 2\)"),
         (np.zeros(5), r"got an array of shape \(5,\)"),
         (np.array([["a"] * 4]), "type <U1"),

@@ -20,7 +20,7 @@ from pcdet.run.lock import training_lock
 from pcdet.run.record import FINISHED, STOPPED, RunRecord, file_identity
 from pcdet.run.watch import CheckpointWatch, NewCheckpoint, TestedList, Watch
 from pcdet.utils.checkpoint_utils import checkpoint_state, load_checkpoint, save_checkpoint
-from pcdet.utils.errors import CheckpointMismatch
+from pcdet.utils.errors import CheckpointError, CheckpointMismatch
 from pcdet.utils.io_utils import atomic_write
 
 LOGGER = logging.getLogger("pcdet")
@@ -215,6 +215,12 @@ def test_the_command_tests_what_a_training_writes(workplace, tmp_path, monkeypat
     assert best["checkpoint"] == file_identity(checkpoint_path(run, 2))
     tags = [f"{name}_3d/moderate_R40" for name in ("Car", "Pedestrian", "Cyclist")]
     assert best["value"] == sum(best["results"][tag] or 0 for tag in tags) / 3
+
+
+def test_a_folder_without_checkpoints_is_told(workplace, tmp_path):
+    options = ("--eval_all", "--ckpt_dir", str(tmp_path), "--max_waiting_mins", "0")
+    with pytest.raises(CheckpointError, match=r"--ckpt_dir: no checkpoint_epoch_N\.pth in"):
+        test_command.main(arguments(workplace, tmp_path, *options))
 
 
 def told_when_waiting(original, waiting: threading.Event):

@@ -86,6 +86,11 @@ def test_all_entries_must_fit_unless_a_part_is_enough(caplog):
     assert "rpn_head.conv_box.bias: not in the file" in told and "--pretrained_model" in told
     assert "global_step" not in told
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    whole = {**model.state_dict(), "rpn_head.conv_cls.bias": torch.zeros(18, dtype=torch.int32)}
+    with pytest.raises(
+        CheckpointMismatch, match=r"conv_cls\.bias: expected floating-point numbers"
+    ):
+        load(model, {"model_state": whole})
     load(model, {"model_state": state}, strict=False)
     assert "extra: not in the model" in caplog.text
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
+from pcdet.datasets.ground_database import unfinished_folder
 from pcdet.datasets.kitti.kitti_dataset import BaseKittiDataset, create_kitti_infos
 from pcdet.utils import frame_pool, info_record
 from pcdet.utils.errors import DataError
@@ -201,6 +202,17 @@ def test_interrupted_run_leaves_no_half_file_and_the_next_finishes(
     (unfinished / "000000_Car_9.bin").write_bytes(b"half")
     create_kitti_infos(own_root, again, workers=workers)
     assert contents(tmp_path / "fresh") == contents(again)
+
+
+def test_two_preparations_at_once_are_told(tmp_path):
+    with unfinished_folder(tmp_path / "gt_database") as unfinished:
+        (unfinished / "a.bin").write_bytes(b"mine")
+        with (
+            pytest.raises(DataError, match="another preparation is at work there"),
+            unfinished_folder(tmp_path / "gt_database"),
+        ):
+            pass
+    assert (tmp_path / "gt_database" / "a.bin").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
