@@ -11,7 +11,7 @@ from pcdet.simulator import ground as terrain
 from pcdet.simulator.casting import cast_scene, visible_of
 from pcdet.simulator.ground import cover_at
 from pcdet.simulator.raycast import GROUND, NOTHING, Hits, Rays
-from pcdet.simulator.recording import IMAGE_SHAPE, Recording
+from pcdet.simulator.recording import Recording
 from pcdet.simulator.scene import Scene
 from pcdet.simulator.windows import camera_windows
 
@@ -26,7 +26,7 @@ class Picture:
     """A rendered image and what is seen in it.
 
     Attributes:
-        image: (375, 1242, 3) uint8.
+        image: (rows, columns, 3) uint8.
         visible: (M,) pixels that show each object.
         reached: (M,) pixels that would show it if nothing stood before it.
     """
@@ -48,7 +48,7 @@ def take_picture(scene: Scene, recording: Recording, rng: np.random.Generator) -
     projection = recording.lidar_to_image
 
     def windows_of(triangles: np.ndarray) -> np.ndarray:
-        return camera_windows(triangles, projection, IMAGE_SHAPE)
+        return camera_windows(triangles, projection, recording.image_shape)
 
     hits = cast_scene(scene, rays, windows_of, False, rng)
     return Picture(_shade(scene, hits, rays), visible_of(scene, hits), hits.reached)
@@ -61,8 +61,8 @@ def pixel_rays(recording: Recording) -> Rays:
     """
     matrix = recording.lidar_to_image
     inverse = np.linalg.inv(matrix[:, :3])
-    origins = np.broadcast_to(-inverse @ matrix[:, 3], (IMAGE_SHAPE[0], 3))
-    rows, columns = (np.arange(size) for size in IMAGE_SHAPE)
+    origins = np.broadcast_to(-inverse @ matrix[:, 3], (recording.image_shape[0], 3))
+    rows, columns = (np.arange(size) for size in recording.image_shape)
     down = inverse[:, 1, None, None] * rows[:, None]
     across = inverse[:, 0, None, None] * columns + inverse[:, 2, None, None]
     directions = down.astype(np.float32) + across.astype(np.float32)
@@ -71,7 +71,7 @@ def pixel_rays(recording: Recording) -> Rays:
 
 
 def _shade(scene: Scene, hits: Hits, rays: Rays) -> np.ndarray:
-    """Colours of all pixels, (375, 1242, 3) uint8."""
+    """Colours of all pixels, (rows, columns, 3) uint8."""
     lit = _lit_colours(scene.triangles, scene.surfaces, scene.sun)
     floor_colours = terrain.SURFACES[:, 3:6] * (_AMBIENT + (1.0 - _AMBIENT) * scene.sun[2])
     if scene.ground.rain:

@@ -1,4 +1,4 @@
-"""What people on foot have with them that is no part of their box: prams and dogs."""
+"""What people have with them that is no part of their box: prams, dogs and chairs."""
 
 from __future__ import annotations
 
@@ -22,6 +22,20 @@ def pram(rng: np.random.Generator) -> Mesh:
         for y in (-0.22, 0.22):
             parts.append(wheel((x, y, radius), radius, 0.04, m.TYRE, m.HUB))
             parts.append(tube((x, y, radius), (0.0, 0.6 * y, bed), (0.012, 0.012), m.METAL, 4))
+    return merge(parts)
+
+
+def chair(rng: np.random.Generator) -> Mesh:
+    """Make what someone sits on, the hip over x = 0: a chair, a stool or a block."""
+    surface, seat = m.cloth(rng), 0.40
+    if rng.random() < 0.3:
+        return box((0.42, 0.42, seat), (-0.15, 0, seat / 2), surface)
+    parts = [box((0.42, 0.42, 0.04), (-0.15, 0, seat - 0.02), surface)]
+    if rng.random() < 0.7:
+        parts.append(box((0.03, 0.42, 0.4), (-0.36, 0, seat + 0.2), surface))
+    for x in (-0.34, 0.04):
+        for y in (-0.19, 0.19):
+            parts.append(tube((x, y, 0.0), (x, y, seat), (0.015, 0.015), m.METAL, 4))
     return merge(parts)
 
 

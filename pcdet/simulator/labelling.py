@@ -8,7 +8,7 @@ import numpy as np
 
 from pcdet.simulator.camera import Picture
 from pcdet.simulator.lidar import Sweep
-from pcdet.simulator.recording import IMAGE_SHAPE, Recording
+from pcdet.simulator.recording import Recording
 from pcdet.simulator.scene import Scene, SceneObject
 from pcdet.utils.kitti_format.label import (
     DONT_CARE,
@@ -26,7 +26,7 @@ _LEAST_PIXELS, _LEAST_POINTS = 12, 3
 _MOST_TRUNCATED = 0.92
 # Least share of an object that is seen, for occlusion 0, 1 and 2; below, it is 3 (unclear).
 _VISIBLE_SHARES = (0.80, 0.35, 0.12)
-_HIDDEN = 0.03  # seen less than this, an object gets no label at all
+_HIDDEN = 0.03  # seen less than this, an object gets no label
 _EDGES = [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4)] + [
     (k, k + 4) for k in range(4)
 ]
@@ -59,7 +59,7 @@ def _dont_care(box: tuple[float, float, float, float]) -> Label:
 
 
 def label_scene(scene: Scene, picture: Picture, sweep: Sweep, recording: Recording) -> list[Label]:
-    """Labels of the objects in the camera's view; regions of those too far or small come last.
+    """Labels of the objects in the camera's view; regions of those hardly seen come last.
 
     Args:
         scene: the scene.
@@ -71,21 +71,23 @@ def label_scene(scene: Scene, picture: Picture, sweep: Sweep, recording: Recordi
     labels, ignored = [], []
     for k, thing in enumerate(sweep.objects):  # boxes are drawn about the points
         unclipped = project_box(thing, recording)
-        if unclipped is None or picture.visible[k] == 0:
+        if unclipped is None:
             continue
-        box = _clip(unclipped)
+        box = _clip(unclipped, recording.image_shape)
         truncation = 1.0 - _area(box) / max(_area(unclipped), 1e-9)
         share = _visible_share(picture, sweep, k)
-        if share < _HIDDEN or truncation > _MOST_TRUNCATED:
+        hidden = picture.visible[k] == 0 or share < _HIDDEN or truncation > _MOST_TRUNCATED
+        if hidden and hits[k] < _LEAST_POINTS:
             continue
         distance = float(np.hypot(*thing.position[:2]))
-        small = (
-            box[3] - box[1] < _LEAST_HEIGHT
+        unclear = (
+            hidden
+            or box[3] - box[1] < _LEAST_HEIGHT
             or picture.visible[k] < _LEAST_PIXELS
             or hits[k] < _LEAST_POINTS
             or distance > _FARTHEST.get(thing.name, _FARTHEST_VEHICLE)
         )
-        if small:
+        if unclear:
             ignored.append(_dont_care(box))
         else:
             labels.append(_label(thing, box, truncation, share, recording))
@@ -162,13 +164,15 @@ def project_box(
         return None
     pixels = seen[:, :2] / seen[:, 2:]
     box = (*pixels.min(axis=0), *pixels.max(axis=0))
-    clipped = _clip(box)
+    clipped = _clip(box, recording.image_shape)
     return box if _area(clipped) > 0 else None
 
 
-def _clip(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    """Cut a rectangle to the image."""
-    right, bottom = IMAGE_SHAPE[1] - 1.0, IMAGE_SHAPE[0] - 1.0
+def _clip(
+    box: tuple[float, float, float, float], image_shape: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """Cut a rectangle to an image of so many rows and columns."""
+    right, bottom = image_shape[1] - 1.0, image_shape[0] - 1.0
     x = np.clip([box[0], box[2]], 0.0, right)
     y = np.clip([box[1], box[3]], 0.0, bottom)
     return float(x[0]), float(y[0]), float(x[1]), float(y[1])

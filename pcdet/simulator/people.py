@@ -8,7 +8,8 @@ from pcdet.simulator import materials as m
 from pcdet.simulator.body import HIP, Outfit, arm, draw_outfit, leg, off, trunk
 from pcdet.simulator.mesh import Mesh, box, merge, tube
 
-_CHILDREN, _WALKING, _PUSHING = 0.02, 0.72, 0.08  # shares of people
+_CHILDREN, _WALKING = 0.02, 0.72  # shares of people
+_AIR = np.array([0.03, 0.03, 0.0])  # metres that a label's box is larger than the body in it
 
 
 def _belongings(size: float, rng: np.random.Generator, outfit: Outfit) -> list[Mesh]:
@@ -50,8 +51,13 @@ def _gait(rng: np.random.Generator) -> tuple[float, float, float]:
     return side * rng.uniform(0.0, 0.10), 0.03, rng.normal(0.02, 0.06)
 
 
-def pedestrian(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
-    """Someone who walks, runs or stands, KITTI's means 0.84, 0.66, 1.76."""
+def pedestrian(rng: np.random.Generator, pushing: bool = False) -> tuple[Mesh, np.ndarray]:
+    """Someone who walks, runs or stands, KITTI's means 0.84, 0.66, 1.76.
+
+    Args:
+        rng: of all that differs.
+        pushing: both hands are on a handle.
+    """
     child = rng.random() < _CHILDREN
     height = rng.uniform(0.95, 1.5) if child else np.clip(rng.normal(1.77, 0.085), 1.5, 2.05)
     outfit = draw_outfit(rng)
@@ -61,9 +67,9 @@ def pedestrian(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
     bend = rng.uniform(0.05, 1.0, 2)
     raised = np.zeros(2)
     hands = rng.random()
-    if hands < _PUSHING:  # both hands on a handle
+    if pushing:
         raised, bend = np.full(2, 0.5), rng.uniform(0.6, 0.9, 2)
-    elif hands < 0.25:  # at a telephone, in a pocket, on a strap
+    elif hands < 0.17:  # at a telephone, in a pocket, on a strap
         bend[0] = rng.uniform(1.5, 2.4)
     parts = [torso, *_belongings(height, rng, outfit)]
     for k, (side, swing) in enumerate(((1.0, stride), (-1.0, -stride))):
@@ -75,10 +81,10 @@ def pedestrian(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
         parts.append(arm(shoulder, pitch, bend[k], height, outfit, out))
     mesh = merge(parts)
     low, high = mesh.extent
-    # The annotators' boxes have some air, most where the body is slim; strides stay as they are.
+    # The annotators' boxes are large where the body is slim; strides stay as they are.
     grown = np.maximum((high - low)[:2], (0.5, 0.45))
     size = np.array([*grown * np.clip(rng.normal(1.03, (0.07, 0.12)), 0.95, 1.3), height])
-    return mesh.fitted(size), size
+    return mesh.fitted(size - _AIR), size
 
 
 def sitting_person(rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:

@@ -56,17 +56,32 @@ class Builder:
         # (K, 5), see `rectangles`; the first axis of each runs along its length.
         self._taken = np.array([_RECORDING_CAR])
 
-    def is_free(self, x: float, y: float, length: float, width: float, heading: float) -> bool:
-        """Tell whether a rectangle overlaps nothing placed before."""
+    def is_free(
+        self,
+        x: float,
+        y: float,
+        length: float,
+        width: float,
+        heading: float,
+        but_last: bool = False,
+    ) -> bool:
+        """Tell whether a rectangle overlaps nothing placed before; `but_last` leaves one out."""
         wanted = np.array([x, y, length, width, heading], dtype=np.float64)
-        return not overlaps_any(wanted, self._taken)
+        return not overlaps_any(wanted, self._taken[:-1] if but_last else self._taken)
 
     def take(self, x: float, y: float, length: float, width: float, heading: float) -> None:
         """Mark a rectangle of the ground as occupied."""
         self._taken = np.concatenate([self._taken, [(x, y, length, width, heading)]])
 
     def add_object(
-        self, name: str, x: float, y: float, heading: float, gap: float = 0.3, speed: float = 0.0
+        self,
+        name: str,
+        x: float,
+        y: float,
+        heading: float,
+        gap: float = 0.3,
+        speed: float = 0.0,
+        shape: Shape | None = None,
     ) -> bool:
         """Place a thing of class `name`; returns whether there was room.
 
@@ -77,11 +92,12 @@ class Builder:
             heading: direction of its front, rad.
             gap: least distance from its neighbours, metres.
             speed: metres a second along its heading.
+            shape: what makes it, in place of that of its class.
         """
         if np.hypot(x, y) > REACH:
             return False
         name = self._stand_ins.get(name, name)
-        mesh, size = SHAPES[name](self.rng)
+        mesh, size = (shape or SHAPES[name])(self.rng)
         if not self.is_free(x, y, size[0] + gap, size[1] + gap, heading):
             return False
         self.take(x, y, size[0], size[1], heading)
@@ -92,7 +108,13 @@ class Builder:
         return True
 
     def add_static(
-        self, mesh: Mesh, x: float, y: float, heading: float, solid: bool = True
+        self,
+        mesh: Mesh,
+        x: float,
+        y: float,
+        heading: float,
+        solid: bool = True,
+        with_last: bool = False,
     ) -> bool:
         """Place a mesh that gets no label; returns whether there was room.
 
@@ -102,6 +124,7 @@ class Builder:
             y: where its origin goes, metres.
             heading: direction of its x axis, rad.
             solid: also keep other things away from it.
+            with_last: it may touch what was placed last.
         """
         if np.hypot(x, y) > REACH + 20:
             return False
@@ -110,7 +133,7 @@ class Builder:
         c, s = np.cos(heading), np.sin(heading)
         centre = (x + c * middle[0] - s * middle[1], y + s * middle[0] + c * middle[1])
         if solid:
-            if not self.is_free(*centre, size[0], size[1], heading):
+            if not self.is_free(*centre, size[0], size[1], heading, with_last):
                 return False
             self.take(*centre, size[0], size[1], heading)
         slope = self.ground.slope_at(x, y) if size[0] > 3.0 else (0.0, 0.0)

@@ -12,14 +12,13 @@ import numpy as np
 
 from pcdet.utils.kitti_format.calib import calib_text
 
-IMAGE_SHAPE = (375, 1242)  # rows, columns
-
 
 @dataclass(frozen=True)
 class _Day:
-    """One recording day: focal length and centre, last columns of P1 to P3, rotations, shifts."""
+    """One recording day: size of the pictures, and the numbers of its calibration files."""
 
     share: float
+    image_shape: tuple[int, int]
     focal: float
     centre: tuple[float, float]
     baselines: tuple[tuple[float, float, float], ...]
@@ -31,6 +30,7 @@ class _Day:
 _DAYS = (
     _Day(
         0.8,
+        (375, 1242),
         721.5377,
         (609.5593, 172.8540),
         ((-387.5744, 0.0, 0.0), (44.85728, 0.2163791, 0.002745884),
@@ -44,6 +44,7 @@ _DAYS = (
     ),
     _Day(
         0.2,
+        (370, 1224),
         707.0493,
         (604.0814, 180.5066),
         ((-379.7842, 0.0, 0.0), (45.75831, -0.3454157, 0.004981016),
@@ -64,12 +65,14 @@ class Recording:
     """The matrices of one frame under the names of KITTI's calibration files.
 
     Attributes:
+        image_shape: rows and columns of its picture.
         projections: P0 to P3, (4, 3, 4).
         rectification: R0_rect (3, 3).
         velo_to_cam: Tr_velo_to_cam (3, 4).
         imu_to_velo: Tr_imu_to_velo (3, 4).
     """
 
+    image_shape: tuple[int, int]
     projections: np.ndarray
     rectification: np.ndarray
     velo_to_cam: np.ndarray
@@ -108,6 +111,7 @@ def draw_recording(rng: np.random.Generator) -> Recording:
     small = np.array([[0, -c, b], [c, 0, -a], [-b, a, 0]])
     mounting[:, :3] = _nearest_rotation(mounting[:, :3] @ (np.eye(3) + small))
     return Recording(
+        day.image_shape,
         projections,
         np.reshape(day.rectification, (3, 3)),
         mounting,

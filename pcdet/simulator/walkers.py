@@ -6,24 +6,44 @@ Directions follow KITTI's labels: most go along the road, a good part across it 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 import numpy as np
 
 from pcdet.simulator.clutter import parked_bicycle
-from pcdet.simulator.companions import dog, pram
+from pcdet.simulator.companions import chair, dog, pram
 from pcdet.simulator.mesh import Mesh
+from pcdet.simulator.people import pedestrian
 from pcdet.simulator.placement import Builder
 from pcdet.simulator.places import Place
 from pcdet.simulator.road import Road
 
 _ANY_WAY = 0.15  # share of people on foot and bicycle who go in no direction of the road
 _WITH = 0.09  # share of people on foot who have something beside or before them
-# What they have: how often, how far before them and to their right, metres.
-_COMPANIONS: tuple[tuple[Callable[[np.random.Generator], Mesh], float, float, float], ...] = (
-    (pram, 0.4, 0.85, 0.0),
-    (dog, 0.35, 0.5, 0.6),
-    (parked_bicycle, 0.25, 0.2, 0.5),
+
+
+class _Companion(NamedTuple):
+    """What people have with them.
+
+    Attributes:
+        make: makes it.
+        weight: how often.
+        before, right: where, as they see it, metres.
+        pushed: both hands are on it.
+    """
+
+    make: Callable[[np.random.Generator], Mesh]
+    weight: float
+    before: float
+    right: float
+    pushed: bool
+
+
+_COMPANIONS = (
+    _Companion(pram, 0.4, 0.85, 0.0, True),
+    _Companion(dog, 0.35, 0.5, 0.6, False),
+    _Companion(parked_bicycle, 0.25, 0.2, 0.5, True),
 )
 
 
@@ -90,7 +110,7 @@ def _group(builder: Builder, pose: tuple[float, float, float], more: float) -> N
     """Someone at `pose`, and with chance `more` another one beside, and so on."""
     rng = builder.rng
     x, y, heading = pose
-    together = rng.random() < 0.75  # others stand in a ring and talk
+    together = rng.random() < 0.75  # others stand about, each facing somewhere
     _person(builder, pose)
     while rng.random() < more:
         across = heading + np.pi / 2
@@ -104,13 +124,16 @@ def _person(builder: Builder, pose: tuple[float, float, float], gap: float = 0.1
     """A pedestrian, now and then with a pram, a dog or a bicycle, which get no label."""
     rng = builder.rng
     x, y, heading = pose
-    if not builder.add_object("Pedestrian", x, y, heading, gap) or rng.random() >= _WITH:
+    if rng.random() >= _WITH:
+        builder.add_object("Pedestrian", x, y, heading, gap)
         return
-    weights = np.array([weight for _, weight, _, _ in _COMPANIONS])
-    make, _, before, right = _COMPANIONS[int(rng.choice(len(weights), p=weights / weights.sum()))]
-    c, s = np.cos(heading), np.sin(heading)
-    spot = x + before * c + right * s, y + before * s - right * c
-    builder.add_static(make(rng), *spot, heading + rng.normal(0.0, 0.05))
+    weights = np.array([companion.weight for companion in _COMPANIONS])
+    own = _COMPANIONS[int(rng.choice(len(weights), p=weights / weights.sum()))]
+    shape = partial(pedestrian, pushing=own.pushed)
+    if builder.add_object("Pedestrian", x, y, heading, gap, shape=shape):
+        c, s = np.cos(heading), np.sin(heading)
+        spot = x + own.before * c + own.right * s, y + own.before * s - own.right * c
+        builder.add_static(own.make(rng), *spot, heading + rng.normal(0.0, 0.05), with_last=True)
 
 
 def cross(builder: Builder, place: Place) -> None:
@@ -155,4 +178,5 @@ def sit(builder: Builder, place: Place) -> None:
         along = heading + np.pi / 2
         for k in range(int(rng.integers(1, 4))):
             spot = x + 0.75 * k * np.cos(along), y + 0.75 * k * np.sin(along)
-            builder.add_object("Person_sitting", *spot, heading, gap=0.02)
+            if builder.add_object("Person_sitting", *spot, heading, gap=0.02):
+                builder.add_static(chair(rng), *spot, heading, solid=False)

@@ -26,7 +26,7 @@ def turns() -> list:
     """Scenes and their sweeps, 60 of them."""
     pairs = []
     for number in range(60):
-        rng = np.random.default_rng([11, number])
+        rng = np.random.default_rng([12, number])
         scene = draw_scene(rng)
         pairs.append((scene, sweep(scene, rng)))
     return pairs

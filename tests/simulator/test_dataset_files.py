@@ -14,7 +14,7 @@ from synthetic_sizes import TEST, TRAIN, VAL
 from pcdet.simulator.__main__ import main
 from pcdet.simulator.compare import main as compare
 from pcdet.simulator.compare import rings_of
-from pcdet.simulator.recording import IMAGE_SHAPE, draw_recording
+from pcdet.simulator.recording import draw_recording
 from pcdet.simulator.writer import FrameJob, write_dataset, write_frame
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.label import Object3d, get_objects_from_label
@@ -23,6 +23,14 @@ from tiny_kitti import make_tiny_kitti
 
 FRAMES = [f"{number:06d}" for number in range(TRAIN + VAL)]
 FOLDERS = {"velodyne": "bin", "image_2": "png", "calib": "txt", "label_2": "txt", "planes": "txt"}
+
+
+# By their focal lengths in pixels: KITTI's cameras of two recording days.
+IMAGE_SIZES = {721.5377: (1242, 375), 707.0493: (1224, 370)}
+
+
+def image_size(calib: Calibration) -> tuple[int, int]:
+    return IMAGE_SIZES[round(float(calib.P2[0, 0]), 4)]
 
 
 def files_of(root: Path) -> list[Path]:
@@ -91,7 +99,8 @@ def test_points_are_as_kitti_stores_them(dataset, frame):
 def test_pictures(dataset, frame):
     path = dataset / "training" / "image_2" / f"{frame}.png"
     with Image.open(path) as image:
-        assert image.size == IMAGE_SHAPE[::-1]
+        calib = Calibration(dataset / "training" / "calib" / f"{frame}.txt")
+        assert image.size == image_size(calib)
         assert image.mode == "RGB"
         assert np.asarray(image).std() > 20
     assert path.stat().st_size < 250_000
@@ -192,16 +201,17 @@ def test_2d_boxes_hold_the_projected_3d_boxes(dataset):
 
 
 def test_labels_have_legal_fields(dataset):
-    for label, _, _ in labelled(dataset):
+    for label, _, calib in labelled(dataset):
         if label.cls_type == "DontCare":
             continue
+        width, height = image_size(calib)
         assert 0 <= label.truncation <= 1
         assert label.occlusion in (0, 1, 2, 3)
         assert abs(label.alpha) <= 3.15
         assert abs(label.ry) <= 3.15
         x1, y1, x2, y2 = label.box2d
-        assert 0 <= x1 < x2 <= IMAGE_SHAPE[1]
-        assert 0 <= y1 < y2 <= IMAGE_SHAPE[0]
+        assert 0 <= x1 < x2 <= width
+        assert 0 <= y1 < y2 <= height
         assert label.loc[2] > 0
 
 

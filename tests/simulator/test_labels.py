@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from flat_ground import GROUND, flat_ground
 
 from pcdet.simulator import labelling, vehicles
 from pcdet.simulator import materials as m
 from pcdet.simulator.camera import take_picture
-from pcdet.simulator.ground import ASPHALT, Ground, Verge
 from pcdet.simulator.lidar import sweep
 from pcdet.simulator.mesh import box
 from pcdet.simulator.motion import STANDING
-from pcdet.simulator.recording import IMAGE_SHAPE, draw_recording
-from pcdet.simulator.road import Road
+from pcdet.simulator.recording import draw_recording
 from pcdet.simulator.scene import SceneObject, assemble
 from pcdet.utils.kitti_format.label import Object3d
-
-GROUND = -1.73
-
-
-def flat_ground() -> Ground:
-    road = Road(0, 0, 0, 0, 100.0)
-    verge = Verge(0.0, ASPHALT)
-    ground = Ground([road], verge, verge, kerb=0.0, height=GROUND, slope=(0.0, 0.0), arch=0.0,
-                    waves=np.zeros((0, 4)), shade=0.0, divider=False)  # fmt: skip
-    ground.build(np.random.default_rng(0))
-    ground.heights[:] = GROUND
-    return ground
 
 
 def a_car(x, y, heading=0.0) -> SceneObject:
@@ -86,6 +73,12 @@ def test_a_car_half_out_of_the_picture():
     assert 0.1 < only.truncation < 0.9
 
 
+def test_a_car_that_only_the_lidar_sees_well_is_a_region_not_to_care_about():
+    (only,), _, turn, _ = label([a_car(8.0, 8.4)])
+    assert only.name == "DontCare"
+    assert (turn.owner == 0).sum() > 100
+
+
 def test_cars_behind_or_beside_get_no_label():
     assert label([a_car(-15.0, 0.0), a_car(3.0, 12.0)])[0] == []
 
@@ -125,7 +118,7 @@ def test_a_box_through_the_cameras_plane_is_cut():
     found, scene, _, recording = label([a_car(1.0, 3.0)])
     projected = labelling.project_box(scene.objects[0], recording)
     assert projected is None or np.isfinite(projected).all()
-    assert all(one.box[2] <= IMAGE_SHAPE[1] - 1 for one in found)
+    assert all(one.box[2] <= recording.image_shape[1] - 1 for one in found)
 
 
 def test_the_road_as_a_plane():

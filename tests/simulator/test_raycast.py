@@ -11,7 +11,7 @@ from pcdet.simulator.camera import pixel_rays
 from pcdet.simulator.ground import CELL, HALF_SIZE
 from pcdet.simulator.mesh import box
 from pcdet.simulator.raycast import FAR, GROUND, NOTHING
-from pcdet.simulator.recording import IMAGE_SHAPE, draw_recording
+from pcdet.simulator.recording import draw_recording
 from pcdet.simulator.windows import (
     camera_windows,
     enclosing,
@@ -68,9 +68,9 @@ def test_camera_windows_lose_no_hit():
     triangles = some_triangles(rng, 60)
     triangles[:10] *= [0.1, 0.1, 1.0]  # some beside and behind the camera
     rays = pixel_rays(recording)
-    windows = camera_windows(triangles, recording.lidar_to_image, IMAGE_SHAPE)
+    windows = camera_windows(triangles, recording.lidar_to_image, recording.image_shape)
     windowed = cast(triangles, windows, rays)
-    plain = cast(triangles, everywhere(triangles, IMAGE_SHAPE), rays)
+    plain = cast(triangles, everywhere(triangles, recording.image_shape), rays)
     assert (plain.index >= 0).sum() > 1000
     np.testing.assert_array_equal(windowed.index, plain.index)
 
