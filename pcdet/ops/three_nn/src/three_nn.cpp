@@ -138,9 +138,8 @@ at::Tensor three_interpolate(const at::Tensor& features, const at::Tensor& neare
     if (nearest.numel() != 0) {
       const auto [least, most] = nearest.aminmax();
       TORCH_CHECK(least.item<int64_t>() >= -1 && most.item<int64_t>() < features.size(0),
-                  "nearest must be -1 or more and below the number of features, ",
-                  features.size(0), ", got ", least.item<int64_t>(), " to ",
-                  most.item<int64_t>());
+                  "nearest must be -1 or more and below the number of features, ", features.size(0),
+                  ", got ", least.item<int64_t>(), " to ", most.item<int64_t>());
     }
   }
   const c10::DeviceGuard guard(features.device());
