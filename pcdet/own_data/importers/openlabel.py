@@ -89,7 +89,7 @@ def _rows(frame: Any, classes: Any, where: Path, other_systems: set[str]) -> Row
         for cuboid in cuboids if isinstance(cuboids, list) else [cuboids]:
             (values,) = entry_of(cuboid, ["val"], f"{of_object}: cuboid")
             system = cuboid.get("coordinate_system")
-            if system in other_systems:
+            if isinstance(system, str) and system in other_systems:
                 raise DataError(
                     f"{of_object}: cuboid: expected a box in the frame of the sensor, got one in "
                     f"the coordinate system {system!r}: export it in that of the scan"

@@ -34,14 +34,16 @@ def check_infos_of_split(paths: Sequence[Path], split: str, mode: str) -> None:
     """Raise a ConfigError if files of infos are named as those of another split.
 
     Args:
-        paths: of MODE's INFO_PATH; other names than <data set>_infos_<split>.pkl may hold anything,
-            and those of trainval serve for train and val, too.
+        paths: of MODE's INFO_PATH; other names than <data set>_infos_<split>.pkl of KITTI's splits
+            may hold anything, and those of trainval serve for train and val, too.
         split: which is stated.
         mode: the section, TRAIN or TEST.
     """
-    names = {path.stem.partition("_infos_")[2] for path in paths} - {""}
+    names = {path.stem.partition("_infos_")[2] for path in paths}
+    if not names <= {*_USUAL_SPLITS.values(), *_UNIONS}:
+        return
     names.update(*(_UNIONS.get(name, ()) for name in names))
-    if names and not names >= {split} and not names >= set(_UNIONS.get(split, {split})):
+    if split not in names and not names >= set(_UNIONS.get(split, {split})):
         raise ConfigError(
             f"MODEL.{mode}.SPLIT, DATA_CONFIG.{mode}.INFO_PATH: expected infos of the split "
             f"{split!r}, got {', '.join(path.name for path in paths)}; change one of them"

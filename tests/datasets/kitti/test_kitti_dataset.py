@@ -163,6 +163,11 @@ def test_a_split_and_the_infos_of_another_are_refused(root, tmp_path, cfg):
     make(root, cfg, "val", training=False)
     cfg.DATA_CONFIG.TEST.INFO_PATH = [str(tmp_path / "renamed.pkl")]
     shutil.copyfile(root / "kitti_infos_val.pkl", tmp_path / "renamed.pkl")
+    half = tmp_path / "kitti_infos_val_half.pkl"
+    shutil.copyfile(tmp_path / "renamed.pkl", half)
+    cfg.DATA_CONFIG.TEST.INFO_PATH = [str(half)]
+    make(root, cfg, "val", training=False)
+    cfg.DATA_CONFIG.TEST.INFO_PATH = [str(tmp_path / "renamed.pkl")]
     with pytest.raises(ConfigError, match=r"TEST\.SPLIT, DATA_CONFIG\.TEST\.INFO_PATH.* has label"):
         make(root, cfg, "test", training=False)
     shutil.copyfile(root / "kitti_infos_test.pkl", tmp_path / "renamed.pkl")
