@@ -41,9 +41,9 @@ def test_a_fresh_config_is_complete():
     [
         ("MODEL.TRAIN.OPTIMIZATION.LR", "1", 1.0),
         ("MODEL.TEST.USE_RAW_SCORE", "False", False),
-        ("MODEL.TEST.SPLIT", "b", "b"),
-        ("MODEL.TEST.SPLIT", "'b'", "b"),
-        ("MODEL.TEST.SPLIT", "12", "12"),
+        ("DATA_CONFIG.DATA_DIR", "b", "b"),
+        ("DATA_CONFIG.DATA_DIR", "'b'", "b"),
+        ("DATA_CONFIG.DATA_DIR", "12", "12"),
         ("MODEL.TEST.NMS_PRE_MAXSIZE_LAST", "4", 4),
         ("CLASS_NAMES", "Car,Cyclist", ["Car", "Cyclist"]),
         ("CLASS_NAMES", "['Van']", ["Van"]),
@@ -207,7 +207,7 @@ def test_yaml_that_would_take_long_or_mean_two_things(tmp_path, content, message
 @pytest.mark.parametrize("text", ["(" * 5000, "[" * 300 + "]" * 300, "1" * 10_000, "{[]: 1}"])
 def test_set_with_text_that_python_cannot_parse(text):
     config = make_config()
-    cfg_from_list(["MODEL.TEST.SPLIT", text], config)
-    assert text == config.MODEL.TEST.SPLIT
+    cfg_from_list(["DATA_CONFIG.DATA_DIR", text], config)
+    assert text == config.DATA_CONFIG.DATA_DIR
     with pytest.raises(ConfigError, match=r"MODEL\.TEST\.NMS_PRE_MAXSIZE_LAST"):
         cfg_from_list(["MODEL.TEST.NMS_PRE_MAXSIZE_LAST", text], config)

@@ -20,6 +20,7 @@ from pcdet.models.rpn import rpn_unet
 from pcdet.ops.sparse_conv import backends
 from pcdet.utils.box_coder_utils import BOX_CODERS
 from pcdet.utils.errors import ConfigError
+from pcdet.utils.kitti_format.split import is_of_another_split
 
 ROOT = YAMLS[0].parents[2]
 SAMPLER = "DATA_CONFIG.AUGMENTATION.DB_SAMPLER"
@@ -152,6 +153,13 @@ def changed_config(path: str, value, name: str = "second") -> EasyDict:
         (f"{HEAD}.TARGET_CONFIG.ANCHOR_GENERATOR.0.unmatched_threshold", 0.9, "at most matched_t"),
         ("MODEL.TEST.NMS_THRESH", 1.5, "expected a number from 0 to 1, got 1.5"),
         ("MODEL.TEST.SCORE_THRESH", -0.1, "expected a number from 0 to 1 or a list .*got -0.1"),
+        ("MODEL.TEST.SPLIT", "train", r"split of DATA_CONFIG\.TEST\.INFO_PATH, .*'train': .*--spl"),
+        (
+            "MODEL.TRAIN.SPLIT",
+            "trainval",
+            r"expected the split of .*infos_train\.pkl'\], got 'train",
+        ),
+        ("MODEL.TRAIN.SPLIT", "other", "got 'other': change one of them"),
         ("CLASS_NAMES", ["Car", "Car", "Cyclist"], r"CLASS_NAMES: expected each class once, got"),
         ("MODEL.TEST.SCORE_THRESH", [0.1, 0.2], "or one for each of the 3 of CLASS_NAMES, got"),
         (
@@ -318,3 +326,16 @@ def test_every_key_tells_its_meaning():
 def test_a_section_that_is_none(values):
     with pytest.raises(ConfigError, match=r"^here: expected a section with keys .*'use'.*, got "):
         read_section(data.NumPointFeatures, values, "here")
+
+
+@pytest.mark.parametrize(
+    ("split", "names"),
+    [
+        ("val", ["trainval"]),
+        ("trainval", ["train", "val"]),
+        ("val", ["val_half"]),
+        ("val", ["val"]),
+    ],
+)
+def test_infos_that_may_be_of_a_split(split, names):
+    assert not is_of_another_split([f"data/kitti_infos_{name}.pkl" for name in names], split)

@@ -15,6 +15,7 @@ from pcdet.config.schema.data import DataConfig
 from pcdet.config.schema.keys import Section, key
 from pcdet.config.schema.model import DETECTORS, Detector
 from pcdet.config.schema.training import Optimization, Test
+from pcdet.utils.kitti_format.split import is_of_another_split
 
 __all__ = [
     "Config",
@@ -28,6 +29,8 @@ __all__ = [
 
 # Share of a side by which ranges may differ: PointPillar's anchors reach 1.3 m beyond its points.
 _TOLERANCE = 0.02
+# What sets both the split and its infos.
+_SPLIT_OPTION = {"TRAIN": "", "TEST": "; `tools/test.py --split` sets both"}
 # What cfg holds besides the yaml: where the repository is, the rank, the name of the yaml.
 SET_BY_PROGRAM = ("ROOT_DIR", "LOCAL_RANK", "TAG")
 
@@ -41,7 +44,7 @@ class Config(Section):
     MODEL: Detector = key(by_name=DETECTORS)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """A range or class that is stated twice, or other numbers of classes."""
+        """What is stated twice, and not the same, or for another number of classes."""
         if len(set(self.CLASS_NAMES)) < len(self.CLASS_NAMES):
             yield "CLASS_NAMES", f"expected each class once, got {self.CLASS_NAMES}"
         generators = self.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR
@@ -57,6 +60,15 @@ class Config(Section):
             if own is not None and own[2] > own[5]:
                 yield name, f"expected the lower z first, got {own}"
         yield from unlike_classes(self.MODEL, self.CLASS_NAMES)
+        data, model = self.DATA_CONFIG, self.MODEL
+        for mode, of_data, of_model in (
+            ("TRAIN", data.TRAIN, model.TRAIN),
+            ("TEST", data.TEST, model.TEST),
+        ):
+            split, paths = of_model.SPLIT, of_data.INFO_PATH
+            if is_of_another_split(paths, split):
+                told = f"DATA_CONFIG.{mode}.INFO_PATH, {paths}, got {split!r}: change one of them"
+                yield f"MODEL.{mode}.SPLIT", f"expected the split of {told}{_SPLIT_OPTION[mode]}"
 
 
 def unlike_classes(model: Detector, class_names: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,7 @@ from pcdet.evaluation.protocol import BY_DISTANCE
 from pcdet.utils.array_utils import FinitePoints, as_numpy
 from pcdet.utils.box_utils import CENTER, DIMS
 from pcdet.utils.errors import ConfigError
-from pcdet.utils.kitti_format.split import check_infos_of_split, warn_of_other_frames
+from pcdet.utils.kitti_format.split import warn_of_other_frames
 
 # Least probability of a detection in the table of confusions.
 _COUNTED_SCORE = 0.3
@@ -81,9 +81,7 @@ class CustomDataset(DatasetTemplate):
         )
         self._folder = CustomFolder(self.root_path, _columns(cfg.DATA_CONFIG))
         self._finite_points = FinitePoints(self._folder.columns)
-        info_paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[self.mode].INFO_PATH]
-        check_infos_of_split(info_paths, split, self.mode)
-        for path in info_paths:
+        for path in map(self.resolve_path, cfg.DATA_CONFIG[self.mode].INFO_PATH):
             infos = load_infos(path, has_label=training)
             warn_of_other_frames(path, infos, f"{PREPARE_COMMAND} {path.parent}", self.logger)
             self.infos += infos

@@ -45,7 +45,6 @@ from pcdet.utils.kitti_format.folders import TRAINING
 from pcdet.utils.kitti_format.frame_facts import changed_files, told_change, told_split
 from pcdet.utils.kitti_format.infos import CREATE_COMMAND, has_camera, load_info_files
 from pcdet.utils.kitti_format.label import DONT_CARE
-from pcdet.utils.kitti_format.split import check_infos_of_split
 from pcdet.utils.log_utils import create_logger
 
 _LOGGER = logging.getLogger("pcdet.datasets.kitti")
@@ -98,7 +97,6 @@ class KittiDataset(BaseKittiDataset):
         self.overlap_sets = tuple(overlaps for overlaps, _ in sets)
         self._box_filter = BoxFilter(kept.USE_IMAGE_AREA_FILTER, kept.LIMIT_RANGE)
         info_paths = [self.resolve_path(path) for path in cfg.DATA_CONFIG[self.mode].INFO_PATH]
-        check_infos_of_split(info_paths, split, self.mode)
         self.infos = load_info_files(info_paths, has_label=training, logger=self.logger)
         self._check_split()
         self._check_scans(", ".join(map(str, info_paths)))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pcdet.utils.errors import ConfigError, DataError
+from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import is_file_name
 from pcdet.utils.io_utils import atomic_write, read_text
 
@@ -30,25 +30,19 @@ def usual_split(frames: Sequence[str]) -> str | None:
     return _USUAL_SPLITS.get(hashlib.sha256(text.encode()).hexdigest())
 
 
-def check_infos_of_split(paths: Sequence[Path], split: str, mode: str) -> None:
-    """Raise a ConfigError if files of infos are named as those of another split.
+def is_of_another_split(info_paths: Sequence[str], split: str) -> bool:
+    """Tell whether files of infos are named as those of another split.
 
     Args:
-        paths: of MODE's INFO_PATH; other names than <data set>_infos_<split>.pkl of KITTI's splits
+        info_paths: of the files; other names than <data set>_infos_<split>.pkl of KITTI's splits
             may hold anything, and those of trainval serve for train and val, too.
         split: which is stated.
-        mode: the section, TRAIN or TEST.
     """
-    names = {path.stem.partition("_infos_")[2] for path in paths}
+    names = {Path(path).stem.partition("_infos_")[2] for path in info_paths}
     if not names <= {*_USUAL_SPLITS.values(), *_UNIONS}:
-        return
+        return False
     names.update(*(_UNIONS.get(name, ()) for name in names))
-    if split not in names and not names >= set(_UNIONS.get(split, {split})):
-        raise ConfigError(
-            f"MODEL.{mode}.SPLIT, DATA_CONFIG.{mode}.INFO_PATH: expected infos of the split "
-            f"{split!r}, got {', '.join(path.name for path in paths)}; change one of them"
-            + (": `tools/test.py --split` sets both" if mode == "TEST" else "")
-        )
+    return split not in names and not names >= set(_UNIONS.get(split, {split}))
 
 
 def split_path(root_path: str | os.PathLike, split: str) -> Path:
