@@ -12,6 +12,7 @@ from pcdet.inference.detector import Detector
 from pcdet.inference.network import load_network
 from pcdet.utils import log_utils
 from pcdet.utils.errors import DataError
+from pcdet.utils.file_checks import first_of_one_name
 from pcdet.utils.io_utils import atomic_write
 from pcdet.utils.point_files import list_scans
 from pcdet.viewer.page import write_page
@@ -43,14 +44,12 @@ def detect_scans(args: argparse.Namespace) -> None:
 
 def _check_names(scans: list[Path]) -> None:
     """Raise a DataError if the results of two scans would have one name."""
-    names: dict[str, Path] = {}
-    for scan in scans:
-        other = names.setdefault(scan.stem, scan)
-        if other is not scan:
-            raise DataError(
-                f"{scan}: its results would have the name of those of {other}: rename one, or give "
-                "the scans one by one with another --out"
-            )
+    if pair := first_of_one_name((scan.stem, scan) for scan in scans):
+        other, scan = pair
+        raise DataError(
+            f"{scan}: its results would have the name of those of {other}: rename one, or give "
+            "the scans one by one with another --out"
+        )
 
 
 def detect_all(

@@ -12,7 +12,7 @@ import functools
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -136,12 +136,13 @@ def _held(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder, where the file system has locks."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                told = "another preparation is at work there; wait until it is done"
-                raise DataError(f"{folder.parent}: {told}") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            told = "another preparation is at work there; wait until it is done"
+            raise DataError(f"{folder.parent}: {told}") from error
+        except OSError:  # the file system has no locks
+            pass
         yield
     finally:
         os.close(handle)

@@ -50,7 +50,9 @@ def default_data_path(cfg_file: str | None = None) -> Path:
     try:
         if cfg_file is not None:
             return root_dir() / data_config_of(cfg_file).DATA_DIR
-    except Exception:  # of an installation or a yaml that the parts tell of
+    except PcdetError:  # of the yaml
+        raise
+    except Exception:  # of an installation, which the parts tell of
         pass
     return root_dir() / "data" / "kitti"
 
@@ -62,7 +64,8 @@ def examine(data_path: Path | None, cfg_file: str | None = None) -> list[Finding
         data_path: the data folder; None for the yaml's or KITTI's, which need not be there.
         cfg_file: a yaml whose range and points the data are compared with.
     """
-    root = default_data_path(cfg_file) if data_path is None else data_path
+    usual = default_data_path(cfg_file)
+    root = usual if data_path is None else data_path
     parts = dict(_PARTS)
     if is_own_data(root):
         parts["data folder"] = partial(examine_own_data, root, partial(settings_of, cfg_file))
@@ -96,8 +99,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cfg_file", help="a yaml, whose POINT_CLOUD_RANGE the data should fit")
     args = parser.parse_args(argv)
     try:
-        if args.cfg_file is not None:
-            data_config_of(args.cfg_file)
         findings = examine(args.data_path, args.cfg_file)
     except PcdetError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -7,7 +7,6 @@ needs the built parts: whether they fit together, and fit the voxel grid.
 from __future__ import annotations
 
 import inspect
-import math
 from typing import Any
 
 from easydict import EasyDict
@@ -188,7 +187,7 @@ def build_rpn_head(section: Any, losses: Any, rpn_net: Any, dataset: Any) -> Any
         loss_weights=loss_weights(AnchorLossWeights, losses),
         **mask,
     )
-    _check_voxel_grid(dataset, rpn_net.bev_stride * math.prod(args.layer_strides))
+    _check_voxel_grid(dataset, rpn_net.bev_stride * head.level_stride)
     image = tuple(int(size / head.feature_map_stride) for size in rpn_net.bev_shape)
     if image != head.target_assigner.feature_map_size:
         raise ConfigError(
@@ -278,10 +277,11 @@ def extra_head(model: Any, rpn_net: Any, rpn_head: Any, dataset: Any) -> dict[st
     if not section.ENABLED:
         return {"extra_head": None}
     factor = model.RPN.RPN_HEAD.TARGET_CONFIG.DOWNSAMPLED_FACTOR
-    if rpn_net.bev_stride * rpn_head.level_stride != factor:
+    stride = rpn_net.bev_stride * rpn_head.level_stride
+    if stride != factor:
         raise ConfigError(
             f"MODEL.RPN.RPN_HEAD.ARGS.layer_strides: {where} needs a last level of the anchors' "
-            f"stride, {factor}, got one of {rpn_net.bev_stride * rpn_head.level_stride}"
+            f"stride, {factor}, got one of {stride}"
         )
     head = construct(
         lookup(EXTRA_HEADS, section.NAME, f"{where}.NAME"),

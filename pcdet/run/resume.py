@@ -52,7 +52,7 @@ def find_start(run: Run) -> tuple[str | None, dict[str, Any] | None]:
         nonlocal checkpoint
         remove_leftovers(run.ckpt_dir)
         path, checkpoint = newest_checkpoint(run.ckpt_dir, run.logger, run.args.ckpt)
-        if path is not None and not {"epoch", "it"} & set(_stated(checkpoint)):
+        if path is not None and checkpoint.get("epoch") is None and checkpoint.get("it") is None:
             raise CheckpointError(
                 f"{path}: expected a checkpoint of this training, got one without epoch: move it "
                 "to another folder, and give it to --pretrained_model"
@@ -65,11 +65,6 @@ def find_start(run: Run) -> tuple[str | None, dict[str, Any] | None]:
     if path is not None and checkpoint is None:  # on the other ranks
         checkpoint = load_checkpoint(path)
     return path, checkpoint
-
-
-def _stated(checkpoint: Mapping[str, Any]) -> list[str]:
-    """The entries that hold something."""
-    return [name for name, value in checkpoint.items() if value is not None]
 
 
 def pretrained_of(

@@ -6,13 +6,15 @@ its name, and not by whichever operation meets it first.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pcdet.utils.io_utils import LARGEST_NUMBER
 
 _MAX_NAME = 200
+Thing = TypeVar("Thing")
 
 
 def check_array(value: Any, what: str, shape: tuple[int, ...], kinds: str = "iuf") -> None:
@@ -43,6 +45,16 @@ def check_file_name(value: Any, what: str) -> None:
         raise ValueError(f"{what}: expected a name, got a {type(value).__name__}")
     if not is_file_name(value):
         raise ValueError(f"{what}: expected the name of a file, got {value[:_MAX_NAME]!r}")
+
+
+def first_of_one_name(named: Iterable[tuple[str, Thing]]) -> tuple[Thing, Thing] | None:
+    """Find the first thing that has the name of an earlier one: that one and it, or None."""
+    owners: dict[str, Thing] = {}
+    for name, thing in named:
+        if name in owners:
+            return owners[name], thing
+        owners[name] = thing
+    return None
 
 
 def is_file_name(name: str) -> bool:

@@ -57,8 +57,7 @@ def _opened_for(path: Path, durable: bool) -> Iterator[BinaryIO]:
             yield file
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = {"prefix": f".{path.name}.", "suffix": _TEMPORARY, "dir": path.parent}
-    handle, temporary = tempfile.mkstemp(**names)
+    handle, temporary = tempfile.mkstemp(_TEMPORARY, f".{path.name}.", path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

@@ -34,7 +34,7 @@ from pcdet.utils.io_utils import MAX_TEXT_SIZE, read_file, read_number, read_tex
 _CUBOID, _TAG = "cuboid_3d", "label"
 _TRACKLETS, _FRAMES = "tracklet_labels.xml", "frame_list.txt"
 # Values of `truncation` where a track has no object: out of the image, behind it.
-_OUTSIDE = ("2", "99")
+_OUTSIDE = (2, 99)
 # Of a pose or tracklet: middle, angles, and length, width, height.
 _NUMBERS = ("tx", "ty", "tz", "rx", "ry", "rz")
 _SIZES = ("w", "h", "l")
@@ -145,12 +145,12 @@ def _add_track(k: int, tracklet: ElementTree.Element, frames: dict[int, Rows], p
     size = [_number(tracklet, key, where) for key in _SIZES]
     first = _number(tracklet, "first_frame", where)
     for number, pose in enumerate(tracklet.findall("poses/item"), int(first)):
-        truncation = pose.findtext("truncation") or "0"
-        if truncation.strip() in _OUTSIDE:
+        at = f"{where}, frame {number}"
+        if pose.findtext("truncation") and _number(pose, "truncation", at) in _OUTSIDE:
             continue
-        x, y, z, *turns = (_number(pose, key, f"{where}, frame {number}") for key in _NUMBERS)
+        x, y, z, *turns = (_number(pose, key, at) for key in _NUMBERS)
         rows = frames.setdefault(number, Rows(path))
-        rows.add(k, name, (x, y, z), size, turned(*turns, f"{where}, frame {number}"))
+        rows.add(k, name, (x, y, z), size, turned(*turns, at))
 
 
 def _number(element: ElementTree.Element, key: str, where: str) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from pcdet.own_data.importers.common import ImportedFrame, visible_files
 from pcdet.utils.errors import DataError
-from pcdet.utils.file_checks import is_file_name
+from pcdet.utils.file_checks import first_of_one_name, is_file_name
 from pcdet.utils.point_files import SCAN_SUFFIXES
 
 # Where labelCloud keeps clouds as they were before it turned them.
@@ -103,12 +103,10 @@ def name_frames(frames: Sequence[ImportedFrame]) -> list[ImportedFrame]:
                 f"got {name[:80]!r}: rename its scan and labels"
             )
         named.append(dataclasses.replace(frame, name=name))
-    owner: dict[str, ImportedFrame] = {}
-    for frame in named:
-        other = owner.setdefault(frame.name, frame)
-        if other is not frame:
-            raise DataError(
-                f"{frame.labels}: its frame would be named {frame.name}, as that of {other.scan}: "
-                "rename one of the scans"
-            )
+    if pair := first_of_one_name((frame.name, frame) for frame in named):
+        other, frame = pair
+        raise DataError(
+            f"{frame.labels}: its frame would be named {frame.name}, as that of {other.scan}: "
+            "rename one of the scans"
+        )
     return named
