@@ -96,6 +96,7 @@ def test_cvat_kitti_raw(tmp_path):
         (tracklet("Car", CAR, 3, [0]), r"frame 3: no scan 0000000003"),
         (tracklet("", CAR, 0, [0]), r"tracklet_labels.xml: object 0 \(\): class: expected a name"),
         (tracklet("Car", CAR, "x", [0]), "tracklet 0: first_frame: expected a number, got 'x'"),
+        (tracklet("Car", CAR, 0, ["visible"]), "frame 0: truncation: expected a number, got 'visi"),
         ("<item>", "not valid XML"),
     ],
 )
