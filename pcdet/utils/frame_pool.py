@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -78,9 +79,31 @@ def _results(
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     executor = ProcessPoolExecutor(workers, context, _start_worker, (work,))
     try:
-        yield from executor.map(_call, calls[here:], chunksize=chunk)
+        with _ctrl_c_waits():
+            results = executor.map(_call, calls[here:], chunksize=chunk)
+        yield from results
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Deal with a Ctrl-C afterwards.
+
+    In the middle of handing out work it can leave one of the executor's locks taken, for which
+    shutting down would then wait forever.
+    """
+    if threading.current_thread() is not threading.main_thread():  # never interrupted
+        yield
+        return
+    pressed = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if pressed:
+        signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

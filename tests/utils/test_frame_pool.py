@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -59,6 +60,28 @@ def no_room(item):
 def test_a_full_disk_names_the_frame(slow):
     with pytest.raises(DataError, match=r"frame 000000: .*No space left"):
         list(frame_pool.map_frames(no_room, [1, 2, 3], names(3), 2, "test", slow))
+
+
+def test_ctrl_c_waits_until_all_work_is_handed_out(monkeypatch):
+    """Within `submit` it may leave a lock taken, for which shutting down waits forever."""
+    submitted = []
+
+    class Executor(ProcessPoolExecutor):
+        def submit(self, *call):
+            if len(submitted) == 3:
+                signal.raise_signal(signal.SIGINT)
+            submitted.append(call)
+            return super().submit(*call)
+
+    monkeypatch.setattr(frame_pool, "ProcessPoolExecutor", Executor)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(9, slow=True)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert len(submitted) == 8, "all but the first"
 
 
 _INTERRUPTED = """
