@@ -22,6 +22,7 @@ from tqdm import tqdm
 from pcdet.engine.detect import detect
 from pcdet.engine.device_options import amp_type, checked_device, prepare_detector
 from pcdet.inference.network import BuiltNetwork, load_network
+from pcdet.inference.placement import doubt_about_place
 from pcdet.inference.results import CONVENTIONS, Detections
 from pcdet.inference.voxelize import voxelize
 from pcdet.utils.array_utils import mask_points_by_range
@@ -36,8 +37,8 @@ _MOST_COLUMNS = 64  # of a scan: an array of more has a column for each point
 class Detector:
     """Finds objects in scans; made by `from_checkpoint`.
 
-    It keeps nothing from one call to the next, so that several threads may call it at once, and
-    neither reads nor changes the global configuration.
+    It keeps nothing from one call to the next but that it has warned of a scan, so that several
+    threads may call it at once, and neither reads nor changes the global configuration.
 
     Attributes:
         class_names: label k means `class_names[k - 1]`.
@@ -70,6 +71,7 @@ class Detector:
         )
         self._samples = network.samples
         self._num_stored = network.samples.num_stored_features
+        self._has_doubted = False
         self._columns = network.config.DATA_CONFIG.get("POINT_COLUMNS")
         # Samples are made of the columns that the network uses.
         self._samples.num_stored_features = self._samples.num_point_features
@@ -174,7 +176,11 @@ class Detector:
             points = np.pad(points, ((0, 0), (0, use - 3)))
         elif points.shape[1] < use:
             raise DataError(f"scan {name}: expected {use} columns, got {points.shape[1]}")
-        return name, self._samples.finite_points(points, name)
+        points = self._samples.finite_points(points, name)
+        if not self._has_doubted and (doubt := doubt_about_place(points, self.config)):
+            self._has_doubted = True  # the next scans are of the same sensor
+            _LOGGER.warning("scan %s: %s", name, doubt)
+        return name, points
 
     def _batch(self, named: Sequence[tuple[str, np.ndarray]]) -> dict[str, Any]:
         """The batch of some scans on the device; on a GPU the voxels are made there."""
