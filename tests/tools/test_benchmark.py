@@ -18,11 +18,13 @@ from pcdet.utils.device_utils import default_device
 
 def test_a_large_set_is_measured_on_some_of_its_frames(tmp_path, monkeypatch):
     """Each pass over all of KITTI would take minutes, and there are many."""
-    (tmp_path / "training" / "label_2").mkdir(parents=True)
-    for k in range(500):
-        (tmp_path / "training" / "label_2" / f"{k:06d}.txt").touch()
+    for kind, suffix in (("label_2", "txt"), ("calib", "txt"), ("velodyne", "bin")):
+        (tmp_path / "training" / kind).mkdir(parents=True)
+        for k in range(500):
+            (tmp_path / "training" / kind / f"{k:06d}.{suffix}").touch()
     counts, hulls = [], []
     dataset = SimpleNamespace(
+        root_split_path=tmp_path / "training",
         get_infos=lambda num_workers, sample_id_list: counts.append(len(set(sample_id_list))),
         create_groundtruth_database=lambda save_path, num_workers: None,
         get_lidar=lambda frame: np.zeros((0, 4), np.float32),

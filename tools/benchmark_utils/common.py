@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass
@@ -18,7 +19,8 @@ class Row:
         baseline: what the plain alternative is; empty if there is none.
         baseline_milliseconds: median time of the alternative, measured in the same run.
         note: sizes, or what a reader must know to compare.
-        floor_ms: least time that the machine's measured ceilings allow; see `work`.
+        floor_ms: least time that the machine's measured ceilings allow, see `work`, or in which
+            the files can be read, see `reading_ms`.
     """
 
     stage: str
@@ -46,3 +48,9 @@ def median_ms(function: Callable[[], object], repeat: int = 10, warmup: int = 2)
         function()
         times.append(time.perf_counter() - start)
     return 1000 * statistics.median(times)
+
+
+def reading_ms(files: Iterable[Path]) -> float:
+    """Time in which one process reads files whole that lie in the memory, and does nothing else."""
+    paths = list(files)
+    return median_ms(lambda: [len(path.read_bytes()) for path in paths], 5, 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from skimage import io
 
-from benchmark_utils.common import Row, median_ms
+from benchmark_utils.common import Row, median_ms, reading_ms
 from pcdet.datasets.ground_plane import estimate_road_plane
 from pcdet.datasets.kitti.kitti_dataset import BaseKittiDataset
 from pcdet.utils.box_utils import boxes3d_to_corners3d_lidar, in_hull
@@ -50,7 +50,8 @@ def _stages(dataset: BaseKittiDataset, frames: list[str], folder: Path) -> Itera
     note = f"PCDet v0.1: {_PCDET_INFOS_MS} ms"
     infos_ms = median_ms(lambda: make_infos(few)) / len(few)
     plain_ms = median_ms(lambda: [_plain_count(dataset, f) for f in few], 3, 1) / len(few)
-    yield Row("infos, per frame", infos_ms, "decoded image, convex hulls", plain_ms, note)
+    floor_ms = _reading_ms(dataset, few)
+    yield Row("infos, per frame", infos_ms, "decoded image, convex hulls", plain_ms, note, floor_ms)
     database_ms = median_ms(make_database) / len(few)
     note = f"PCDet v0.1: {_PCDET_DATABASE_MS} ms"
     yield Row("ground-truth database, per frame", database_ms, note=note)
@@ -62,6 +63,14 @@ def _stages(dataset: BaseKittiDataset, frames: list[str], folder: Path) -> Itera
     rng = np.random.default_rng(0)
     plane_ms = median_ms(lambda: estimate_road_plane(points, calib, rng=rng))
     yield Row("ground plane, per frame", plane_ms, note=f"{len(points)} points, part of the infos")
+
+
+def _reading_ms(dataset: BaseKittiDataset, frames: list[str]) -> float:
+    """Time for a frame in which what its info is made of is read; of images the size alone is."""
+    kinds = (("velodyne", "bin"), ("calib", "txt"), ("label_2", "txt"))
+    root = dataset.root_split_path
+    files = [root / kind / f"{f}.{suffix}" for f in frames for kind, suffix in kinds]
+    return reading_ms(files) / len(frames)
 
 
 def _plain_count(dataset: BaseKittiDataset, frame: str) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from easydict import EasyDict
 
-from benchmark_utils.common import Row, median_ms
+from benchmark_utils.common import Row, median_ms, reading_ms
 from pcdet.config import cfg_from_yaml_file
 from pcdet.datasets.data_augmentation.augmentation_utils import (
     global_rotation,
@@ -52,12 +52,15 @@ def _sample_stages(data_dir: Path) -> Iterator[Row]:
         create_kitti_infos(data_dir, folder, workers=2)
         train = _make_dataset(data_dir, folder, training=True)
         test = _make_dataset(data_dir, folder, training=False)
+        scans = list((data_dir / "training" / "velodyne").glob("*.bin"))[:_REPEAT]
+        floor_ms = reading_ms(scans) / len(scans)
         for mode, dataset, milliseconds in (("training", train, 22), ("test", test, 4.7)):
             yield Row(
                 f"sample, {mode} mode",
                 median_ms(_in_turn(dataset.__getitem__, len(dataset)), _REPEAT, len(dataset)),
                 note=f"{len(dataset)} frames; PCDet v0.1 on 2 quiet cores and 6 frames: "
                 f"{milliseconds} ms",
+                floor_ms=floor_ms,
             )
 
 
