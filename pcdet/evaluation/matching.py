@@ -7,15 +7,13 @@ candidates, a few for each ground truth.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numba
 import numpy as np
+import torch
 
-# What a detection is for one class and level: one that is ignored may be taken, and is then no hit.
-ABSENT, NORMAL, IGNORED = -1, 0, 1
-# The official program looks for a score above this one; a lower one never sets a threshold.
-_LOWEST_SCORE = -1.0e7
+from pcdet.ops.iou3d_nms.matching_utils import matched_counts, matched_scores
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,7 @@ class Judged:
 
 def hit_scores(candidates: Candidates, judged: Judged) -> np.ndarray:
     """Return the scores of the hits when every ground truth takes its best-scored detection."""
-    return _hit_scores(
-        candidates.starts, candidates.det, judged.gt_valid, judged.det_state, judged.score
-    )
+    return matched_scores(*_tensors(*_who(candidates, judged))).numpy()
 
 
 def count_hits(
@@ -67,72 +63,16 @@ def count_hits(
     Returns:
         (T,) hits, (T,) false positives, (T,) sum of the orientation similarity of the hits.
     """
-    counts = _count_hits(
-        candidates.starts,
-        candidates.det,
-        candidates.overlap,
-        candidates.similarity,
-        judged.gt_valid,
-        judged.det_state,
-        judged.punished,
-        judged.score,
-        thresholds,
-    )
+    what = (candidates.overlap, candidates.similarity, judged.punished, thresholds)
+    counts = matched_counts(*_tensors(*_who(candidates, judged), *what)).numpy()
     punished = np.sort(judged.score[judged.punished])
     above = len(punished) - np.searchsorted(punished, thresholds, side="left")
     return counts[:, 0], above - counts[:, 1], counts[:, 2]
 
 
-@numba.njit(cache=True, nogil=True)
-def _hit_scores(starts, det, gt_valid, det_state, score):  # pragma: no cover (compiled)
-    """(H,) scores of the hits."""
-    found = np.zeros(len(starts) - 1)
-    taken = np.zeros(len(score), np.bool_)
-    hits = 0
-    for g in range(len(starts) - 1):
-        best = -1
-        best_score = _LOWEST_SCORE
-        for k in range(starts[g], starts[g + 1]):
-            d = det[k]
-            if det_state[d] != ABSENT and not taken[d] and score[d] > best_score:
-                best = d
-                best_score = score[d]
-        if best >= 0:
-            taken[best] = True
-            if gt_valid[g] and det_state[best] == NORMAL:
-                found[hits] = best_score
-                hits += 1
-    return found[:hits]
+def _who(candidates: Candidates, judged: Judged) -> tuple[np.ndarray, ...]:
+    return candidates.starts, candidates.det, judged.gt_valid, judged.det_state, judged.score
 
 
-@numba.njit(cache=True, nogil=True)
-def _count_hits(
-    starts, det, overlap, similarity, gt_valid, det_state, punished, score, thresholds
-):  # pragma: no cover (compiled)
-    """(T, 3): hits, punished detections that were taken, and similarity of the hits."""
-    counts = np.zeros((len(thresholds), 3))
-    taken = np.full(len(score), -1)  # the last threshold at which a detection was taken
-    for t in range(len(thresholds)):
-        for g in range(len(starts) - 1):
-            best = -1
-            best_state = ABSENT
-            for k in range(starts[g], starts[g + 1]):
-                d = det[k]
-                state = det_state[d]
-                if state == ABSENT or taken[d] == t or score[d] < thresholds[t]:
-                    continue
-                if state == NORMAL:
-                    better = best_state != NORMAL or overlap[k] > overlap[best]
-                else:
-                    better = best_state == ABSENT
-                if better:
-                    best = k
-                    best_state = state
-            if best < 0:
-                continue
-            taken[det[best]] = t
-            counts[t, 1] += punished[det[best]]
-            if gt_valid[g] and best_state == NORMAL:
-                counts[t, 0] += 1
-                counts[t, 2] += similarity[best]
-    return counts
+def _tensors(*arrays: np.ndarray) -> Iterator[torch.Tensor]:
+    return (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)

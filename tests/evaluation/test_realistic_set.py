@@ -9,7 +9,7 @@ import pytest
 from kitti_eval_oracle import Object, evaluate_slowly
 from kitti_eval_sets import annos_of, assert_same_ap
 
-from pcdet.evaluation import evaluate, evaluate_folders, matching
+from pcdet.evaluation import evaluate, evaluate_folders
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -54,11 +54,3 @@ def test_ap_of_folders_and_of_annotations_equals_the_plain_rules(write_label_set
     assert_same_ap(result.to_json(), want)
     assert_same_ap(evaluate(*annos_of(frames)).to_json(), want)
     assert 30 < result.ap("R40", "bev", "Car")[1] < 95
-
-
-def test_folders_and_annotations_share_the_compiled_loops(write_label_set, tmp_path):
-    write_label_set(tmp_path, 5, 45, 60, rng=np.random.default_rng(7))
-    evaluate_folders(tmp_path / "gt", tmp_path / "det")
-    evaluate(*annos_of(read_plainly(tmp_path)))
-    for loop in (matching._hit_scores, matching._count_hits):
-        assert len(loop.signatures) == 1

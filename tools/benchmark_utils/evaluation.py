@@ -6,13 +6,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from benchmark_utils.common import Row, reading_ms
+from benchmark_utils.common import Row, median_ms, reading_ms
 
 NUM_FRAMES = 3769
 NUM_GT = 34_000
@@ -155,19 +154,13 @@ def _write(folder: Path, objects: dict[str, np.ndarray], num_frames: int, has_sc
         (folder / f"{frame:06d}.txt").write_text("".join(of_frame))
 
 
-def _seconds(folder: Path, cache: Path) -> float:
-    """Wall time of the command in a process of its own, with compiled code kept in `cache`."""
+def _run(folder: Path) -> None:
+    """The command, in a process of its own."""
     root = Path(__file__).resolve().parents[2]
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", _COMMAND, "--gt", folder / "gt", "--det", folder / "det"]
-    start = time.perf_counter()
-    subprocess.run(
-        command,
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": path},
-    )
-    return time.perf_counter() - start
+    environment = {**os.environ, "PYTHONPATH": path}
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
 
 
 def stages(data_dir: Path | None) -> Iterator[Row]:
@@ -177,10 +170,6 @@ def stages(data_dir: Path | None) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_label_set(folder, rng=np.random.default_rng(0))
-        first = _seconds(folder, folder / "cache")
         floor_ms = reading_ms(folder.glob("*/*.txt"))
-        later = sorted(_seconds(folder, folder / "cache") for _ in range(3))[1]
-    yield Row(
-        "KITTI AP, files to table, first call", 1000 * first, note=f"{note}, compiles its loops"
-    )
-    yield Row("KITTI AP, files to table, later calls", 1000 * later, note=note, floor_ms=floor_ms)
+        milliseconds = median_ms(lambda: _run(folder), 3, 1)
+    yield Row("KITTI AP, files to table", milliseconds, note=note, floor_ms=floor_ms)

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "../../../pcdet/ops/common/for_each_cpu.h"
+#include "../../../pcdet/ops/iou3d_nms/src/greedy_matching.h"
 #include "../../../pcdet/ops/iou3d_nms/src/greedy_nms.h"
 #include "../../../pcdet/ops/roiaware_pool3d/src/point_blocks.h"
 #include "../../../pcdet/ops/roiaware_pool3d/src/roiaware_pool3d.h"
@@ -77,6 +78,35 @@ void overlaps_and_nms(const std::vector<T>& boxes, int64_t count) {
         1, pcdet::GreedyChoice{words.data(), count, row, suppressed.data(), chosen.get()});
     report(std::vector<int>(chosen.get(), chosen.get() + count));
   }
+}
+
+void matching(Numbers& numbers) {
+  constexpr int64_t objects = 60, candidates = 3, detections = 40;
+  std::vector<int64_t> starts{0}, det;
+  std::vector<double> overlap, similarity, score;
+  for (int64_t g = 0; g < objects; ++g) {
+    for (int64_t k = 0; k < candidates; ++k) det.push_back((g + 7 * k) % detections);
+    starts.push_back(det.size());
+  }
+  for (std::size_t k = 0; k < det.size(); ++k) {
+    overlap.push_back(numbers.uniform(0.5, 1));
+    similarity.push_back(numbers.uniform(0, 1));
+  }
+  std::vector<int8_t> state;
+  for (int64_t d = 0; d < detections; ++d) {
+    state.push_back(static_cast<int8_t>(d % 3 - 1));
+    score.push_back(numbers.uniform(0, 1));
+  }
+  const auto flags = std::make_unique<bool[]>(objects);  // enough for the detections, too
+  for (int64_t g = 0; g < objects; ++g) flags[g] = g % 4 != 0;
+  const pcdet::Matching matching{starts.data(), det.data(), flags.get(), state.data(),
+                                 score.data(),  objects,    detections};
+  report(pcdet::hit_scores(matching));
+  const std::vector<double> thresholds{0.7, 0.3};
+  std::vector<double> counts(thresholds.size() * pcdet::kCounts);
+  pcdet::count_hits(matching, overlap.data(), similarity.data(), flags.get(), thresholds.data(),
+                    thresholds.size(), counts.data());
+  report(counts);
 }
 
 template <typename T>
@@ -195,6 +225,8 @@ int check(std::FILE* file) {
 }  // namespace
 
 int main(int count, char** arguments) {
+  Numbers numbers;
+  matching(numbers);
   compute<float>();
   compute<double>();
   const bool checks = count == 3 && std::strcmp(arguments[1], "--check") == 0;

@@ -1,0 +1,145 @@
+"""KITTI's matching: worked by hand, against the definition in plain Python, and its checks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pcdet.ops.iou3d_nms.matching_utils import (
+    ABSENT,
+    IGNORED,
+    NORMAL,
+    matched_counts,
+    matched_scores,
+)
+
+# Two objects may take detection 0, the second may take 1 and 2 as well; the third counts for
+# nothing and may take 3.
+CASE = {
+    "starts": [0, 1, 4, 5],
+    "det": [0, 0, 1, 2, 3],
+    "gt_valid": [True, True, False],
+    "det_state": [NORMAL, NORMAL, IGNORED, NORMAL],
+    "score": [0.9, 0.5, 0.8, 0.7],
+}
+MORE = {
+    "overlap": [0.6, 0.9, 0.7, 0.8, 0.7],
+    "similarity": [1.0, 0.5, 0.25, 0.0, 0.125],
+    "punished": [True, True, False, True],
+    "thresholds": [0.8, 0.4],
+}
+TYPES = {
+    **dict.fromkeys(["starts", "det"], torch.int64),
+    **dict.fromkeys(["gt_valid", "punished"], torch.bool),
+    "det_state": torch.int8,
+}
+
+
+def tensors(case):
+    return {n: torch.tensor(v, dtype=TYPES.get(n, torch.float64)) for n, v in case.items()}
+
+
+def plain(case, more):
+    """Both matchings by their definition; see Geiger's evaluate_object.cpp, computeStatistics."""
+
+    def match(least, best_of):
+        taken, hits = set(), []
+        for g, valid in enumerate(case["gt_valid"]):
+            mine = range(case["starts"][g], case["starts"][g + 1])
+            free = [
+                k
+                for k in mine
+                if case["det_state"][case["det"][k]] != ABSENT
+                and case["det"][k] not in taken
+                and case["score"][case["det"][k]] >= least
+            ]
+            if not free:
+                continue
+            k = best_of(free)
+            taken.add(case["det"][k])
+            if valid and case["det_state"][case["det"][k]] == NORMAL:
+                hits.append(k)
+        return taken, hits
+
+    def by_score(free):
+        return max(free, key=lambda k: case["score"][case["det"][k]])
+
+    def by_overlap(free):
+        normal = [k for k in free if case["det_state"][case["det"][k]] == NORMAL]
+        return max(normal, key=lambda k: more["overlap"][k]) if normal else free[0]
+
+    scores = [case["score"][case["det"][k]] for k in match(-np.inf, by_score)[1]]
+    counts = []
+    for least in more["thresholds"]:
+        taken, hits = match(least, by_overlap)
+        punished = sum(more["punished"][d] for d in taken)
+        counts.append([len(hits), punished, sum(more["similarity"][k] for k in hits)])
+    return scores, counts
+
+
+def test_worked_by_hand():
+    case, more = tensors(CASE), tensors(MORE)
+    # The first takes 0; the second, from what is left, the ignored 2, which is no hit.
+    assert matched_scores(**case).tolist() == [0.9]
+    # At 0.8 likewise; at 0.4 the second takes 1, for an ignored one comes last.
+    counts = matched_counts(**case, **more)
+    assert counts.tolist() == [[1, 1, 1.0], [2, 3, 1.25]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_cases_equal_the_definition(seed):
+    rng = np.random.default_rng(seed)
+    gts, dets = rng.integers(0, 30), rng.integers(1, 20)
+    starts = np.concatenate([[0], np.cumsum(rng.integers(0, 4, gts))])
+    count = int(starts[-1])
+    case = {
+        "starts": starts.tolist(),
+        "det": rng.integers(dets, size=count).tolist(),
+        "gt_valid": (rng.random(gts) < 0.7).tolist(),
+        "det_state": rng.integers(-1, 2, dets).tolist(),
+        "score": rng.integers(0, 8, dets).astype(float).tolist(),  # equal ones, too
+    }
+    more = {
+        "overlap": rng.integers(0, 4, count).astype(float).tolist(),
+        "similarity": rng.random(count).tolist(),
+        "punished": (rng.random(dets) < 0.8).tolist(),
+        "thresholds": [7.0, 3.0, 0.0],
+    }
+    scores, counts = plain(case, more)
+    assert matched_scores(**tensors(case)).tolist() == scores
+    found = matched_counts(**tensors(case), **tensors(more))
+    np.testing.assert_allclose(found, counts, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("starts", [0, 1, 4]),
+        ("starts", [1, 1, 4, 5]),
+        ("starts", [0, 4, 1, 5]),
+        ("starts", [0, 1, 4, 6]),
+        ("det", [0, 0, 1, 2, 4]),
+        ("det", [0, 0, 1, 2, -1]),
+        ("gt_valid", [1.0, 0.0, 1.0]),
+        ("det_state", [NORMAL]),
+        ("score", [[0.9, 0.5, 0.8, 0.7]]),
+        ("overlap", [0.6]),
+        ("similarity", [1, 2, 3, 4, 5]),
+        ("punished", [True]),
+        ("thresholds", [[0.8], [0.4]]),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_named(name, value):
+    fits_by_type = name in TYPES and name != "gt_valid"
+    wrong = torch.tensor(value, dtype=TYPES[name]) if fits_by_type else torch.tensor(value)
+    arguments = {**tensors({**CASE, **MORE}), name: wrong}
+    with pytest.raises(RuntimeError, match=f"^{name} must"):
+        matched_counts(**arguments)
+
+
+def test_gaps_are_refused():
+    arguments = tensors({**CASE, **MORE})
+    arguments["score"] = torch.zeros(8, dtype=torch.float64)[::2]
+    with pytest.raises(RuntimeError, match=r"score must have shape \(4,\), no gaps"):
+        matched_counts(**arguments)
