@@ -11,8 +11,9 @@ import torch
 from pcdet.config import cfg, cfg_from_list, cfg_from_yaml_file, find_yaml
 from pcdet.engine.device_options import checked_device
 from pcdet.run.session import Run
-from pcdet.utils import device_utils, dist_utils, log_utils
+from pcdet.utils import dist_utils, log_utils
 from pcdet.utils.errors import ConfigError, lookup
+from pcdet.utils.memory_utils import keep_freed_memory
 
 LAUNCHERS = {
     "pytorch": dist_utils.init_dist_pytorch,
@@ -58,7 +59,7 @@ def start(args: argparse.Namespace, batch_size: int | None) -> Run:
         if device.type == "cuda":
             device = torch.device("cuda", torch.cuda.current_device())
     if device.type == "cpu":
-        device_utils.keep_freed_memory()
+        keep_freed_memory()
     output_dir = (args.output_dir or cfg.ROOT_DIR / "output") / cfg.TAG / args.extra_tag
     # Files below the yaml's DATA_DIR are then looked up there, see DatasetTemplate.resolve_path.
     usual = cfg.ROOT_DIR / cfg.DATA_CONFIG.DATA_DIR

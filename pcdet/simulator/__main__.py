@@ -11,11 +11,11 @@ from pathlib import Path
 from pcdet.simulator.own_sensor import fewer_beams, named_sensor, write_own_data
 from pcdet.simulator.sensors import SENSORS
 from pcdet.simulator.writer import write_dataset
-from pcdet.utils.device_utils import keep_freed_memory
 from pcdet.utils.errors import ConfigError, PcdetError
 from pcdet.utils.frame_pool import available_cores
 from pcdet.utils.io_utils import atomic_write, read_text
 from pcdet.utils.kitti_format.folders import TESTING, TRAINING
+from pcdet.utils.memory_utils import keep_freed_memory
 from pcdet.utils.program_name import program_name
 
 _HEIGHT = 2.4  # of the sensor of --beams above the road, metres

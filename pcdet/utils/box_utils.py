@@ -15,20 +15,29 @@ import numpy as np
 import torch
 
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
+from pcdet.utils.box_columns import (  # noqa: F401 - of this module for all who have torch
+    BOX,
+    CAM_H,
+    CAM_L,
+    CAM_RY,
+    CAM_W,
+    CENTER,
+    DIMS,
+    LABEL,
+    RZ,
+    H,
+    L,
+    W,
+    X,
+    Y,
+    Z,
+)
 
 if TYPE_CHECKING:
     from pcdet.utils.kitti_format.calib import Calibration
 
 # What the functions take and return: all NumPy or all torch.
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
-
-# Columns of a LiDAR box; a batch of ground truth adds the 1-based class label.
-X, Y, Z, W, L, H, RZ, LABEL = range(8)
-CENTER = slice(X, Z + 1)
-DIMS = slice(W, H + 1)
-BOX = slice(X, RZ + 1)
-# Columns of a camera box.
-CAM_L, CAM_H, CAM_W, CAM_RY = 3, 4, 5, 6
 
 
 def _numpy_or_torch(function: Callable) -> Callable:

@@ -8,9 +8,10 @@ from pcdet.utils.array_utils import (
 )
 from pcdet.utils.box_utils import limit_period, rotate_pc_along_z
 from pcdet.utils.box_utils import rotate_points_along_z as rotate_pc_along_z_torch
-from pcdet.utils.device_utils import default_device, keep_freed_memory, set_random_seed
+from pcdet.utils.device_utils import default_device, set_random_seed
 from pcdet.utils.dist_utils import init_dist_pytorch, init_dist_slurm, port_for
 from pcdet.utils.log_utils import create_logger, machine_line
+from pcdet.utils.memory_utils import keep_freed_memory
 from pcdet.utils.paths import resolve_path
 
 __all__ = [

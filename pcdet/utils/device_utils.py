@@ -1,10 +1,8 @@
-"""The device of this process, its memory and its random numbers."""
+"""The device of this process and its random numbers."""
 
 from __future__ import annotations
 
-import ctypes
 import random
-from contextlib import suppress
 
 import numpy as np
 import torch
@@ -33,16 +31,3 @@ def why_no_gpu() -> str | None:
     except (AssertionError, RuntimeError) as error:
         return str(error).split(". ")[0].strip().removesuffix(".")
     return "no usable GPU"
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, if its C library is glibc.
-
-    A training step on the CPU allocates tensors of tens of megabytes; glibc gives those back to the
-    kernel when they are freed, and the next step pays a page fault for every 4 kB again.
-    """
-    with suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
-        mallopt(mmap_max, 0)
-        mallopt(trim_threshold, 2**31 - 1)

@@ -12,7 +12,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from pcdet.utils.errors import DataError
@@ -109,6 +108,10 @@ def _ctrl_c_waits() -> Iterator[None]:
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Keep torch from sharing out work that is too small for it: waking threads costs more."""
+    torch = sys.modules.get("torch")  # simulating takes none
+    if torch is None:
+        yield
+        return
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -141,7 +144,8 @@ def _start_worker(work: Callable[[tuple[str, Any]], Any]) -> None:
     global _work
     _work = work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 def _call(call: tuple[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from pcdet.utils import box_utils
+from pcdet.utils import box_columns
 
 # Columns of a rectangle.
 X, Y, U, V, TURN = range(5)
@@ -20,7 +20,7 @@ _TOUCH = 1e-9
 
 def rectangles_of_boxes(boxes3d: np.ndarray) -> np.ndarray:
     """Return the (N, 5) float64 rectangles of LiDAR boxes (N, 7) seen from above."""
-    columns = [box_utils.X, box_utils.Y, box_utils.W, box_utils.L, box_utils.RZ]
+    columns = [box_columns.X, box_columns.Y, box_columns.W, box_columns.L, box_columns.RZ]
     rectangles = boxes3d[:, columns].astype(np.float64, order="C")
     rectangles[:, TURN] *= -1
     return rectangles

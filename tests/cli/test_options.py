@@ -41,6 +41,24 @@ def test_help_imports_nothing_heavy(command):
     assert not found & set(HEAVY)
 
 
+def test_own_data_tells_its_options_without_torch():
+    code = (
+        "import contextlib\nfrom pcdet.cli import custom\n"
+        "with contextlib.suppress(SystemExit): custom.main(['--help'])"
+    )
+    assert not modules_after(code) & set(HEAVY)
+
+
+def test_streets_are_simulated_without_torch(tmp_path):
+    """It takes longer to import than some frames do to simulate."""
+    code = (
+        "from pcdet.simulator.__main__ import main\n"
+        f"main(['--out', {str(tmp_path)!r}, '--train', '1', '--val', '1', '--test', '0'])"
+    )
+    assert "torch" not in modules_after(code)
+    assert len(list((tmp_path / "training" / "velodyne").iterdir())) == 2
+
+
 def test_the_configuration_is_read_without_torch():
     code = "from pcdet.config import *; cfg_from_yaml_file(find_yaml('second.yaml'), cfg)"
     assert not modules_after(code) & set(HEAVY)

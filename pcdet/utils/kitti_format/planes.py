@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pcdet.utils.box_utils import CENTER, Y, Z
+from pcdet.utils.box_columns import CENTER, Y, Z
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import read_number, read_text
 from pcdet.utils.kitti_format.calib import Calibration

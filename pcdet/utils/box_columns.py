@@ -1,0 +1,9 @@
+"""The columns of boxes, which `box_utils` explains; without torch, for programs that need none."""
+
+# Columns of a LiDAR box; a batch of ground truth adds the 1-based class label.
+X, Y, Z, W, L, H, RZ, LABEL = range(8)
+CENTER = slice(X, Z + 1)
+DIMS = slice(W, H + 1)
+BOX = slice(X, RZ + 1)
+# Columns of a camera box.
+CAM_L, CAM_H, CAM_W, CAM_RY = 3, 4, 5, 6
