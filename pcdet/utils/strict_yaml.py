@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -10,6 +11,9 @@ from easydict import EasyDict
 from pcdet.utils.errors import ConfigError
 
 _MAX_YAML_NODES = 50_000
+# 012 is ten to yaml, and 1:30 ninety.
+_UNUSUAL_NUMBER = re.compile(r"[-+]?0[0-9_]+|[-+]?[0-9][0-9_]*(:[0-9_.]+)+")
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 DICT_ATTRIBUTES = frozenset(dir(EasyDict))
 
 
@@ -18,7 +22,8 @@ def load_yaml(text: str) -> Any:
 
     Raises:
         yaml.YAMLError: it is no yaml, or names a Python object.
-        ConfigError: a key is given twice or cannot be one, or aliases make it endless.
+        ConfigError: a key is given twice or cannot be one, a number is octal or to the base of
+            60, or aliases make it endless.
     """
     loader = yaml.SafeLoader(text)
     try:
@@ -35,7 +40,8 @@ def _count_nodes(node: yaml.Node, counts: dict[int, int]) -> int:
     """How many nodes there are at and below a node, each alias counted as what it stands for.
 
     Raises:
-        ConfigError: more than any configuration has, or a key that cannot be one.
+        ConfigError: more than any configuration has, a key that cannot be one, or a number that
+            yaml reads as another than it looks like.
     """
     if id(node) in counts:
         if not counts[id(node)]:
@@ -48,6 +54,11 @@ def _count_nodes(node: yaml.Node, counts: dict[int, int]) -> int:
         children = [part for pair in node.value for part in pair]
     elif isinstance(node, yaml.SequenceNode):
         children = node.value
+    elif node.tag in _NUMBERS and _UNUSUAL_NUMBER.fullmatch(node.value):
+        raise ConfigError(
+            f"{_place(node)}: yaml reads {node.value} as another number, octal or to base 60: "
+            "write it without leading zeros and colons, or in quotes if it is a name"
+        )
     counts[id(node)] = 1 + sum(_count_nodes(child, counts) for child in children)
     if counts[id(node)] > _MAX_YAML_NODES:
         raise ConfigError(f"{_place(node)}: more than {_MAX_YAML_NODES} values, through aliases")

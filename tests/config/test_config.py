@@ -180,6 +180,8 @@ def test_yaml_text_that_looks_a_number_has_a_remedy(tmp_path):
         ("1: x\n", "the key '1' is no text"),
         ("items: x\n", "'items' cannot be a key"),
         ("a: &a [x, *a]\n", "an alias that contains itself"),
+        ("A: [10, 012]\n", "line 1: yaml reads 012 as another number"),
+        ("A: 1\nB: 1:30\n", "line 2: yaml reads 1:30 as another number"),
         ("a: 2026-99-99\n", "not valid yaml"),
         ("[" * 1200, "not valid yaml"),
         (
@@ -194,7 +196,10 @@ def test_yaml_text_that_looks_a_number_has_a_remedy(tmp_path):
         ),
         ("x" * 300_000, "at most 262144 bytes"),
     ],
-    ids=["twice", "number", "method", "cycle", "date", "deep", "laughs", "merges", "large"],
+    ids=[
+        "twice", "number", "method", "cycle", "octal", "sixty", "date", "deep", "laughs", "merges",
+        "large",
+    ],
 )  # fmt: skip
 def test_yaml_that_would_take_long_or_mean_two_things(tmp_path, content, message):
     path = tmp_path / "bomb.yaml"
