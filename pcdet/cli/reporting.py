@@ -46,16 +46,35 @@ def report_test(
     logger.info("report: %s", write_report(tested, run_dir))
 
 
-def report_newest(run_dir: Path, dataset: Any, num_scenes: int, logger: logging.Logger) -> None:
+def report_newest(
+    run_dir: Path,
+    dataset: Any,
+    num_scenes: int,
+    logger: logging.Logger,
+    epoch: str | None = None,
+    eval_tag: str | None = None,
+) -> None:
     """Write the report of the test of a run that was made last, see `report_test`.
+
+    Args:
+        run_dir: as there, and so the next three.
+        dataset: of the split that was tested.
+        num_scenes: frames of scenes.html.
+        logger: told where the report is.
+        epoch: of the checkpoint that was tested, if it must be that one.
+        eval_tag: of the test, likewise.
 
     Raises:
         DataError: there is none.
     """
-    result = newest_result(run_dir, cfg.MODEL.TEST.SPLIT)
+    split = cfg.MODEL.TEST.SPLIT
+    result = newest_result(run_dir, split, epoch, eval_tag)
     if result is None:
+        of_epoch = "" if epoch is None else f" of epoch {epoch}"
+        of_tag = "" if eval_tag is None else f" by --eval_tag {eval_tag}"
         raise DataError(
-            f"{run_dir}: no results of the split {cfg.MODEL.TEST.SPLIT!r}: test a checkpoint first"
+            f"{run_dir}: no results{of_epoch}{of_tag} of the split {split!r}: test a checkpoint "
+            "first"
         )
     report_test(run_dir, result, dataset, num_scenes, logger)
 

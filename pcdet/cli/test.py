@@ -35,6 +35,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     check_at_least(args, 0, "pictures", "html", "start_epoch", "max_waiting_mins")
     if args.eval_all and args.ckpt is not None:
         raise ConfigError("--ckpt and --eval_all exclude each other")
+    if args.report:
+        for name in ("eval_all", "save_to_file", "pictures"):
+            if getattr(args, name):
+                raise ConfigError(f"--report detects nothing, so --{name} cannot go with it")
+    elif args.eval_tag is None:
+        args.eval_tag = "default"
     return args
 
 
@@ -66,8 +72,7 @@ def _add_result_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--eval_tag",
         type=name_of_run,
-        default="default",
-        help="names this evaluation among those of the run",
+        help="names this evaluation among those of the run (default: default)",
     )
     group.add_argument(
         "--save_to_file",
@@ -89,7 +94,8 @@ def _add_result_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--report",
         action="store_true",
-        help="write the report of the run's last test again, without detecting anything",
+        help="write the report of the run's last test again, or of the last one of --ckpt or "
+        "--eval_tag, without detecting anything",
     )
 
 

@@ -45,7 +45,12 @@ def test(args: argparse.Namespace) -> None:
         pin_memory=run.device.type == "cuda",
     )
     if args.report:
-        run.from_rank0(lambda: report_newest(run.output_dir, test_set, args.html, run.logger))
+        epoch = None if args.ckpt is None else epoch_of(args.ckpt)
+        run.from_rank0(
+            lambda: report_newest(
+                run.output_dir, test_set, args.html, run.logger, epoch, args.eval_tag
+            )
+        )
         return
     model = build_network(test_set).to(run.device)
     test_set.unused = unused_arrays(model)

@@ -69,7 +69,7 @@ def draw_training(curves: Mapping[str, Sequence[tuple[int, float]]], split: str)
         ("loss", [name for name in ("train/loss",) if name in curves]),
         ("terms of the loss", [n for n in sorted(curves) if n.startswith("train/rpn_loss_")]),
         ("learning rate", [name for name in ("train/learning_rate",) if name in curves]),
-        (f"{main_metric.IN_WORDS}, by epoch", _ap_tags(curves, split)),
+        (f"{main_metric.IN_WORDS},\nby epoch", _ap_tags(curves, split)),
     ]
     tags = [(title, names) for title, names in tags if names]
     if not tags:

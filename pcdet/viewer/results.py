@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 
 RESULT = "result.pkl"
@@ -9,9 +10,19 @@ RESULT = "result.pkl"
 REPORT, SCENES = "report.html", "scenes.html"
 
 
-def newest_result(run_dir: Path, split: str) -> Path | None:
-    """The result.pkl of a run that was written last for a split, or None."""
-    found = list(run_dir.glob(f"eval/epoch_*/{split}/*/{RESULT}"))
+def newest_result(
+    run_dir: Path, split: str, epoch: str | None = None, eval_tag: str | None = None
+) -> Path | None:
+    """The result.pkl of a run that was written last for a split, or None.
+
+    Args:
+        run_dir: output/<yaml>/<extra_tag>.
+        split: that was tested.
+        epoch: in the name of the folder; None for any.
+        eval_tag: of the test; None for any.
+    """
+    epochs, tags = ("*" if name is None else glob.escape(name) for name in (epoch, eval_tag))
+    found = list(run_dir.glob(f"eval/epoch_{epochs}/{split}/{tags}/{RESULT}"))
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 

@@ -132,6 +132,16 @@ def test_a_report_of_an_old_run(workplace, run_dir):
     assert not re.search(r'(src|href)="(?!data:|scenes\.html)', page)
 
 
+def test_a_report_is_of_the_test_that_is_asked_for(workplace, run_dir):
+    command = arguments(workplace, run_dir.parents[1], "--report", "--html", "0")
+    test_command.main([*command, "--ckpt", "elsewhere/checkpoint_epoch_1.pth"])
+    assert "small/default, epoch 1" in (run_dir / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(DataError, match="no results of epoch 3 by --eval_tag b of the split 'val'"):
+        test_command.main([*command, "--ckpt", "checkpoint_epoch_3.pth", "--eval_tag", "b"])
+    with pytest.raises(ConfigError, match="--report detects nothing, so --pictures cannot"):
+        test_command.main([*command, "--pictures", "3"])
+
+
 @pytest.mark.parametrize(
     ("more", "error", "message"),
     [
