@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -69,7 +70,7 @@ def draw_training(curves: Mapping[str, Sequence[tuple[int, float]]], split: str)
         ("loss", [name for name in ("train/loss",) if name in curves]),
         ("terms of the loss", [n for n in sorted(curves) if n.startswith("train/rpn_loss_")]),
         ("learning rate", [name for name in ("train/learning_rate",) if name in curves]),
-        (f"{main_metric.IN_WORDS},\nby epoch", _ap_tags(curves, split)),
+        (f"{main_metric.IN_WORDS}, by epoch", _ap_tags(curves, split)),
     ]
     tags = [(title, names) for title, names in tags if names]
     if not tags:
@@ -84,7 +85,7 @@ def draw_training(curves: Mapping[str, Sequence[tuple[int, float]]], split: str)
                 axes.lines[-1].set_label(label.removesuffix("_3d"))
         if len(names) > 1:
             axes.legend(fontsize=7)
-        axes.set_title(title, fontsize=10)
+        axes.set_title(textwrap.fill(title, 36), fontsize=10)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=8)
