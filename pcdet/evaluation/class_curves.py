@@ -11,7 +11,7 @@ from pcdet.evaluation.matching import Candidates, Judged, count_hits, hit_scores
 from pcdet.evaluation.overlaps import Overlaps
 from pcdet.evaluation.precision_recall import Curve, sample_curve, score_thresholds
 from pcdet.evaluation.protocol import Protocol
-from pcdet.ops.iou3d_nms.matching_utils import ABSENT, IGNORED, NORMAL
+from pcdet.ops.matching.matching_utils import ABSENT, IGNORED, NORMAL
 
 
 @dataclass(frozen=True)

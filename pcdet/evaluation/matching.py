@@ -7,13 +7,11 @@ candidates, a few for each ground truth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from pcdet.ops.iou3d_nms.matching_utils import matched_counts, matched_scores
+from pcdet.ops.matching.matching_utils import matched_counts, matched_scores
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Judged:
 
 def hit_scores(candidates: Candidates, judged: Judged) -> np.ndarray:
     """Return the scores of the hits when every ground truth takes its best-scored detection."""
-    return matched_scores(*_tensors(*_who(candidates, judged))).numpy()
+    return matched_scores(*_who(candidates, judged))
 
 
 def count_hits(
@@ -64,7 +62,7 @@ def count_hits(
         (T,) hits, (T,) false positives, (T,) sum of the orientation similarity of the hits.
     """
     what = (candidates.overlap, candidates.similarity, judged.punished, thresholds)
-    counts = matched_counts(*_tensors(*_who(candidates, judged), *what)).numpy()
+    counts = matched_counts(*_who(candidates, judged), *what)
     punished = np.sort(judged.score[judged.punished])
     above = len(punished) - np.searchsorted(punished, thresholds, side="left")
     return counts[:, 0], above - counts[:, 1], counts[:, 2]
@@ -72,7 +70,3 @@ def count_hits(
 
 def _who(candidates: Candidates, judged: Judged) -> tuple[np.ndarray, ...]:
     return candidates.starts, candidates.det, judged.gt_valid, judged.det_state, judged.score
-
-
-def _tensors(*arrays: np.ndarray) -> Iterator[torch.Tensor]:
-    return (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from pcdet.evaluation.label_arrays import Labels
-from pcdet.ops.iou3d_nms.iou3d_nms_utils import boxes_aligned_overlap_bev
+from pcdet.ops.matching.matching_utils import aligned_overlap_bev
 
 _PAIRS_PER_BLOCK = 1 << 20  # bounds the memory, whatever the number of detections
 
@@ -153,10 +152,7 @@ def _circles_meet(
 def _intersection_bev(
     gt: Labels, det: Labels, gt_index: np.ndarray, det_index: np.ndarray
 ) -> np.ndarray:
-    area = boxes_aligned_overlap_bev(
-        torch.from_numpy(_bev_boxes(gt, gt_index)), torch.from_numpy(_bev_boxes(det, det_index))
-    )
-    return area.numpy()
+    return aligned_overlap_bev(_bev_boxes(gt, gt_index), _bev_boxes(det, det_index))
 
 
 def _bev_boxes(labels: Labels, index: np.ndarray) -> np.ndarray:

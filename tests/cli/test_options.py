@@ -59,6 +59,17 @@ def test_streets_are_simulated_without_torch(tmp_path):
     assert len(list((tmp_path / "training" / "velodyne").iterdir())) == 2
 
 
+def test_labels_are_evaluated_without_torch(tmp_path):
+    """It takes longer to import than KITTI's validation split to evaluate."""
+    for kind, score in (("gt", ""), ("det", " 0.9")):
+        (tmp_path / kind).mkdir()
+        line = f"Car 0.00 0 -1.58 587 173 614 200 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59{score}\n"
+        (tmp_path / kind / "000000.txt").write_text(line)
+    command = ["--gt", str(tmp_path / "gt"), "--det", str(tmp_path / "det")]
+    code = f"from pcdet.evaluation.__main__ import main\nassert main({command}) == 0"
+    assert not modules_after(code) & set(HEAVY)
+
+
 def test_the_configuration_is_read_without_torch():
     code = "from pcdet.config import *; cfg_from_yaml_file(find_yaml('second.yaml'), cfg)"
     assert not modules_after(code) & set(HEAVY)

@@ -1,15 +1,18 @@
-"""KITTI's matching: worked by hand, against the definition in plain Python, and its checks."""
+"""KITTI's matching and its overlaps: by hand, by the definition, by the operator of torch."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from op_inputs import nasty_variants, random_boxes, to_bev
 
-from pcdet.ops.iou3d_nms.matching_utils import (
+from pcdet.ops.iou3d_nms.iou3d_nms_utils import boxes_aligned_overlap_bev
+from pcdet.ops.matching.matching_utils import (
     ABSENT,
     IGNORED,
     NORMAL,
+    aligned_overlap_bev,
     matched_counts,
     matched_scores,
 )
@@ -30,14 +33,14 @@ MORE = {
     "thresholds": [0.8, 0.4],
 }
 TYPES = {
-    **dict.fromkeys(["starts", "det"], torch.int64),
-    **dict.fromkeys(["gt_valid", "punished"], torch.bool),
-    "det_state": torch.int8,
+    **dict.fromkeys(["starts", "det"], np.int64),
+    **dict.fromkeys(["gt_valid", "punished"], np.bool_),
+    "det_state": np.int8,
 }
 
 
-def tensors(case):
-    return {n: torch.tensor(v, dtype=TYPES.get(n, torch.float64)) for n, v in case.items()}
+def arrays(case):
+    return {n: np.array(v, dtype=TYPES.get(n, np.float64)) for n, v in case.items()}
 
 
 def plain(case, more):
@@ -79,7 +82,7 @@ def plain(case, more):
 
 
 def test_worked_by_hand():
-    case, more = tensors(CASE), tensors(MORE)
+    case, more = arrays(CASE), arrays(MORE)
     # The first takes 0; the second, from what is left, the ignored 2, which is no hit.
     assert matched_scores(**case).tolist() == [0.9]
     # At 0.8 likewise; at 0.4 the second takes 1, for an ignored one comes last.
@@ -107,8 +110,8 @@ def test_random_cases_equal_the_definition(seed):
         "thresholds": [7.0, 3.0, 0.0],
     }
     scores, counts = plain(case, more)
-    assert matched_scores(**tensors(case)).tolist() == scores
-    found = matched_counts(**tensors(case), **tensors(more))
+    assert matched_scores(**arrays(case)).tolist() == scores
+    found = matched_counts(**arrays(case), **arrays(more))
     np.testing.assert_allclose(found, counts, rtol=0, atol=1e-12)
 
 
@@ -123,7 +126,7 @@ def test_random_cases_equal_the_definition(seed):
         ("det", [0, 0, 1, 2, -1]),
         ("gt_valid", [1.0, 0.0, 1.0]),
         ("det_state", [NORMAL]),
-        ("score", [[0.9, 0.5, 0.8, 0.7]]),
+        ("score", [[0.9], [0.5], [0.8], [0.7]]),
         ("overlap", [0.6]),
         ("similarity", [1, 2, 3, 4, 5]),
         ("punished", [True]),
@@ -132,14 +135,30 @@ def test_random_cases_equal_the_definition(seed):
 )
 def test_an_argument_that_does_not_fit_is_named(name, value):
     fits_by_type = name in TYPES and name != "gt_valid"
-    wrong = torch.tensor(value, dtype=TYPES[name]) if fits_by_type else torch.tensor(value)
-    arguments = {**tensors({**CASE, **MORE}), name: wrong}
-    with pytest.raises(RuntimeError, match=f"^{name} must"):
+    wrong = np.array(value, dtype=TYPES[name] if fits_by_type else None)
+    arguments = {**arrays({**CASE, **MORE}), name: wrong}
+    with pytest.raises(ValueError, match=f"^{name} must"):
         matched_counts(**arguments)
 
 
-def test_gaps_are_refused():
-    arguments = tensors({**CASE, **MORE})
-    arguments["score"] = torch.zeros(8, dtype=torch.float64)[::2]
-    with pytest.raises(RuntimeError, match=r"score must have shape \(4,\), no gaps"):
-        matched_counts(**arguments)
+def test_arrays_may_have_gaps():
+    arguments = arrays({**CASE, **MORE})
+    wide = {name: np.repeat(value, 2)[::2] for name, value in arguments.items()}
+    assert not wide["score"].flags.c_contiguous
+    assert matched_counts(**wide).tolist() == matched_counts(**arguments).tolist()
+
+
+def test_overlaps_are_those_of_the_operator_of_torch():
+    rng = np.random.default_rng(0)
+    boxes = to_bev(
+        np.concatenate([random_boxes(rng, 500), nasty_variants(random_boxes(rng, 1)[0])])
+    )
+    others = np.concatenate(
+        [boxes[rng.permutation(500)], np.tile(boxes[500], (len(boxes) - 500, 1))]
+    )
+    area = aligned_overlap_bev(boxes, others)
+    tensors = torch.from_numpy(boxes), torch.from_numpy(others)
+    assert area.tolist() == boxes_aligned_overlap_bev(*tensors).tolist()
+    assert (area > 0).any() and aligned_overlap_bev(*np.zeros((2, 0, 5))).shape == (0,)
+    with pytest.raises(ValueError, match=r"^boxes_b must have shape \(2, 5\)"):
+        aligned_overlap_bev(np.ones((2, 5)), np.ones((3, 5)))

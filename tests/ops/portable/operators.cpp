@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "../../../pcdet/ops/common/for_each_cpu.h"
-#include "../../../pcdet/ops/iou3d_nms/src/greedy_matching.h"
 #include "../../../pcdet/ops/iou3d_nms/src/greedy_nms.h"
+#include "../../../pcdet/ops/matching/src/matching.h"
 #include "../../../pcdet/ops/roiaware_pool3d/src/point_blocks.h"
 #include "../../../pcdet/ops/roiaware_pool3d/src/roiaware_pool3d.h"
 #include "../../../pcdet/ops/sparse_conv/src/sparse_conv.h"

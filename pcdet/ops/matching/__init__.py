@@ -1,0 +1,1 @@
+"""KITTI's matching of detections to ground truth, and the overlaps it goes by, without torch."""
