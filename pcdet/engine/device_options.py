@@ -14,6 +14,7 @@ from torch import nn
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
 from pcdet.models.bbox_heads.rpn_head import RPNV2
 from pcdet.models.folding import folded
+from pcdet.models.model_utils.first_convolution import FirstConvolution
 from pcdet.utils.device_utils import default_device, why_no_gpu
 from pcdet.utils.errors import ConfigError
 
@@ -123,6 +124,8 @@ def compile_dense_network(model: nn.Module, device: torch.device) -> None:
             f"--compile: torch needs {needed} to compile for {device}: {reason}"
         ) from error
     for module in model.modules():
+        if isinstance(module, FirstConvolution):
+            module.leave_uncompiled()
         if isinstance(module, BEVNetwork):
             module.compile()
         if isinstance(module, RPNV2):

@@ -254,6 +254,17 @@ def test_the_package_alone_imports_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_detecting_does_not_load_torchs_compiler(folder):
+    """It takes two seconds, as does all else until the first frame."""
+    path = make_checkpoint(folder, "pointpillar")
+    code = (
+        "import sys, numpy as np; from pcdet import Detector\n"
+        f"Detector.from_checkpoint({str(path)!r}, device='cpu')(np.ones((300, 4), np.float32))\n"
+        "assert 'torch._dynamo' not in sys.modules and 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize(("max_points", "max_voxels"), [(5, 20000), (2, 300), (1, 1)])
 def test_voxels_by_sorting_are_those_of_the_generator(max_points, max_voxels):
     generator = VoxelGenerator([0.4, 0.4, 0.5], SMALL_RANGE, max_points, max_voxels)

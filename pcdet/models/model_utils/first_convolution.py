@@ -36,7 +36,13 @@ class FirstConvolution(nn.Conv2d):
         """(B, C, H, W) image, or a sparse tensor of depth 1, to (B, Cout, h, w)."""
         return super().forward(input) if isinstance(input, torch.Tensor) else self._around(input)
 
-    @torch.compiler.disable
+    def leave_uncompiled(self) -> None:
+        """Keep the compiler of torch away from cells, of which there are other numbers each time.
+
+        A decorator would load the compiler, for seconds, where nothing is ever compiled.
+        """
+        self._around = torch.compiler.disable(self._around)
+
     def _around(self, cells: SparseTensor) -> torch.Tensor:
         by_axis = (self.kernel_size, self.stride)
         reach = Geometry(*((1, *size) for size in by_axis), (0, *self.padding), (1, *self.dilation))
