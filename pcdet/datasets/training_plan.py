@@ -24,7 +24,7 @@ from pcdet.utils.errors import ConfigError, DataError
 _NUM_FRAMES = 4
 _MANY_DROPPED = 0.05
 # Metres from the bottoms of anchors to those of most objects; KITTI's pedestrians are 1.1 m below.
-_OFF_ANCHORS = 1.6
+OFF_ANCHORS = 1.6
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _check_anchors(
 ) -> None:
     for name, bottom in objects.bottoms.items():
         heights = anchors.get(name, ())
-        if heights and min(abs(bottom - z) for z in heights) > _OFF_ANCHORS:
+        if heights and min(abs(bottom - z) for z in heights) > OFF_ANCHORS:
             logger.warning(
                 "objects of %s stand at z %.1f m (median), its anchors at %s: correct anchor_range",
                 *(name, bottom, ", ".join(f"{z:.1f}" for z in heights)),

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from pcdet.config.schema import read_model
 from pcdet.engine.detect import detect
 from pcdet.engine.device_options import amp_type, checked_device, prepare_detector
 from pcdet.inference.network import BuiltNetwork, load_network
@@ -31,14 +32,16 @@ from pcdet.utils.point_files.reader import list_scans, read_points
 
 Scan = np.ndarray | torch.Tensor | str | os.PathLike
 _LOGGER = logging.getLogger(__name__)
+_SCANS_TO_LOOK_AT = 10
 _MOST_COLUMNS = 64  # of a scan: an array of more has a column for each point
 
 
 class Detector:
     """Finds objects in scans; made by `from_checkpoint`.
 
-    It keeps nothing from one call to the next but that it has warned of a scan, so that several
-    threads may call it at once, and neither reads nor changes the global configuration.
+    Several threads may call it at once: it keeps nothing from one call to the next but how many of
+    the first scans it has looked at, to warn of such as it cannot have learnt. It neither reads nor
+    changes the global configuration.
 
     Attributes:
         class_names: label k means `class_names[k - 1]`.
@@ -71,7 +74,9 @@ class Detector:
         )
         self._samples = network.samples
         self._num_stored = network.samples.num_stored_features
-        self._has_doubted = False
+        anchors = read_model(network.config.MODEL).RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR
+        self._lowest = min(a.bottom for a in anchors if a.class_name in self.class_names)
+        self._to_look_at = _SCANS_TO_LOOK_AT
         self._columns = network.config.DATA_CONFIG.get("POINT_COLUMNS")
         # Samples are made of the columns that the network uses.
         self._samples.num_stored_features = self._samples.num_point_features
@@ -177,10 +182,17 @@ class Detector:
         elif points.shape[1] < use:
             raise DataError(f"scan {name}: expected {use} columns, got {points.shape[1]}")
         points = self._samples.finite_points(points, name)
-        if not self._has_doubted and (doubt := doubt_about_place(points, self.config)):
-            self._has_doubted = True  # the next scans are of the same sensor
-            _LOGGER.warning("scan %s: %s", name, doubt)
+        if self._to_look_at > 0:
+            self._look_at(name, points)
         return name, points
+
+    def _look_at(self, name: str, points: np.ndarray) -> None:
+        """Warn of a scan that cannot be right; the next ones are of the same sensor."""
+        self._to_look_at -= 1
+        extent = self.config.DATA_CONFIG.POINT_CLOUD_RANGE
+        if doubt := doubt_about_place(points, extent, self._lowest):
+            self._to_look_at = 0
+            _LOGGER.warning("scan %s: %s", name, doubt)
 
     def _batch(self, named: Sequence[tuple[str, np.ndarray]]) -> dict[str, Any]:
         """The batch of some scans on the device; on a GPU the voxels are made there."""

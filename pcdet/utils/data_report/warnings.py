@@ -17,7 +17,7 @@ _LEAST_OF_CLASS = 5
 _MOST = 0.5
 _MOST_OF_FRAME = 2 / 3
 # Metres: no LiDAR sees so far, and none is used that sees so little.
-_FARTHEST, _NEAREST = 1e3, 1.5
+_FARTHEST, NEAREST = 1e3, 1.5
 _LARGEST_SIZE, _LEAST_SIZE = 60.0, 0.02
 # Metres that the sensor may stand beside all points.
 _LARGEST_GAP = 50.0
@@ -152,7 +152,7 @@ def _not_metres(frames: Sequence[Frame]) -> Iterator[str]:
             f"and more from the origin, as in frame {apart[0].name}, where the sensor should be: "
             "subtract its place from scans and labels"
         )
-    near = _of_scans(frames, lambda scan: scan.count > 100 and _reach(scan) < _NEAREST)
+    near = _of_scans(frames, lambda scan: scan.count > 100 and _reach(scan) < NEAREST)
     if near:
         yield (
             f"points of {len(near)} of {len(frames)} scans lie within {_reach(near[0].scan):.2f} m "
