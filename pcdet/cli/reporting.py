@@ -57,7 +57,7 @@ def report_newest(
     """Write the report of the test of a run that was made last, see `report_test`.
 
     Args:
-        run_dir: as there, and so the next three.
+        run_dir: output/<yaml>/<extra_tag>.
         dataset: of the split that was tested.
         num_scenes: frames of scenes.html.
         logger: told where the report is.

@@ -36,7 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.eval_all and args.ckpt is not None:
         raise ConfigError("--ckpt and --eval_all exclude each other")
     if args.report:
-        for name in ("eval_all", "save_to_file", "pictures"):
+        for name in ("eval_all", "ckpt_dir", "save_to_file", "pictures", "compile"):
             if getattr(args, name):
                 raise ConfigError(f"--report detects nothing, so --{name} cannot go with it")
     elif args.eval_tag is None:
@@ -72,7 +72,7 @@ def _add_result_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--eval_tag",
         type=name_of_run,
-        help="names this evaluation among those of the run (default: default)",
+        help="names this evaluation among those of the run (default: default; of --report: any)",
     )
     group.add_argument(
         "--save_to_file",
@@ -94,8 +94,8 @@ def _add_result_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--report",
         action="store_true",
-        help="write the report of the run's last test again, or of the last one of --ckpt or "
-        "--eval_tag, without detecting anything",
+        help="write the report of the run's last test again, without detecting anything; of the "
+        "last one of the epoch in the name of --ckpt, and of --eval_tag, if these are given",
     )
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
 from pcdet.models.bbox_heads.rpn_head import RPNV2
 from pcdet.models.folding import folded
-from pcdet.models.model_utils.first_convolution import FirstConvolution
+from pcdet.models.model_utils.first_convolution import leave_cells_uncompiled
 from pcdet.utils.device_utils import default_device, why_no_gpu
 from pcdet.utils.errors import ConfigError
 
@@ -123,9 +123,8 @@ def compile_dense_network(model: nn.Module, device: torch.device) -> None:
         raise ConfigError(
             f"--compile: torch needs {needed} to compile for {device}: {reason}"
         ) from error
+    leave_cells_uncompiled()
     for module in model.modules():
-        if isinstance(module, FirstConvolution):
-            module.leave_uncompiled()
         if isinstance(module, BEVNetwork):
             module.compile()
         if isinstance(module, RPNV2):

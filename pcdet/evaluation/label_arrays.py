@@ -82,7 +82,7 @@ def labels_from_table(name: np.ndarray, values: np.ndarray, counts: np.ndarray) 
         dimensions=values[:, [9, 7, 8]],
         location=values[:, 10:13],
         rotation_y=values[:, 13],
-        score=values[:, 14].copy(),  # contiguous, as from annotations: compiled for one layout
+        score=values[:, 14],
     )
 
 

@@ -50,7 +50,7 @@ class Judged:
 
 def hit_scores(candidates: Candidates, judged: Judged) -> np.ndarray:
     """Return the scores of the hits when every ground truth takes its best-scored detection."""
-    return matched_scores(*_who(candidates, judged))
+    return matched_scores(*_shared_arguments(candidates, judged))
 
 
 def count_hits(
@@ -61,12 +61,12 @@ def count_hits(
     Returns:
         (T,) hits, (T,) false positives, (T,) sum of the orientation similarity of the hits.
     """
-    what = (candidates.overlap, candidates.similarity, judged.punished, thresholds)
-    counts = matched_counts(*_who(candidates, judged), *what)
+    own = (candidates.overlap, candidates.similarity, judged.punished, thresholds)
+    counts = matched_counts(*_shared_arguments(candidates, judged), *own)
     punished = np.sort(judged.score[judged.punished])
     above = len(punished) - np.searchsorted(punished, thresholds, side="left")
     return counts[:, 0], above - counts[:, 1], counts[:, 2]
 
 
-def _who(candidates: Candidates, judged: Judged) -> tuple[np.ndarray, ...]:
+def _shared_arguments(candidates: Candidates, judged: Judged) -> tuple[np.ndarray, ...]:
     return candidates.starts, candidates.det, judged.gt_valid, judged.det_state, judged.score

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
-from pcdet.utils.box_columns import (  # noqa: F401 - of this module for all who have torch
+from pcdet.utils.box_columns import (  # noqa: F401 - passed on: most take them from here
     BOX,
     CAM_H,
     CAM_L,

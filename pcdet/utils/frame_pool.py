@@ -92,7 +92,9 @@ def _ctrl_c_waits() -> Iterator[None]:
     In the middle of handing out work it can leave one of the executor's locks taken, for which
     shutting down would then wait forever.
     """
-    if threading.current_thread() is not threading.main_thread():  # never interrupted
+    # Other threads are never interrupted; None: the handler is not Python's.
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is None:
         yield
         return
     pressed = []
@@ -101,8 +103,8 @@ def _ctrl_c_waits() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-    if pressed:
-        signal.raise_signal(signal.SIGINT)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""Yaml that means one thing and is read in no time: no aliases without end, no key given twice."""
+"""Yaml that means one thing and is read in no time.
+
+No aliases without end, no key given twice, no number that yaml reads as another.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pcdet.utils.errors import ConfigError
 
 _MAX_YAML_NODES = 50_000
 # 012 is ten to yaml, and 1:30 ninety.
-_UNUSUAL_NUMBER = re.compile(r"[-+]?0[0-9_]+|[-+]?[0-9][0-9_]*(:[0-9_.]+)+")
+_UNUSUAL_NUMBER = re.compile(r"[-+]?0[0_]*[1-9][0-9_]*|[-+]?[0-9][0-9_]*(:[0-9_.]+)+")
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 DICT_ATTRIBUTES = frozenset(dir(EasyDict))
 
@@ -56,7 +59,7 @@ def _count_nodes(node: yaml.Node, counts: dict[int, int]) -> int:
         children = node.value
     elif node.tag in _NUMBERS and _UNUSUAL_NUMBER.fullmatch(node.value):
         raise ConfigError(
-            f"{_place(node)}: yaml reads {node.value} as another number, octal or to base 60: "
+            f"{_place(node)}: yaml may read {node.value} as another number, octal or to base 60: "
             "write it without leading zeros and colons, or in quotes if it is a name"
         )
     counts[id(node)] = 1 + sum(_count_nodes(child, counts) for child in children)

@@ -22,7 +22,7 @@ def newest_result(
         eval_tag: of the test; None for any.
     """
     epochs, tags = ("*" if name is None else glob.escape(name) for name in (epoch, eval_tag))
-    found = list(run_dir.glob(f"eval/epoch_{epochs}/{split}/{tags}/{RESULT}"))
+    found = list(run_dir.glob(f"eval/epoch_{epochs}/{glob.escape(split)}/{tags}/{RESULT}"))
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 

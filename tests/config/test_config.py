@@ -180,8 +180,8 @@ def test_yaml_text_that_looks_a_number_has_a_remedy(tmp_path):
         ("1: x\n", "the key '1' is no text"),
         ("items: x\n", "'items' cannot be a key"),
         ("a: &a [x, *a]\n", "an alias that contains itself"),
-        ("A: [10, 012]\n", "line 1: yaml reads 012 as another number"),
-        ("A: 1\nB: 1:30\n", "line 2: yaml reads 1:30 as another number"),
+        ("A: [10, 012]\n", "line 1: yaml may read 012 as another number"),
+        ("A: 1\nB: 1:30\n", "line 2: yaml may read 1:30 as another number"),
         ("a: 2026-99-99\n", "not valid yaml"),
         ("[" * 1200, "not valid yaml"),
         (

@@ -19,6 +19,7 @@ from pcdet.engine.device_options import (
 from pcdet.models import example_convert_to_torch
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
 from pcdet.models.bbox_heads.rpn_head import RPNV2
+from pcdet.models.model_utils.first_convolution import FirstConvolution
 from pcdet.utils.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -124,6 +125,7 @@ def test_network_and_loss_are_compiled(monkeypatch):
     device_options.compile_dense_network(model, CPU)
     called.clear()  # the trial whether torch can compile at all
     assert model(batch)[0]["loss"] == expected
+    assert FirstConvolution._around._torchdynamo_disable
     network, loss = called
     assert isinstance(network.__self__, BEVNetwork) and loss == RPNV2.get_loss.__get__(
         model.rpn_head

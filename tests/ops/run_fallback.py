@@ -29,7 +29,6 @@ def cases(place):
     scores, values = place(torch.rand(20)), torch.rand(len(points), 3, dtype=torch.float64)
     found = {
         "overlap_bev": bev.boxes_overlap_bev(flat, flat),
-        "aligned_overlap_bev": bev.boxes_aligned_overlap_bev(flat, flat),
         "iou_bev": bev.boxes_iou_bev(flat, flat),
         "iou3d": bev.boxes_iou3d_gpu(boxes, boxes),
         "nms": bev.nms_gpu(flat, scores, 0.1),

@@ -16,7 +16,7 @@ from pcdet.ops.iou3d_nms import iou3d_nms_utils as ops
 from pcdet.ops.iou3d_nms import reference as plain
 
 UNIT = [-0.5, -0.5, 0.5, 0.5, 0.0]
-BEV_FUNCTIONS = (ops.boxes_overlap_bev, ops.boxes_aligned_overlap_bev, ops.boxes_iou_bev)
+BEV_FUNCTIONS = (ops.boxes_overlap_bev, ops.boxes_iou_bev)
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
 
@@ -53,7 +53,6 @@ def test_overlap_worked_by_hand(other, area, dtype, device):
     union = 1 + (other[2] - other[0]) * (other[3] - other[1]) - area
     assert ops.boxes_overlap_bev(a, b).item() == pytest.approx(area, abs=tolerance)
     assert ops.boxes_overlap_bev(b, a).item() == pytest.approx(area, abs=tolerance)
-    assert ops.boxes_aligned_overlap_bev(a, b).item() == pytest.approx(area, abs=tolerance)
     assert ops.boxes_iou_bev(a, b).item() == pytest.approx(area / union, abs=tolerance)
 
 
@@ -172,7 +171,6 @@ def test_numbers_of_pcdet(reference, dtype):
     a, b = (torch.from_numpy(boxes).to(dtype) for boxes in (a, b))
     tolerance = 1e-11 if dtype == torch.float64 else 2e-5
     for result, name in (
-        (ops.boxes_aligned_overlap_bev(bev_a, bev_b), "bev_overlap"),
         (ops.boxes_overlap_bev(bev_a, bev_b).diagonal(), "bev_overlap"),
         (ops.boxes_iou_bev(bev_a, bev_b).diagonal(), "bev_iou"),
         (ops.boxes_iou3d_gpu(a, b).diagonal(), "iou3d"),
@@ -186,7 +184,6 @@ def test_empty_input(device):
         assert function(none, some).shape == (0, 3)
         assert function(some, none).shape == (3, 0)
         assert function(none, none).shape == (0, 0)
-    assert ops.boxes_aligned_overlap_bev(none, none).shape == (0,)
     assert ops.boxes_iou3d_gpu(torch.zeros((0, 7)), torch.ones((3, 7))).shape == (0, 3)
 
 
@@ -223,9 +220,7 @@ def test_arguments_that_do_not_fit(function, a, b, message):
         function(a, b)
 
 
-def test_pairs_must_be_as_many():
-    with pytest.raises(RuntimeError, match="boxes_b must have as many rows as boxes_a, 2, got 3"):
-        ops.boxes_aligned_overlap_bev(torch.ones(2, 5), torch.ones(3, 5))
+def test_volumes_need_whole_boxes():
     with pytest.raises(RuntimeError, match=r"boxes_a .* last of size 7"):
         ops.boxes_iou3d_gpu(torch.ones(2, 5), torch.ones(2, 7))
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
 from pcdet.ops.common import load_extension
+from pcdet.ops.matching import matching_utils
 
 
 def test_not_compiled():
     with pytest.raises(ImportError, match=r"pcdet\.ops\.nothing is not compiled; run `pip install"):
         load_extension("pcdet.ops.nothing")
+
+
+def test_plain_functions_do_not_load(tmp_path):
+    with pytest.raises(ImportError, match=r"does not load; compile it again"):
+        matching_utils._load(str(tmp_path / "none.so"))
+    older = importlib.util.find_spec("_ctypes").origin  # a library without the functions
+    with pytest.raises(ImportError, match=r"does not load; compile it again: .*undefined symbol"):
+        matching_utils._load(older)
 
 
 def test_does_not_load():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from op_inputs import nasty_variants, random_boxes, to_bev
 
-from pcdet.ops.iou3d_nms.iou3d_nms_utils import boxes_aligned_overlap_bev
+from pcdet.ops.iou3d_nms.iou3d_nms_utils import boxes_overlap_bev
 from pcdet.ops.matching.matching_utils import (
     ABSENT,
     IGNORED,
@@ -72,7 +72,8 @@ def plain(case, more):
         normal = [k for k in free if case["det_state"][case["det"][k]] == NORMAL]
         return max(normal, key=lambda k: more["overlap"][k]) if normal else free[0]
 
-    scores = [case["score"][case["det"][k]] for k in match(-np.inf, by_score)[1]]
+    above_lowest = np.nextafter(-1e7, 0)
+    scores = [case["score"][case["det"][k]] for k in match(above_lowest, by_score)[1]]
     counts = []
     for least in more["thresholds"]:
         taken, hits = match(least, by_overlap)
@@ -141,6 +142,21 @@ def test_an_argument_that_does_not_fit_is_named(name, value):
         matched_counts(**arguments)
 
 
+def test_a_score_of_the_lowest_is_never_taken():
+    for score in (-1e7, -2e7, np.nan):
+        assert len(matched_scores(**arrays({**CASE, "score": [score] * 4}))) == 0
+    assert len(matched_scores(**arrays({**CASE, "score": [-9e6] * 4}))) > 0
+
+
+def test_nothing_matches_nothing():
+    none = {name: np.zeros(0, TYPES.get(name, np.float64)) for name in {**CASE, **MORE}}
+    assert matched_counts(
+        **{**none, "starts": np.zeros(3, np.int64), "gt_valid": np.ones(2, bool)}
+    ).shape == (0, 3)
+    none["thresholds"] = np.array([0.5])
+    assert matched_counts(**{**none, "starts": np.zeros(1, np.int64)}).tolist() == [[0, 0, 0]]
+
+
 def test_arrays_may_have_gaps():
     arguments = arrays({**CASE, **MORE})
     wide = {name: np.repeat(value, 2)[::2] for name, value in arguments.items()}
@@ -158,7 +174,7 @@ def test_overlaps_are_those_of_the_operator_of_torch():
     )
     area = aligned_overlap_bev(boxes, others)
     tensors = torch.from_numpy(boxes), torch.from_numpy(others)
-    assert area.tolist() == boxes_aligned_overlap_bev(*tensors).tolist()
+    assert area.tolist() == boxes_overlap_bev(*tensors).diagonal().tolist()
     assert (area > 0).any() and aligned_overlap_bev(*np.zeros((2, 0, 5))).shape == (0,)
     with pytest.raises(ValueError, match=r"^boxes_b must have shape \(2, 5\)"):
         aligned_overlap_bev(np.ones((2, 5)), np.ones((3, 5)))

@@ -52,7 +52,8 @@ def _sample_stages(data_dir: Path) -> Iterator[Row]:
         create_kitti_infos(data_dir, folder, workers=2)
         train = _make_dataset(data_dir, folder, training=True)
         test = _make_dataset(data_dir, folder, training=False)
-        scans = list((data_dir / "training" / "velodyne").glob("*.bin"))[:_REPEAT]
+        frames = [info["point_cloud"]["lidar_idx"] for info in test.infos[:_REPEAT]]
+        scans = [data_dir / "training" / "velodyne" / f"{frame}.bin" for frame in frames]
         floor_ms = reading_ms(scans) / len(scans)
         for mode, dataset, milliseconds in (("training", train, 22), ("test", test, 4.7)):
             yield Row(

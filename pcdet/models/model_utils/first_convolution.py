@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import nn
 
@@ -36,13 +38,6 @@ class FirstConvolution(nn.Conv2d):
         """(B, C, H, W) image, or a sparse tensor of depth 1, to (B, Cout, h, w)."""
         return super().forward(input) if isinstance(input, torch.Tensor) else self._around(input)
 
-    def leave_uncompiled(self) -> None:
-        """Keep the compiler of torch away from cells, of which there are other numbers each time.
-
-        A decorator would load the compiler, for seconds, where nothing is ever compiled.
-        """
-        self._around = torch.compiler.disable(self._around)
-
     def _around(self, cells: SparseTensor) -> torch.Tensor:
         by_axis = (self.kernel_size, self.stride)
         reach = Geometry(*((1, *size) for size in by_axis), (0, *self.padding), (1, *self.dilation))
@@ -57,3 +52,12 @@ class FirstConvolution(nn.Conv2d):
         plain = self.weight.is_contiguous()
         layout = torch.contiguous_format if plain else torch.channels_last
         return laid_out(image.permute(0, 3, 1, 2), layout)
+
+
+@functools.cache
+def leave_cells_uncompiled() -> None:
+    """Keep torch's compiler away from cells, of which there is another number each time.
+
+    A decorator would load the compiler, for seconds, where nothing is ever compiled.
+    """
+    FirstConvolution._around = torch.compiler.disable(FirstConvolution._around)

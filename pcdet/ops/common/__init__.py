@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from pcdet.ops.common import cuda_toolkit
+from pcdet.ops.extension_file import extension_file
 
 
 def load_extension(name: str) -> None:
@@ -22,17 +22,12 @@ def load_extension(name: str) -> None:
     Raises:
         ImportError: it has not been compiled, or for another torch.
     """
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise ImportError(
-            f"the extension {name} is not compiled; run `pip install --no-build-isolation -e .` "
-            "or `python setup.py build_ext --inplace` in the repository"
-        )
+    path = extension_file(name)
     try:
-        torch.ops.load_library(spec.origin)
+        torch.ops.load_library(path)
     except OSError as error:
         raise ImportError(
-            f"{spec.origin} does not load with torch {torch.__version__}; compile it again: {error}"
+            f"{path} does not load with torch {torch.__version__}; compile it again: {error}"
         ) from error
 
 

@@ -32,19 +32,6 @@ def boxes_overlap_bev(boxes_a: torch.Tensor, boxes_b: torch.Tensor) -> torch.Ten
     return _ops.overlap_bev(boxes_a.detach(), boxes_b.detach())
 
 
-def boxes_aligned_overlap_bev(boxes_a: torch.Tensor, boxes_b: torch.Tensor) -> torch.Tensor:
-    """Area shared by box i of one set and box i of the other.
-
-    Args:
-        boxes_a: (P, 5) BEV boxes.
-        boxes_b: (P, 5) BEV boxes.
-
-    Returns:
-        (P,) square metres.
-    """
-    return _ops.aligned_overlap_bev(boxes_a.detach(), boxes_b.detach())
-
-
 def boxes_iou_bev(boxes_a: torch.Tensor, boxes_b: torch.Tensor) -> torch.Tensor:
     """Intersection over union of each pair of BEV boxes.
 

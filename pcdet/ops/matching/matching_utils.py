@@ -9,36 +9,34 @@ a ValueError that names it.
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 from typing import Any
 
 import numpy as np
+
+from pcdet.ops.extension_file import extension_file
 
 # What a detection is for a class and level; one that is ignored may be taken, and is then no hit.
 ABSENT, NORMAL, IGNORED = -1, 0, 1
 
 
-def _load() -> ctypes.CDLL:
-    name = "pcdet.ops.matching.matching_ext"
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise ImportError(
-            f"the extension {name} is not compiled; run `pip install --no-build-isolation -e .` "
-            "or `python setup.py build_ext --inplace` in the repository"
-        )
-    library = ctypes.CDLL(spec.origin)
-    library.pcdet_matched_scores.restype = ctypes.c_int64
+def _load(path: str) -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(path)
+        library.pcdet_aligned_overlap_bev.restype = None
+        library.pcdet_matched_scores.restype = ctypes.c_int64
+        library.pcdet_matched_counts.restype = None
+    except (OSError, AttributeError) as error:
+        raise ImportError(f"{path} does not load; compile it again: {error}") from error
     return library
 
 
-_library = _load()
+_library = _load(extension_file("pcdet.ops.matching.matching_ext"))
 
 
 def aligned_overlap_bev(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
     """Area shared by BEV box i of one set and box i of the other.
 
-    The same numbers as those of `iou3d_nms_utils.boxes_aligned_overlap_bev`, where the boxes are
-    explained.
+    The numbers are those of `iou3d_nms_utils.boxes_overlap_bev`, where the boxes are explained.
 
     Args:
         boxes_a: (P, 5) float64.

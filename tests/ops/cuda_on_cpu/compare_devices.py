@@ -50,11 +50,9 @@ def compare_overlaps(rng: np.random.Generator, name: str, dtype: torch.dtype) ->
         a, b = nasty_boxes(rng, rows), nasty_boxes(rng, columns)
         boxes_a, boxes_b = torch.tensor(a, dtype=dtype), torch.tensor(b, dtype=dtype)
         bev_a, bev_b = torch.tensor(to_bev(a), dtype=dtype), torch.tensor(to_bev(b), dtype=dtype)
-        shuffled = bev_a[torch.arange(rows - 1, -1, -1)]
         compare(f"overlap_bev {name}", operators.overlap_bev, bev_a, bev_b)
         compare(f"iou_bev {name}", operators.iou_bev, bev_a, bev_b)
         compare(f"iou3d {name}", operators.iou3d, boxes_a, boxes_b)
-        compare(f"aligned_overlap_bev {name}", operators.aligned_overlap_bev, bev_a, shuffled)
 
 
 def compare_nms(rng: np.random.Generator, name: str, dtype: torch.dtype) -> None:

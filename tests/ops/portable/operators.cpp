@@ -101,11 +101,11 @@ void matching(Numbers& numbers) {
   for (int64_t g = 0; g < objects; ++g) flags[g] = g % 4 != 0;
   const pcdet::Matching matching{starts.data(), det.data(), flags.get(), state.data(),
                                  score.data(),  objects,    detections};
-  report(pcdet::hit_scores(matching));
+  report(pcdet::matched_scores(matching));
   const std::vector<double> thresholds{0.7, 0.3};
   std::vector<double> counts(thresholds.size() * pcdet::kCounts);
-  pcdet::count_hits(matching, overlap.data(), similarity.data(), flags.get(), thresholds.data(),
-                    thresholds.size(), counts.data());
+  pcdet::matched_counts(matching, overlap.data(), similarity.data(), flags.get(), thresholds.data(),
+                        thresholds.size(), counts.data());
   report(counts);
 }
 

@@ -63,24 +63,6 @@ at::Tensor overlap_bev(const at::Tensor& a, const at::Tensor& b) {
   return result;
 }
 
-template <typename Device>
-at::Tensor aligned_overlap_bev(const at::Tensor& a, const at::Tensor& b) {
-  check_pair(a, b, kBevColumns);
-  TORCH_CHECK(a.size(0) == b.size(0), "boxes_b must have as many rows as boxes_a, ", a.size(0),
-              ", got ", b.size(0));
-  const c10::DeviceGuard guard(a.device());
-  const at::Tensor result = at::empty({a.size(0)}, a.options());
-  AT_DISPATCH_FLOATING_TYPES(a.scalar_type(), "aligned_overlap_bev", [&] {
-    using Shape = Footprint<scalar_t>;
-    const auto shapes_a = make_shapes<Device, FootprintsFromBev, Shape, scalar_t>(a);
-    const auto shapes_b = make_shapes<Device, FootprintsFromBev, Shape, scalar_t>(b);
-    Device::for_each(
-        a.size(0), AlignedOverlap<scalar_t>{shapes_in<Shape>(shapes_a), shapes_in<Shape>(shapes_b),
-                                            result.mutable_data_ptr<scalar_t>()});
-  });
-  return result;
-}
-
 template <typename Device, template <typename> class FromBoxes, template <typename> class Shape>
 at::Tensor pairwise_iou(const at::Tensor& a, const at::Tensor& b) {
   const c10::DeviceGuard guard(a.device());
@@ -159,7 +141,6 @@ at::Tensor nms(const at::Tensor& boxes, const at::Tensor& scores, double thresho
 template <typename Device>
 void implement(torch::Library& library) {
   library.impl("overlap_bev", overlap_bev<Device>);
-  library.impl("aligned_overlap_bev", aligned_overlap_bev<Device>);
   library.impl("iou_bev", iou_bev<Device>);
   library.impl("iou3d", iou3d<Device>);
   library.impl("nms", nms<Device>);
@@ -170,7 +151,6 @@ void implement(torch::Library& library) {
 TORCH_LIBRARY(pcdet_iou3d_nms, library) {
   library.def("cuda_architectures() -> str", cuda_architectures);
   library.def("overlap_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
-  library.def("aligned_overlap_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
   library.def("iou_bev(Tensor boxes_a, Tensor boxes_b) -> Tensor");
   library.def("iou3d(Tensor boxes_a, Tensor boxes_b) -> Tensor");
   library.def("nms(Tensor boxes, Tensor scores, float threshold, bool rotated) -> Tensor");

@@ -49,14 +49,6 @@ struct PairwiseOverlap {
   }
 };
 
-template <typename T>
-struct AlignedOverlap {
-  const Footprint<T>*a, *b;
-  T* result;  // (P,), square metres
-
-  PCDET_HD void operator()(int64_t i) const { result[i] = overlap_area(a[i], b[i]); }
-};
-
 template <typename T, template <typename> class Shape>
 struct PairwiseIou {
   const Shape<T>*a, *b;

@@ -12,7 +12,6 @@ namespace pcdet {
   INSTANTIATE_FOR_EACH(FootprintsFromBev<T>);           \
   INSTANTIATE_FOR_EACH(FootprintsFromBevUnturned<T>);   \
   INSTANTIATE_FOR_EACH(SolidsFromBoxes<T>);             \
-  INSTANTIATE_FOR_EACH(AlignedOverlap<T>);              \
   INSTANTIATE_FOR_EACH_PAIR(PairwiseOverlap<T>);        \
   INSTANTIATE_FOR_EACH_PAIR(PairwiseIou<T, Footprint>); \
   INSTANTIATE_FOR_EACH_PAIR(PairwiseIou<T, Solid>);     \

@@ -20,7 +20,7 @@ void pcdet_aligned_overlap_bev(const double* a, const double* b, int64_t count, 
 int64_t pcdet_matched_scores(const int64_t* starts, const int64_t* det, const bool* gt_valid,
                              const int8_t* det_state, const double* score, int64_t gts,
                              int64_t dets, double* found) {
-  const auto scores = pcdet::hit_scores({starts, det, gt_valid, det_state, score, gts, dets});
+  const auto scores = pcdet::matched_scores({starts, det, gt_valid, det_state, score, gts, dets});
   std::copy(scores.begin(), scores.end(), found);
   return scores.size();
 }
@@ -29,8 +29,8 @@ void pcdet_matched_counts(const int64_t* starts, const int64_t* det, const bool*
                           const int8_t* det_state, const double* score, int64_t gts, int64_t dets,
                           const double* overlap, const double* similarity, const bool* punished,
                           const double* thresholds, int64_t num_thresholds, double* counts) {
-  pcdet::count_hits({starts, det, gt_valid, det_state, score, gts, dets}, overlap, similarity,
-                    punished, thresholds, num_thresholds, counts);
+  pcdet::matched_counts({starts, det, gt_valid, det_state, score, gts, dets}, overlap, similarity,
+                        punished, thresholds, num_thresholds, counts);
 }
 
 }  // extern "C"

@@ -21,8 +21,8 @@ struct Matching {
 };
 
 // The scores of the hits when every ground truth takes its best-scored detection.
-inline std::vector<double> hit_scores(const Matching& matching) {
-  constexpr double kLowestScore = -1.0e7;  // the official program takes none below it
+inline std::vector<double> matched_scores(const Matching& matching) {
+  constexpr double kLowestScore = -1.0e7;  // the official program takes none of this score or less
   std::vector<double> found;
   std::vector<uint8_t> taken(matching.dets, 0);
   for (int64_t g = 0; g < matching.gts; ++g) {
@@ -47,9 +47,9 @@ constexpr int64_t kCounts = 3;
 
 // counts[t] = hits at score threshold t, punished detections that were taken, and the similarity of
 // the hits in all, when ground truth takes what it overlaps most; all are 0 before.
-inline void count_hits(const Matching& matching, const double* overlap, const double* similarity,
-                       const bool* punished, const double* thresholds, int64_t num_thresholds,
-                       double* counts) {
+inline void matched_counts(const Matching& matching, const double* overlap,
+                           const double* similarity, const bool* punished, const double* thresholds,
+                           int64_t num_thresholds, double* counts) {
   std::vector<int64_t> taken(matching.dets, -1);  // the last threshold at which it was taken
   for (int64_t t = 0; t < num_thresholds; ++t, counts += kCounts) {
     for (int64_t g = 0; g < matching.gts; ++g) {
