@@ -16,6 +16,7 @@ from pcdet.datasets.ground_plane import estimate_road_plane
 from pcdet.datasets.kitti.kitti_dataset import BaseKittiDataset
 from pcdet.utils.box_utils import boxes3d_to_corners3d_lidar, in_hull
 from pcdet.utils.io_utils import save_pickle
+from pcdet.utils.kitti_format.folders import frame_path
 
 # PCDet v0.1 on two quiet cores: infos with one worker, and the database.
 _PCDET_INFOS_MS, _PCDET_DATABASE_MS = 24, 2.4
@@ -67,10 +68,8 @@ def _stages(dataset: BaseKittiDataset, frames: list[str], folder: Path) -> Itera
 
 def _reading_ms(dataset: BaseKittiDataset, frames: list[str]) -> float:
     """Time for a frame in which what its info is made of is read; of images the size alone is."""
-    kinds = (("velodyne", "bin"), ("calib", "txt"), ("label_2", "txt"))
-    root = dataset.root_split_path
-    files = [root / kind / f"{f}.{suffix}" for f in frames for kind, suffix in kinds]
-    return reading_ms(files) / len(frames)
+    root, kinds = dataset.root_split_path, ("velodyne", "calib", "label_2")
+    return reading_ms(frame_path(root, kind, f) for f in frames for kind in kinds) / len(frames)
 
 
 def _plain_count(dataset: BaseKittiDataset, frame: str) -> list[int]:

@@ -23,6 +23,7 @@ from pcdet.datasets.kitti.kitti_dataset import KittiDataset, create_kitti_infos
 from pcdet.datasets.processor.part_targets import PartTargetGenerator
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
 from pcdet.utils.box_utils import remove_points_in_boxes3d
+from pcdet.utils.kitti_format.folders import TRAINING, frame_path
 
 _CFG_FILE = Path(__file__).resolve().parents[1] / "cfgs" / "second.yaml"
 _NUM_POINTS, _NUM_BOXES = 20_000, 35
@@ -53,7 +54,7 @@ def _sample_stages(data_dir: Path) -> Iterator[Row]:
         train = _make_dataset(data_dir, folder, training=True)
         test = _make_dataset(data_dir, folder, training=False)
         frames = [info["point_cloud"]["lidar_idx"] for info in test.infos[:_REPEAT]]
-        scans = [data_dir / "training" / "velodyne" / f"{frame}.bin" for frame in frames]
+        scans = [frame_path(data_dir / TRAINING, "velodyne", frame) for frame in frames]
         floor_ms = reading_ms(scans) / len(scans)
         for mode, dataset, milliseconds in (("training", train, 22), ("test", test, 4.7)):
             yield Row(
