@@ -40,8 +40,16 @@ from pcdet.ops.common.cuda_toolkit import (  # noqa: E402
     run_nvcc,
 )
 
-EXTENSIONS = ("batch_norm", "iou3d_nms", "matching", "roiaware_pool3d", "sparse_conv", "three_nn")
-_WITHOUT_TORCH = ("matching",)  # plain C functions: loading torch takes seconds
+EXTENSIONS = (
+    "batch_norm",
+    "iou3d_nms",
+    "matching",
+    "points",
+    "roiaware_pool3d",
+    "sparse_conv",
+    "three_nn",
+)
+_WITHOUT_TORCH = ("matching", "points")  # plain C functions: loading torch takes seconds
 # From Turing on, as far as the toolkit goes; the last entry carries PTX for later GPUs.
 CUDA_ARCHITECTURES = ("7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
 

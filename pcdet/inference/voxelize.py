@@ -24,7 +24,7 @@ class Voxels(NamedTuple):
 
 
 def voxelize(points: torch.Tensor, generator: VoxelGenerator) -> Voxels:
-    """Group points into voxels by sorting, which a GPU does well; on the CPU numba is faster.
+    """Group points into voxels by sorting, which a GPU does well; on the CPU a loop is faster.
 
     The result is that of `VoxelGenerator.generate`: voxels in the order of their first points, the
     first P points of each.

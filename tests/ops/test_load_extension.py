@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 
 from pcdet.ops.common import load_extension
-from pcdet.ops.matching import matching_utils
+from pcdet.ops.plain_functions import load_functions
 
 
 def test_not_compiled():
@@ -17,10 +17,10 @@ def test_not_compiled():
 
 def test_plain_functions_do_not_load(tmp_path):
     with pytest.raises(ImportError, match=r"does not load; compile it again"):
-        matching_utils._load(str(tmp_path / "none.so"))
+        load_functions(str(tmp_path / "none.so"), {})
     older = importlib.util.find_spec("_ctypes").origin  # a library without the functions
     with pytest.raises(ImportError, match=r"does not load; compile it again: .*undefined symbol"):
-        matching_utils._load(older)
+        load_functions(older, {"pcdet_matched_scores": None})
 
 
 def test_does_not_load():

@@ -7,9 +7,9 @@ import struct
 import zlib
 from pathlib import Path
 
-import numba
 import numpy as np
 
+from pcdet.ops.points import points_utils
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import regular_file_size
 from pcdet.utils.kitti_format.calib import Calibration
@@ -132,22 +132,6 @@ def points_in_view(points: np.ndarray, image_shape: np.ndarray, calib: Calibrati
     Returns:
         (N,) bool.
     """
-    points = np.ascontiguousarray(points, dtype=np.float32)
-    height, width = np.float32(image_shape[0]), np.float32(image_shape[1])
-    return _in_view(points, calib.lidar_to_rect_matrix, calib.P2, height, width)
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _in_view(points, to_rect, p2, height, width):
-    """Divides pixels by the depth in the rectified frame, as `Calibration.rect_to_img` does."""
-    seen = np.empty(len(points), np.bool_)
-    for i in range(len(points)):
-        x, y, z = points[i, 0], points[i, 1], points[i, 2]
-        rect_x = x * to_rect[0, 0] + y * to_rect[1, 0] + z * to_rect[2, 0] + to_rect[3, 0]
-        rect_y = x * to_rect[0, 1] + y * to_rect[1, 1] + z * to_rect[2, 1] + to_rect[3, 1]
-        rect_z = x * to_rect[0, 2] + y * to_rect[1, 2] + z * to_rect[2, 2] + to_rect[3, 2]
-        u = (rect_x * p2[0, 0] + rect_y * p2[0, 1] + rect_z * p2[0, 2] + p2[0, 3]) / rect_z
-        v = (rect_x * p2[1, 0] + rect_y * p2[1, 1] + rect_z * p2[1, 2] + p2[1, 3]) / rect_z
-        depth = rect_x * p2[2, 0] + rect_y * p2[2, 1] + rect_z * p2[2, 2] + p2[2, 3] - p2[2, 3]
-        seen[i] = (u >= 0) & (u < width) & (v >= 0) & (v < height) & (depth >= 0)
-    return seen
+    return points_utils.points_in_view(
+        points.astype(np.float32, copy=False), calib.lidar_to_rect_matrix, calib.P2, image_shape
+    )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 
+from pcdet.ops.points.points_utils import group_points
 from pcdet.utils.errors import ConfigError
 
 
@@ -65,19 +65,14 @@ class VoxelGenerator:
             coordinates: (V, 3) int32 [z, y, x].
             num_points: (V,) int32, the used rows of each voxel.
         """
-        points = np.ascontiguousarray(points, dtype=np.float32)
-        limit = min(self.max_voxels if max_voxels is None else max_voxels, len(points))
-        slots, coordinates, num_points = _assign(
-            points,
+        return group_points(
+            points.astype(np.float32, copy=False),
             self.voxel_size,
-            self.point_cloud_range,
+            self.point_cloud_range[:3],
             self.grid_size,
             self.max_num_points,
-            limit,
+            self.max_voxels if max_voxels is None else max_voxels,
         )
-        voxels = np.zeros((len(num_points), self.max_num_points, points.shape[1]), np.float32)
-        _scatter(points, slots, voxels.reshape(-1, points.shape[1]))
-        return voxels, coordinates, num_points
 
     def voxel_centers(self, coordinates: np.ndarray) -> np.ndarray:
         """Return the (V, 3) float64 centres in metres of voxels (V, 3) [z, y, x]."""
@@ -86,70 +81,3 @@ class VoxelGenerator:
             size, minimum = float(self.voxel_size[axis]), float(self.point_cloud_range[axis])
             centers[:, axis] = (coordinates[:, 2 - axis] + 0.5) * size + minimum
         return centers
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _assign(points, voxel_size, point_cloud_range, grid_size, max_num_points, max_voxels):
-    """Give every point a row of the voxels array, and every voxel its coordinates.
-
-    Voxels are found by an open-addressing hash table of the occupied ones: a dense table of the
-    grid would have 90 million cells for SECOND, of which a frame occupies some 15 thousand.
-
-    Returns:
-        slots (N,) int64 row in the (V * P) rows of the voxels array, -1 for a skipped point;
-        coordinates (V, 3) int32 [z, y, x]; num_points (V,) int32.
-    """
-    num_slots = 1
-    while num_slots < 2 * max_voxels:
-        num_slots *= 2
-    table = np.full(num_slots, -1, np.int32)
-    keys = np.empty(max_voxels, np.int64)
-    coordinates = np.empty((max_voxels, 3), np.int32)
-    num_points = np.zeros(max_voxels, np.int32)
-    slots = np.full(len(points), -1, np.int64)
-    x_min, y_min, z_min = point_cloud_range[0], point_cloud_range[1], point_cloud_range[2]
-    num_voxels = 0
-    for i in range(len(points)):
-        # In float32, and compared before the cast, so that NaN and far points fall out too.
-        x = np.floor((points[i, 0] - x_min) / voxel_size[0])
-        y = np.floor((points[i, 1] - y_min) / voxel_size[1])
-        z = np.floor((points[i, 2] - z_min) / voxel_size[2])
-        inside = (
-            (x >= 0)
-            & (x < grid_size[0])
-            & (y >= 0)
-            & (y < grid_size[1])
-            & (z >= 0)
-            & (z < grid_size[2])
-        )
-        if not inside:
-            continue
-        key = (np.int64(z) * grid_size[1] + np.int64(y)) * grid_size[0] + np.int64(x)
-        # The golden ratio spreads neighbouring keys; the high bits are the well mixed ones.
-        slot = ((key * 0x9E3779B1) >> 16) & (num_slots - 1)
-        while table[slot] >= 0 and keys[table[slot]] != key:
-            slot = (slot + 1) & (num_slots - 1)
-        voxel = table[slot]
-        if voxel < 0:
-            if num_voxels == max_voxels:
-                continue
-            voxel = num_voxels
-            num_voxels += 1
-            table[slot] = voxel
-            keys[voxel] = key
-            coordinates[voxel, 0] = np.int32(z)
-            coordinates[voxel, 1] = np.int32(y)
-            coordinates[voxel, 2] = np.int32(x)
-        if num_points[voxel] < max_num_points:
-            slots[i] = np.int64(voxel) * max_num_points + num_points[voxel]
-            num_points[voxel] += 1
-    return slots, coordinates[:num_voxels].copy(), num_points[:num_voxels].copy()
-
-
-@numba.njit(cache=True)
-def _scatter(points, slots, rows):
-    """Copy every point to its row."""
-    for i in range(len(points)):
-        if slots[i] >= 0:
-            for k in range(points.shape[1]):
-                rows[slots[i], k] = points[i, k]

@@ -9,28 +9,24 @@ a ValueError that names it.
 from __future__ import annotations
 
 import ctypes
-from typing import Any
 
 import numpy as np
 
 from pcdet.ops.extension_file import extension_file
+from pcdet.ops.plain_functions import call, checked, load_functions
 
 # What a detection is for a class and level; one that is ignored may be taken, and is then no hit.
 ABSENT, NORMAL, IGNORED = -1, 0, 1
 
 
-def _load(path: str) -> ctypes.CDLL:
-    try:
-        library = ctypes.CDLL(path)
-        library.pcdet_aligned_overlap_bev.restype = None
-        library.pcdet_matched_scores.restype = ctypes.c_int64
-        library.pcdet_matched_counts.restype = None
-    except (OSError, AttributeError) as error:
-        raise ImportError(f"{path} does not load; compile it again: {error}") from error
-    return library
-
-
-_library = _load(extension_file("pcdet.ops.matching.matching_ext"))
+_library = load_functions(
+    extension_file("pcdet.ops.matching.matching_ext"),
+    {
+        "pcdet_aligned_overlap_bev": None,
+        "pcdet_matched_scores": ctypes.c_int64,
+        "pcdet_matched_counts": None,
+    },
+)
 
 
 def aligned_overlap_bev(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
@@ -46,10 +42,10 @@ def aligned_overlap_bev(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
         (P,) float64, square metres.
     """
     shape = (len(boxes_a), 5)
-    boxes_a = _checked("boxes_a", boxes_a, np.float64, shape)
-    boxes_b = _checked("boxes_b", boxes_b, np.float64, shape)
+    boxes_a = checked("boxes_a", boxes_a, np.float64, shape)
+    boxes_b = checked("boxes_b", boxes_b, np.float64, shape)
     overlap = np.empty(len(boxes_a))
-    _call(_library.pcdet_aligned_overlap_bev, boxes_a, boxes_b, len(boxes_a), overlap)
+    call(_library.pcdet_aligned_overlap_bev, boxes_a, boxes_b, len(boxes_a), overlap)
     return overlap
 
 
@@ -73,8 +69,8 @@ def matched_scores(
         (H,) float64, in the order of the objects.
     """
     arguments = _matching(starts, det, gt_valid, det_state, score)
-    found = np.empty(len(gt_valid))
-    return found[: _call(_library.pcdet_matched_scores, *arguments, found)]
+    found, taken = np.empty(len(gt_valid)), np.zeros(len(score), np.uint8)
+    return found[: call(_library.pcdet_matched_scores, *arguments, taken, found)]
 
 
 def matched_counts(
@@ -107,13 +103,13 @@ def matched_counts(
     """
     arguments = [
         *_matching(starts, det, gt_valid, det_state, score),
-        _checked("overlap", overlap, np.float64, det.shape),
-        _checked("similarity", similarity, np.float64, det.shape),
-        _checked("punished", punished, np.bool_, score.shape),
-        _checked("thresholds", thresholds, np.float64, (len(thresholds),)),
+        checked("overlap", overlap, np.float64, det.shape),
+        checked("similarity", similarity, np.float64, det.shape),
+        checked("punished", punished, np.bool_, score.shape),
+        checked("thresholds", thresholds, np.float64, (len(thresholds),)),
     ]
-    counts = np.zeros((len(thresholds), 3))
-    _call(_library.pcdet_matched_counts, *arguments, len(thresholds), counts)
+    counts, taken = np.zeros((len(thresholds), 3)), np.full(len(score), -1, np.int64)
+    call(_library.pcdet_matched_counts, *arguments, len(thresholds), taken, counts)
     return counts
 
 
@@ -126,33 +122,14 @@ def _matching(
 ) -> list[np.ndarray | int]:
     """What both matchings take, checked."""
     arrays = [
-        _checked("starts", starts, np.int64, (len(gt_valid) + 1,)),
-        _checked("det", det, np.int64, (len(det),)),
-        _checked("gt_valid", gt_valid, np.bool_, (len(gt_valid),)),
-        _checked("det_state", det_state, np.int8, (len(score),)),
-        _checked("score", score, np.float64, (len(score),)),
+        checked("starts", starts, np.int64, (len(gt_valid) + 1,)),
+        checked("det", det, np.int64, (len(det),)),
+        checked("gt_valid", gt_valid, np.bool_, (len(gt_valid),)),
+        checked("det_state", det_state, np.int8, (len(score),)),
+        checked("score", score, np.float64, (len(score),)),
     ]
     if starts[0] != 0 or starts[-1] != len(det) or (np.diff(starts) < 0).any():
         raise ValueError(f"starts must rise from 0 to the number of candidates, {len(det)}")
     if len(det) and not 0 <= det.min() <= det.max() < len(score):
         raise ValueError(f"det must be indices of {len(score)} detections")
-    return [*arrays, len(gt_valid), len(score)]
-
-
-def _checked(name: str, array: np.ndarray, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
-    """The array, without gaps."""
-    if array.dtype != dtype or array.shape != shape:
-        raise ValueError(
-            f"{name} must have shape {shape} and type {np.dtype(dtype)}, got {array.shape} and "
-            f"{array.dtype}"
-        )
-    return np.ascontiguousarray(array)
-
-
-def _call(function: Any, *arguments: np.ndarray | int) -> int:
-    return function(
-        *(
-            ctypes.c_int64(value) if isinstance(value, int) else ctypes.c_void_p(value.ctypes.data)
-            for value in arguments
-        )
-    )
+    return [*arrays, len(gt_valid)]

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from pcdet.utils.point_files.fields import check_row_count, fields_of_text
-from pcdet.utils.point_files.lzf import decompress
 
 _LONGEST_HEADER = 1 << 14
 _TYPES = {f"{letter}{size}" for letter in "IU" for size in (1, 2, 4, 8)} | {"F4", "F8"}
@@ -51,6 +50,8 @@ def _compressed_fields(body: bytes, header: _Header) -> dict[str, np.ndarray]:
     lengths = np.frombuffer(body[:8], "<u4")
     if len(lengths) < 2 or lengths[1] != size or len(body) < 8 + lengths[0]:
         raise ValueError(f"expected {size} bytes of points, compressed: it is damaged or truncated")
+    from pcdet.utils.point_files.lzf import decompress  # it loads a compiler, and is seldom needed
+
     data = decompress(np.frombuffer(body, np.uint8, int(lengths[0]), offset=8), size)
     fields, start = {}, 0
     for name, dtype in zip(header.names, header.dtypes):

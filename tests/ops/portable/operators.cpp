@@ -14,6 +14,7 @@
 #include "../../../pcdet/ops/common/for_each_cpu.h"
 #include "../../../pcdet/ops/iou3d_nms/src/greedy_nms.h"
 #include "../../../pcdet/ops/matching/src/matching.h"
+#include "../../../pcdet/ops/points/src/points.h"
 #include "../../../pcdet/ops/roiaware_pool3d/src/point_blocks.h"
 #include "../../../pcdet/ops/roiaware_pool3d/src/roiaware_pool3d.h"
 #include "../../../pcdet/ops/sparse_conv/src/sparse_conv.h"
@@ -99,14 +100,50 @@ void matching(Numbers& numbers) {
   }
   const auto flags = std::make_unique<bool[]>(objects);  // enough for the detections, too
   for (int64_t g = 0; g < objects; ++g) flags[g] = g % 4 != 0;
-  const pcdet::Matching matching{starts.data(), det.data(), flags.get(), state.data(),
-                                 score.data(),  objects,    detections};
-  report(pcdet::matched_scores(matching));
+  const pcdet::Matching matching{starts.data(), det.data(),   flags.get(),
+                                 state.data(),  score.data(), objects};
+  std::vector<uint8_t> used(detections, 0);
+  std::vector<double> found(objects);
+  found.resize(pcdet::matched_scores(matching, used.data(), found.data()));
+  report(found);
   const std::vector<double> thresholds{0.7, 0.3};
   std::vector<double> counts(thresholds.size() * pcdet::kCounts);
+  std::vector<int64_t> taken(detections, -1);
   pcdet::matched_counts(matching, overlap.data(), similarity.data(), flags.get(), thresholds.data(),
-                        thresholds.size(), counts.data());
+                        thresholds.size(), taken.data(), counts.data());
   report(counts);
+}
+
+void points_of_a_scan(Numbers& numbers) {
+  constexpr int64_t count = 3000, columns = 4;
+  std::vector<float> points;
+  for (int64_t i = 0; i < count; ++i) {
+    for (const double limit : {20.0, 12.0, 3.0, 1.0}) {
+      points.push_back(static_cast<float>(numbers.uniform(-1, limit)));
+    }
+  }
+  const std::vector<float> size{0.5F, 0.4F, 0.3F}, minimum{0, 0, 0};
+  const std::vector<int64_t> grid_size{32, 24, 8};
+  constexpr int64_t max_points = 4, max_voxels = 1000, table_size = 2048;
+  std::vector<int32_t> table(table_size, -1), coordinates(max_voxels * 3),
+      num_points(max_voxels, 0);
+  std::vector<int64_t> keys(max_voxels), places(count);
+  const int64_t found = pcdet::assign_voxels(
+      points.data(), count, columns,
+      {size.data(), minimum.data(), grid_size.data(), max_points, max_voxels}, table.data(),
+      table_size, keys.data(), places.data(), coordinates.data(), num_points.data());
+  std::vector<float> voxels(found * max_points * columns);
+  pcdet::fill_voxels(points.data(), count, columns, places.data(), num_points.data(), found,
+                     max_points, voxels.data());
+  report(voxels);
+  report(std::vector<int32_t>(coordinates.begin(), coordinates.begin() + found * 3));
+  report(num_points);
+  const std::vector<float> to_rect{0, 0, 1, -1, 0, 0, 0, -1, 0, 0.1F, -0.2F, -0.3F};
+  const std::vector<float> p2{700, 0, 600, 40, 0, 700, 180, 2, 0, 0, 1, 0.003F}, image{370, 1240};
+  const auto seen = std::make_unique<bool[]>(count);
+  pcdet::points_in_view(points.data(), count, columns, to_rect.data(), p2.data(), image.data(),
+                        seen.get());
+  report(std::vector<int>(seen.get(), seen.get() + count));
 }
 
 template <typename T>
@@ -227,6 +264,7 @@ int check(std::FILE* file) {
 int main(int count, char** arguments) {
   Numbers numbers;
   matching(numbers);
+  points_of_a_scan(numbers);
   compute<float>();
   compute<double>();
   const bool checks = count == 3 && std::strcmp(arguments[1], "--check") == 0;

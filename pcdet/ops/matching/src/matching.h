@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 namespace pcdet {
 
@@ -17,14 +16,14 @@ struct Matching {
   const bool* gt_valid;   // (G,)
   const int8_t* det_state;  // (D,), kAbsent, kNormal or another number for ignored
   const double* score;      // (D,)
-  int64_t gts, dets;
+  int64_t gts;
 };
 
-// The scores of the hits when every ground truth takes its best-scored detection.
-inline std::vector<double> matched_scores(const Matching& matching) {
+// Writes the scores of the hits when every ground truth takes its best-scored detection, and
+// returns how many there are. `taken` (D,) is 0 before, `found` has room for all G.
+inline int64_t matched_scores(const Matching& matching, uint8_t* taken, double* found) {
   constexpr double kLowestScore = -1.0e7;  // the official program takes none of this score or less
-  std::vector<double> found;
-  std::vector<uint8_t> taken(matching.dets, 0);
+  int64_t hits = 0;
   for (int64_t g = 0; g < matching.gts; ++g) {
     int64_t best = -1;
     double best_score = kLowestScore;
@@ -38,19 +37,19 @@ inline std::vector<double> matched_scores(const Matching& matching) {
     }
     if (best < 0) continue;
     taken[best] = 1;
-    if (matching.gt_valid[g] && matching.det_state[best] == kNormal) found.push_back(best_score);
+    if (matching.gt_valid[g] && matching.det_state[best] == kNormal) found[hits++] = best_score;
   }
-  return found;
+  return hits;
 }
 
 constexpr int64_t kCounts = 3;
 
 // counts[t] = hits at score threshold t, punished detections that were taken, and the similarity of
-// the hits in all, when ground truth takes what it overlaps most; all are 0 before.
+// the hits in all, when ground truth takes what it overlaps most; all are 0 before. `taken` (D,) is
+// -1 before, and then the last threshold at which a detection was taken.
 inline void matched_counts(const Matching& matching, const double* overlap,
                            const double* similarity, const bool* punished, const double* thresholds,
-                           int64_t num_thresholds, double* counts) {
-  std::vector<int64_t> taken(matching.dets, -1);  // the last threshold at which it was taken
+                           int64_t num_thresholds, int64_t* taken, double* counts) {
   for (int64_t t = 0; t < num_thresholds; ++t, counts += kCounts) {
     for (int64_t g = 0; g < matching.gts; ++g) {
       int64_t best = -1;
