@@ -11,6 +11,9 @@ from typing import Any
 from pcdet.config.schema.training import AMP_NAMES
 from pcdet.utils.errors import ConfigError
 
+_LONGEST_TIMEOUT = 10**7  # seconds, four months
+_LAST_PORT = 65535
+
 
 class _LastOption(argparse.Action):
     """Takes all words after it, and refuses an option among them."""
@@ -39,11 +42,18 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def name_of_run(text: str) -> str:
-    """The type of --extra_tag and --eval_tag: it names a folder below that of the yaml's runs."""
+    """The type of --extra_tag: it names a folder below that of the yaml's runs."""
     if Path(text).is_absolute() or ".." in Path(text).parts or not Path(text).parts:
         raise argparse.ArgumentTypeError(
             f"expected a name, as of a folder in output/<yaml>, got {text!r}"
         )
+    return text
+
+
+def name_of_evaluation(text: str) -> str:
+    """The type of --eval_tag: it names one folder."""
+    if len(Path(name_of_run(text)).parts) > 1:
+        raise argparse.ArgumentTypeError(f"expected a name without slashes, got {text!r}")
     return text
 
 
@@ -166,9 +176,43 @@ def check_at_least(args: argparse.Namespace, least: int, *names: str) -> None:
             raise ConfigError(f"--{name} must be at least {least}, got {value}")
 
 
+def _is_given(args: argparse.Namespace, name: str) -> bool:
+    """Whether an option whose default is None, or False for a flag, is on the command line."""
+    return getattr(args, name) is not None and getattr(args, name) is not False
+
+
+def check_goes_with(args: argparse.Namespace, leader: str, *names: str) -> None:
+    """Raise a ConfigError for the first of these options that is given without the one it serves.
+
+    Args:
+        args: the command line.
+        leader: the option that the others serve; like them None or False if it is not given.
+        *names: of the others.
+    """
+    for name in names:
+        if _is_given(args, name) and not _is_given(args, leader):
+            raise ConfigError(f"--{name} goes with --{leader} alone")
+
+
+def check_exclusive(args: argparse.Namespace, *pairs: tuple[str, str]) -> None:
+    """Raise a ConfigError for the first pair of options, None or False if not given, that are."""
+    for one, other in pairs:
+        if _is_given(args, one) and _is_given(args, other):
+            raise ConfigError(f"--{one} and --{other} exclude each other")
+
+
 def check_common_options(args: argparse.Namespace) -> None:
     """Raise a ConfigError for the first option of `add_common_options` that does not fit."""
-    check_at_least(args, 1, "batch_size")
+    check_at_least(args, 1, "batch_size", "tcp_port")
     check_at_least(args, 0, "workers")
     if not args.dist_timeout > 0:
         raise ConfigError(f"--dist_timeout must be above 0, got {args.dist_timeout}")
+    for name, most in (("dist_timeout", _LONGEST_TIMEOUT), ("tcp_port", _LAST_PORT)):
+        if (getattr(args, name) or 0) > most:
+            raise ConfigError(f"--{name} must be at most {most}, got {getattr(args, name)}")
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if args.launcher == "none" and "TORCHELASTIC_RUN_ID" in os.environ and processes != "1":
+        raise ConfigError(
+            f"--launcher: torchrun started {processes} processes, and each would do all of the "
+            "work; give --launcher pytorch"
+        )

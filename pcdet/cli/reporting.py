@@ -32,12 +32,13 @@ def report_test(
     from pcdet.viewer.report import Tested, write_report
 
     annos = load_pickle(result)
-    check_frames(annos, dataset, result)
+    logits = cfg.MODEL.TEST.get("USE_RAW_SCORE", True)
+    check_frames(annos, dataset, result, logits)
     tested = Tested(
         title=title_of_result(result),
         dataset=dataset,
         annos=annos,
-        scores_are_logits=cfg.MODEL.TEST.get("USE_RAW_SCORE", True),
+        scores_are_logits=logits,
         limit_range=cfg.DATA_CONFIG.POINT_CLOUD_RANGE,
         record=RunRecord(run_dir, logger, writes=False).read(),
         curves=read_curves(run_dir / "tensorboard"),
@@ -51,7 +52,7 @@ def report_newest(
     dataset: Any,
     num_scenes: int,
     logger: logging.Logger,
-    epoch: str | None = None,
+    weights: str | None = None,
     eval_tag: str | None = None,
 ) -> None:
     """Write the report of the test of a run that was made last, see `report_test`.
@@ -61,19 +62,19 @@ def report_newest(
         dataset: of the split that was tested.
         num_scenes: frames of scenes.html.
         logger: told where the report is.
-        epoch: of the checkpoint that was tested, if it must be that one.
+        weights: that were tested, see `newest_result`, if it must be those.
         eval_tag: of the test, likewise.
 
     Raises:
         DataError: there is none.
     """
     split = cfg.MODEL.TEST.SPLIT
-    result = newest_result(run_dir, split, epoch, eval_tag)
+    result = newest_result(run_dir, split, weights, eval_tag)
     if result is None:
-        of_epoch = "" if epoch is None else f" of epoch {epoch}"
+        of_weights = "" if weights is None else f" of {weights}"
         of_tag = "" if eval_tag is None else f" by --eval_tag {eval_tag}"
         raise DataError(
-            f"{run_dir}: no results{of_epoch}{of_tag} of the split {split!r}: test a checkpoint "
+            f"{run_dir}: no results{of_weights}{of_tag} of the split {split!r}: test a checkpoint "
             "first"
         )
     report_test(run_dir, result, dataset, num_scenes, logger)

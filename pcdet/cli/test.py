@@ -16,11 +16,15 @@ from pcdet.cli.options import (
     add_detection_options,
     check_at_least,
     check_common_options,
+    check_exclusive,
+    check_goes_with,
     make_parser,
-    name_of_run,
+    name_of_evaluation,
 )
 from pcdet.run.leaving import run_command
 from pcdet.utils.errors import ConfigError
+
+_MAX_WAITING_MINS = 30
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -33,11 +37,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     check_common_options(args)
     check_at_least(args, 0, "pictures", "html", "start_epoch", "max_waiting_mins")
-    if args.eval_all and args.ckpt is not None:
-        raise ConfigError("--ckpt and --eval_all exclude each other")
+    check_exclusive(args, ("ckpt", "eval_all"), ("ckpt", "ckpt_dir"))
+    check_goes_with(args, "eval_all", "start_epoch", "max_waiting_mins")
+    args.start_epoch = args.start_epoch or 0
+    if args.max_waiting_mins is None:
+        args.max_waiting_mins = _MAX_WAITING_MINS
     if args.report:
-        for name in ("eval_all", "ckpt_dir", "save_to_file", "pictures", "compile"):
-            if getattr(args, name):
+        for name in ("eval_all", "ckpt_dir", "save_to_file", "pictures", "compile", "amp"):
+            if getattr(args, name) not in (None, False, 0, "none"):
                 raise ConfigError(f"--report detects nothing, so --{name} cannot go with it")
     elif args.eval_tag is None:
         args.eval_tag = "default"
@@ -53,14 +60,13 @@ def _add_checkpoint_options(group: argparse._ArgumentGroup) -> None:
         "training is over",
     )
     group.add_argument(
-        "--start_epoch", type=int, default=0, help="with --eval_all: skip earlier epochs"
+        "--start_epoch", type=int, help="with --eval_all: skip earlier epochs (default: 0)"
     )
     group.add_argument(
         "--max_waiting_mins",
         type=float,
-        default=30,
         help="with --eval_all: give up when for so long no checkpoint came and no training was "
-        "running (default: 30)",
+        f"running (default: {_MAX_WAITING_MINS})",
     )
     group.add_argument(
         "--ckpt_dir", type=Path, help="where the checkpoints are (default: ckpt/ of the run)"
@@ -71,7 +77,7 @@ def _add_checkpoint_options(group: argparse._ArgumentGroup) -> None:
 def _add_result_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--eval_tag",
-        type=name_of_run,
+        type=name_of_evaluation,
         help="names this evaluation among those of the run (default: default; of --report: any)",
     )
     group.add_argument(
@@ -95,7 +101,7 @@ def _add_result_options(group: argparse._ArgumentGroup) -> None:
         "--report",
         action="store_true",
         help="write the report of the run's last test again, without detecting anything; of the "
-        "last one of the epoch in the name of --ckpt, and of --eval_tag, if these are given",
+        "last one of a checkpoint called as that of --ckpt, and of --eval_tag, if these are given",
     )
 
 

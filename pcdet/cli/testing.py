@@ -45,10 +45,10 @@ def test(args: argparse.Namespace) -> None:
         pin_memory=run.device.type == "cuda",
     )
     if args.report:
-        epoch = None if args.ckpt is None else epoch_of(args.ckpt)
+        weights = None if args.ckpt is None else label_of(args.ckpt)
         run.from_rank0(
             lambda: report_newest(
-                run.output_dir, test_set, args.html, run.logger, epoch, args.eval_tag
+                run.output_dir, test_set, args.html, run.logger, weights, args.eval_tag
             )
         )
         return
@@ -61,10 +61,16 @@ def test(args: argparse.Namespace) -> None:
     eval_single_ckpt(run, model, test_loader, identity)
 
 
-def epoch_of(ckpt: str) -> str:
-    """The number at the end of a checkpoint's name."""
-    match = re.search(r"(\d+)$", Path(ckpt).stem)
-    return match.group(1) if match else "no_number"
+def label_of(ckpt: str) -> str:
+    """What a test's folder is called: epoch_N for checkpoint_epoch_N.pth, else the file's name."""
+    stem = Path(ckpt).stem
+    return stem.removeprefix("checkpoint_") if epoch_of(ckpt) is not None else stem
+
+
+def epoch_of(ckpt: str) -> int | None:
+    """N of checkpoint_epoch_N.pth; None for other names, as of released weights."""
+    match = re.fullmatch(r"checkpoint_epoch_(\d+)", Path(ckpt).stem)
+    return int(match.group(1)) if match else None
 
 
 def load_checkpoint(run: Run, model: torch.nn.Module, ckpt: Path) -> dict[str, str]:
@@ -92,6 +98,8 @@ def eval_single_ckpt(
 ) -> None:
     """Test the weights that rank 0 holds; results go to eval/epoch_N/<split>/<eval_tag>.
 
+    The curves are over the epochs, so that only a checkpoint of one has points in them.
+
     Args:
         run: of this process.
         model: on rank 0 with the weights to test.
@@ -101,17 +109,18 @@ def eval_single_ckpt(
     share_weights(run, model)
     detector = prepare_detector(model, run.device, run.args.compile)
     epoch, split = epoch_of(identity["file"]), cfg.MODEL.TEST.SPLIT
-    result_dir = run.output_dir / "eval" / f"epoch_{epoch}" / split / run.args.eval_tag
+    label = label_of(identity["file"])
+    result_dir = run.output_dir / "eval" / label / split / run.args.eval_tag
     record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0)
     curves = nullcontext()
-    if run.rank == 0:
+    if run.rank == 0 and epoch is not None:
         curves = closing(CurveWriter(run.output_dir / "tensorboard", run.logger))
     with curves as tb_log:
         results = eval_one_epoch(
             cfg,
             detector,
             test_loader,
-            epoch,
+            label if epoch is None else epoch,
             run.logger,
             dist_test=run.distributed,
             save_to_file=run.args.save_to_file,

@@ -16,6 +16,8 @@ from pcdet.cli.options import (
     add_extra_tag_option,
     add_set_option,
     check_at_least,
+    check_exclusive,
+    check_goes_with,
     make_parser,
 )
 from pcdet.run.leaving import run_command
@@ -27,6 +29,7 @@ _EXCLUSIVE = (
     ("train_samples", "labels_only"),
     ("train_samples", "split"),
     ("train_samples", "frames"),
+    ("train_samples", "whole_scan"),
     ("labels_only", "result"),
     ("frames", "ids"),
 )
@@ -49,10 +52,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     check_at_least(args, 0, "seed", "epoch")
     if len(args.result or ()) > 2:
         raise ConfigError(f"--result: expected one file, or two to compare, got {len(args.result)}")
-    for one, other in _EXCLUSIVE:
-        if getattr(args, one) not in (None, False) and getattr(args, other) not in (None, False):
-            raise ConfigError(f"--{one} and --{other} exclude each other")
+    check_exclusive(args, *_EXCLUSIVE)
+    check_goes_with(args, "train_samples", "seed", "epoch")
     args.frames = args.frames or _FRAMES
+    args.seed, args.epoch = args.seed or 0, args.epoch or 0
     return args
 
 
@@ -80,8 +83,8 @@ def _add_content_options(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="show N training samples, after all augmentation, beside the frames as recorded",
     )
-    add("--seed", type=int, default=0, help="of the augmentation (default: 0)")
-    add("--epoch", type=int, default=0, help="of the augmentation (default: 0)")
+    add("--seed", type=int, help="with --train_samples: of the augmentation (default: 0)")
+    add("--epoch", type=int, help="with --train_samples: of the augmentation (default: 0)")
 
 
 def main(argv: list[str] | None = None) -> None:

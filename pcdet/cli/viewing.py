@@ -48,13 +48,13 @@ def _split_scenes(args: argparse.Namespace, logger: logging.Logger) -> tuple[Ite
     """Frames of the test split, with the results that were asked for; and the page's title."""
     dataset = _build_dataset(args, logger, training=False)
     results = {}
+    logits = cfg.MODEL.TEST.get("USE_RAW_SCORE", True)
     for path in _results_to_show(args, logger):
         annos = load_pickle(path)
-        check_frames(annos, dataset, path)
+        check_frames(annos, dataset, path, logits)
         title = title_of_result(path)
         results[f"{title} (2)" if title in results else title] = annos
     indices = _chosen_indices(dataset.sample_ids, args.ids, args.frames)
-    logits = cfg.MODEL.TEST.get("USE_RAW_SCORE", True)
     scenes = scenes_of_split(dataset, indices, results, logits, args.whole_scan)
     return scenes, f"{cfg.TAG}, {dataset.split}"
 

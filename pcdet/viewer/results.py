@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from pathlib import Path
 
 RESULT = "result.pkl"
@@ -11,18 +12,18 @@ REPORT, SCENES = "report.html", "scenes.html"
 
 
 def newest_result(
-    run_dir: Path, split: str, epoch: str | None = None, eval_tag: str | None = None
+    run_dir: Path, split: str, weights: str | None = None, eval_tag: str | None = None
 ) -> Path | None:
     """The result.pkl of a run that was written last for a split, or None.
 
     Args:
         run_dir: output/<yaml>/<extra_tag>.
         split: that was tested.
-        epoch: in the name of the folder; None for any.
+        weights: name of the folder of what was tested, such as epoch_80; None for any.
         eval_tag: of the test; None for any.
     """
-    epochs, tags = ("*" if name is None else glob.escape(name) for name in (epoch, eval_tag))
-    found = list(run_dir.glob(f"eval/epoch_{epochs}/{glob.escape(split)}/{tags}/{RESULT}"))
+    tested, tags = ("*" if name is None else glob.escape(name) for name in (weights, eval_tag))
+    found = list(run_dir.glob(f"eval/{tested}/{glob.escape(split)}/{tags}/{RESULT}"))
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
@@ -31,5 +32,5 @@ def title_of_result(path: Path) -> str:
     parts = path.resolve().parts
     # .../<yaml>/<extra_tag>/eval/epoch_N/<split>/<eval_tag>/result.pkl
     if len(parts) > 7 and parts[-5] == "eval":
-        return f"{parts[-7]}/{parts[-6]}, {parts[-4].replace('_', ' ')}"
+        return f"{parts[-7]}/{parts[-6]}, {re.sub('^epoch_', 'epoch ', parts[-4])}"
     return path.resolve().parent.name

@@ -14,6 +14,8 @@ from pcdet.utils.visualize_utils import DrawnBoxes
 from pcdet.viewer.scene import Pane, Scene, detections_of, objects_of, rules_of
 
 _RESULT_KEYS = ("sample_idx", "name", "score", "boxes_lidar")
+# Logits from 0 to 1 alone are probabilities of 0.5 to 0.73: of so many scores some would differ.
+_MANY_SCORES = 100
 
 
 def evenly_spread(count: int, total: int) -> list[int]:
@@ -77,8 +79,17 @@ def boxes_of_sample(sample: Mapping[str, Any], class_names: Sequence[str]) -> Dr
     return DrawnBoxes(labelled[:, :7], [class_names[int(label) - 1] for label in labelled[:, 7]])
 
 
-def check_frames(annos: Sequence[Mapping[str, Any]], dataset: Any, path: str | Path) -> None:
-    """Raise a DataError if annotations are no detections of the frames of a data set, in order."""
+def check_frames(
+    annos: Sequence[Mapping[str, Any]], dataset: Any, path: str | Path, scores_are_logits: bool
+) -> None:
+    """Raise a DataError if annotations are no detections of the frames of a data set, in order.
+
+    Args:
+        annos: one for each frame.
+        dataset: a data set for testing.
+        path: of the annotations, for messages.
+        scores_are_logits: whether they should hold logits (USE_RAW_SCORE).
+    """
     if not (isinstance(annos, Sequence) and all(_is_detections(anno) for anno in annos)):
         raise DataError(
             f"{path}: expected the result.pkl of a test: of each frame {', '.join(_RESULT_KEYS)}, "
@@ -91,6 +102,22 @@ def check_frames(annos: Sequence[Mapping[str, Any]], dataset: Any, path: str | P
             f"{dataset.split!r}, got {len(found)} frames, the first {found[:1]}; was it made on "
             "another split (--split) or data set (--data_dir)?"
         )
+    _check_scores(annos, path, scores_are_logits)
+
+
+def _check_scores(
+    annos: Sequence[Mapping[str, Any]], path: str | Path, scores_are_logits: bool
+) -> None:
+    scores = np.concatenate([np.zeros(0), *(np.ravel(anno["score"]) for anno in annos)])
+    in_unit = bool(((scores >= 0) & (scores <= 1)).all())
+    if (in_unit and len(scores) < _MANY_SCORES) or in_unit != scores_are_logits:
+        return
+    kinds = ("probabilities", "logits")
+    raise DataError(
+        f"{path}: expected {kinds[scores_are_logits]}, as MODEL.TEST.USE_RAW_SCORE says, "
+        f"got {kinds[not scores_are_logits]}: end the command with --set MODEL.TEST.USE_RAW_SCORE "
+        f"{not scores_are_logits}, as the test's"
+    )
 
 
 def _is_detections(anno: Any) -> bool:

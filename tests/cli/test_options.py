@@ -152,6 +152,9 @@ def test_the_names_of_amp_are_those_of_its_types():
         (["--workers", "-1"], "--workers must be at least 0, got -1"),
         (["--dist_timeout", "0"], "--dist_timeout must be above 0, got 0.0"),
         (["--dist_timeout", "nan"], "--dist_timeout must be above 0, got nan"),
+        (["--dist_timeout", "inf"], "--dist_timeout must be at most 10000000, got inf"),
+        (["--tcp_port", "0"], "--tcp_port must be at least 1, got 0"),
+        (["--tcp_port", "65536"], "--tcp_port must be at most 65535, got 65536"),
     ],
 )
 def test_common_options_are_checked(words, message):
@@ -160,9 +163,45 @@ def test_common_options_are_checked(words, message):
             command.parse_args([*REQUIRED[command], *words])
 
 
-def test_one_checkpoint_and_all_of_them_exclude_each_other():
-    with pytest.raises(ConfigError, match="--ckpt and --eval_all exclude each other"):
-        test.parse_args([*REQUIRED[test], "--ckpt", "a.pth", "--eval_all"])
+def test_processes_of_torchrun_need_its_launcher(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    test.parse_args(REQUIRED[test])
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    test.parse_args([*REQUIRED[test], "--launcher", "pytorch"])
+    for command in (train, test):
+        with pytest.raises(
+            ConfigError, match=r"torchrun started 4 .*give --launcher py"
+        ):
+            command.parse_args(REQUIRED[command])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--ckpt", "a.pth", "--eval_all"], "--ckpt and --eval_all exclude each other"),
+        (["--ckpt", "a.pth", "--ckpt_dir", "a"], "--ckpt and --ckpt_dir exclude each other"),
+        (["--start_epoch", "0"], "--start_epoch goes with --eval_all alone"),
+        (["--max_waiting_mins", "3"], "--max_waiting_mins goes with --eval_all alone"),
+        (["--report", "--amp"], "--report detects nothing, so --amp cannot go with it"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(words, message):
+    with pytest.raises(ConfigError, match=message):
+        test.parse_args([*REQUIRED[test], *words])
+
+
+def test_what_waiting_for_checkpoints_means_by_default():
+    args = test.parse_args([*REQUIRED[test], "--eval_all"])
+    assert (args.start_epoch, args.max_waiting_mins) == (0, 30)
+    args = test.parse_args([*REQUIRED[test], "--eval_all", "--max_waiting_mins", "0"])
+    assert args.max_waiting_mins == 0
+
+
+def test_an_evaluation_has_one_name(capsys):
+    with pytest.raises(SystemExit):
+        test.parse_args([*REQUIRED[test], "--eval_tag", "mine/1"])
+    assert "expected a name without slashes, got 'mine/1'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--extra_tag", "--eval_tag"])
@@ -173,4 +212,5 @@ def test_the_name_of_a_run_stays_in_its_folder(option, given, capsys):
     assert f"expected a name, as of a folder in output/<yaml>, got {given!r}" in (
         capsys.readouterr().err
     )
-    assert test.parse_args(["--cfg_file", "a.yaml", option, "mine/1"])
+    assert test.parse_args(["--cfg_file", "a.yaml", option, "mine"])
+    assert test.parse_args(["--cfg_file", "a.yaml", "--extra_tag", "mine/1"])

@@ -15,7 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from command_line import arguments, train_arguments, weights
-from pcdet.cli import convert, demo, train, training
+from pcdet.cli import convert, demo, testing, train, training
 from pcdet.cli import test as test_command
 from pcdet.config import cfg
 from pcdet.engine.device_options import checked_device
@@ -302,6 +302,20 @@ def test_mistakes_are_named(workplace, tmp_path, monkeypatch, options, error, me
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(error, match=message):
         train.main(train_arguments(workplace, tmp_path, *options))
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "epoch"),
+    [
+        ("checkpoint_epoch_80.pth", "epoch_80", 80),
+        ("second_7862.pth", "second_7862", None),  # the end of a sum, not an epoch
+        ("latest_model.pth", "latest_model", None),
+        ("my_checkpoint_epoch_3.pth", "my_checkpoint_epoch_3", None),
+    ],
+)
+def test_what_a_test_of_a_checkpoint_is_called(name, label, epoch):
+    assert testing.label_of(f"some/{name}") == label
+    assert testing.epoch_of(f"some/{name}") == epoch
 
 
 @pytest.mark.parametrize("option", ["--pictures", "--start_epoch", "--max_waiting_mins"])

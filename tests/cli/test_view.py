@@ -8,6 +8,7 @@ import html
 import json
 import re
 import zlib
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -136,7 +137,7 @@ def test_a_report_is_of_the_test_that_is_asked_for(workplace, run_dir):
     command = arguments(workplace, run_dir.parents[1], "--report", "--html", "0")
     test_command.main([*command, "--ckpt", "elsewhere/checkpoint_epoch_1.pth"])
     assert "small/default, epoch 1" in (run_dir / "report.html").read_text(encoding="utf-8")
-    with pytest.raises(DataError, match="no results of epoch 3 by --eval_tag b of the split 'val'"):
+    with pytest.raises(DataError, match="no results of epoch_3 by --eval_tag b of the split 'val'"):
         test_command.main([*command, "--ckpt", "checkpoint_epoch_3.pth", "--eval_tag", "b"])
     with pytest.raises(ConfigError, match="--report detects nothing, so --pictures cannot"):
         test_command.main([*command, "--pictures", "3"])
@@ -150,6 +151,8 @@ def test_a_report_is_of_the_test_that_is_asked_for(workplace, run_dir):
         (("--result", "a", "b", "c"), ConfigError, "expected one file, or two to compare, got 3"),
         (("--train_samples", "1", "--result", "a"), ConfigError, "exclude each other"),
         (("--train_samples", "1", "--split", "val"), ConfigError, "exclude each other"),
+        (("--train_samples", "1", "--whole_scan"), ConfigError, "exclude each other"),
+        (("--epoch", "0"), ConfigError, "--epoch goes with --train_samples alone"),
         (("--labels_only", "--result", "a"), ConfigError, "exclude each other"),
         (("--frames", "3", "--ids", "000001"), ConfigError, "exclude each other"),
         (("--result", "none.pkl"), DataError, r"none\.pkl: .*cannot be read"),
@@ -186,6 +189,31 @@ def test_what_is_no_result_is_told(workplace, run_dir, tmp_path, change):
     save_pickle(change(annos), path)
     with pytest.raises(DataError, match=r"result\.pkl: expected the result\.pkl of a test"):
         view.main(options(workplace, run_dir, "--result", str(path)))
+
+
+@pytest.mark.parametrize(
+    ("scores", "is_raw", "message"),
+    [
+        ([0.5] * 60, "True", "expected logits, .* got probabilities: .*USE_RAW_SCORE False"),
+        ([0.5, 1.5], "False", "expected probabilities, .* got logits: .*USE_RAW_SCORE True"),
+        ([0.5] * 40, "True", None),  # too few to tell
+        ([0.5] * 60, "False", None),
+    ],
+)
+def test_scores_of_another_kind_are_told(workplace, run_dir, tmp_path, scores, is_raw, message):
+    path = tmp_path / "result.pkl"
+    annos = load_pickle(run_dir / "eval" / "epoch_1" / "val" / "default" / "result.pkl")
+    boxes = np.repeat(annos[0]["boxes_lidar"][:1], len(scores), axis=0)
+    same = {
+        "score": np.array(scores),
+        "name": np.array(["Car"] * len(scores)),
+        "boxes_lidar": boxes,
+    }
+    save_pickle([{"sample_idx": anno["sample_idx"], **same} for anno in annos], path)
+    more = ("--result", str(path), "--out", str(tmp_path / "view.html"))
+    command = options(workplace, run_dir, *more, "--set", "MODEL.TEST.USE_RAW_SCORE", is_raw)
+    with nullcontext() if message is None else pytest.raises(DataError, match=message):
+        view.main(command)
 
 
 def test_a_report_without_results_says_what_to_do(workplace, tmp_path):

@@ -136,9 +136,11 @@ def test_the_newest_result_of_a_run_is_found_and_named(tmp_path):
         path.write_bytes(b"")
     newest = newest_result(run, "val")
     assert newest is not None and title_of_result(newest) == "second/tag, epoch 10"
-    assert newest_result(run, "val", epoch="2").parts[-4] == "epoch_2"
+    assert newest_result(run, "val", weights="epoch_2").parts[-4] == "epoch_2"
     assert newest_result(run, "val", eval_tag="default") == newest
-    assert newest_result(run, "val", epoch="12") is None
-    assert newest_result(run, "val", epoch="1*") is None
+    assert newest_result(run, "val", weights="epoch_12") is None
+    assert newest_result(run, "val", weights="epoch_1*") is None
     assert newest_result(run, "val", eval_tag="another") is None
+    released = run / "eval" / "second_7862" / "val" / "default" / "result.pkl"
+    assert title_of_result(released) == "second/tag, second_7862"
     assert title_of_result(tmp_path / "elsewhere" / "result.pkl") == "elsewhere"
