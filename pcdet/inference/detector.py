@@ -7,6 +7,7 @@ print(result.boxes, result.scores, result.names)
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import os
@@ -23,7 +24,7 @@ from pcdet.config.schema import read_model
 from pcdet.engine.detect import detect
 from pcdet.engine.device_options import amp_type, checked_device, prepare_detector
 from pcdet.inference.network import BuiltNetwork, load_network
-from pcdet.inference.placement import doubt_about_place
+from pcdet.inference.placement import doubt_about_intensity, doubt_about_place
 from pcdet.inference.results import CONVENTIONS, Detections
 from pcdet.inference.voxelize import voxelize
 from pcdet.utils.array_utils import mask_points_by_range
@@ -72,7 +73,7 @@ class Detector:
         self._model.post_processor = dataclasses.replace(
             processor, use_raw_score=False, score_thresh=thresholds
         )
-        self._samples = network.samples
+        self._samples = copy.copy(network.samples)
         self._num_stored = network.samples.num_stored_features
         anchors = read_model(network.config.MODEL).RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR
         self._lowest = min(a.bottom for a in anchors if a.class_name in self.class_names)
@@ -118,7 +119,8 @@ class Detector:
         Args:
             scans: (N, C) points in the LiDAR frame, x, y, z in metres and the other features of the
                 network, as an array, a tensor or a file (.bin, .npy, .pcd, .ply); or a list of
-                these. Without a fourth column the intensity is taken as 0.
+                these. Of an array of three columns the intensity is taken as 0, and columns beyond
+                the network's are left out; a file must have those that it was trained on.
 
         Returns:
             The detections of the scan, or a list of those of each.
@@ -190,7 +192,10 @@ class Detector:
         """Warn of a scan that cannot be right; the next ones are of the same sensor."""
         self._to_look_at -= 1
         extent = self.config.DATA_CONFIG.POINT_CLOUD_RANGE
-        if doubt := doubt_about_place(points, extent, self._lowest):
+        doubt = doubt_about_place(points, extent, self._lowest)
+        if doubt is None and self.config.DATA_CONFIG.DATASET == "KittiDataset":
+            doubt = doubt_about_intensity(points)
+        if doubt is not None:
             self._to_look_at = 0
             _LOGGER.warning("scan %s: %s", name, doubt)
 

@@ -69,6 +69,24 @@ def doubt_about_place(
     return None
 
 
+def doubt_about_intensity(points: np.ndarray) -> str | None:
+    """Say what in the intensities of a scan cannot be right for a network trained on KITTI's.
+
+    Args:
+        points: (N, C), the intensity in the fourth column if there is one.
+
+    Returns:
+        Half a sentence about the scan, or None if nothing is amiss.
+    """
+    intensity = points[:, 3:4]
+    if intensity.size == 0 or (intensity.min() >= 0 and intensity.max() <= 1):
+        return None
+    return (
+        f"its intensities are from {intensity.min():g} to {intensity.max():g}: divide them by the "
+        "largest that the sensor gives, as the network has learnt 0 to 1"
+    )
+
+
 def _ground_height(points: np.ndarray) -> float | None:
     distance = np.hypot(points[:, 0], points[:, 1])
     z = np.sort(points[(distance > _RING[0]) & (distance < _RING[1]), 2])

@@ -14,7 +14,7 @@ from models.model_fixture import SMALL_RANGE, narrow_config
 from pcdet import Detector
 from pcdet.config import cfg
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
-from pcdet.inference.network import build_from_config
+from pcdet.inference.network import build_from_config, load_network
 from pcdet.inference.results import CONVENTIONS
 from pcdet.inference.voxelize import voxelize
 from pcdet.models import example_convert_to_torch
@@ -241,6 +241,13 @@ def test_a_checkpoint_without_configuration_needs_a_yaml(folder, tmp_path):
     with pytest.raises(CheckpointError, match=r"second\.pth: it holds no configuration"):
         Detector.from_checkpoint(path)
     assert Detector.from_checkpoint(path, cfg=narrow_config(), device="cpu").class_names
+
+
+def test_detectors_may_share_a_network(folder):
+    network, _ = load_network(make_checkpoint(folder), None)
+    network.samples.num_stored_features = 5  # as of files with a column more than the network uses
+    first, second = (Detector(network, device="cpu") for _ in range(2))
+    assert first._num_stored == second._num_stored == 5
 
 
 def test_the_global_configuration_is_not_touched(folder):

@@ -113,6 +113,19 @@ def test_the_detector_warns_once(detector, caplog):  # noqa: F811
     assert record.getMessage().startswith("scan 0: ") and "metres" in record.getMessage()
 
 
+def test_intensities_unlike_kittis_are_told(folder, caplog):  # noqa: F811
+    points = street()
+    points = np.column_stack([points[:, :3], np.linspace(0, 255, len(points))])
+    of_kitti = Detector.from_checkpoint(make_checkpoint(folder), device="cpu")
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        of_kitti(points[:, :3])
+        assert not caplog.records
+        of_kitti(points)
+    (record,) = caplog.records
+    assert "its intensities are from 0 to 255: divide them" in record.getMessage()
+
+
 @pytest.mark.parametrize("name", ["sassd", "pointpillar", "PartA2"])
 def test_every_kind_of_anchors_has_a_height(folder, name, caplog):  # noqa: F811
     of_anchors = Detector.from_checkpoint(make_checkpoint(folder, name), device="cpu")
