@@ -50,17 +50,23 @@ def prepare(args: argparse.Namespace) -> None:
     root = _checked(args.folder)
     size = args.size or ("full" if checked_device(None).type == "cuda" else "small")
     names = [name.removesuffix(".yaml") for name in args.model]
+    paths = {name: root / f"{name.removesuffix('_demo')}_custom.yaml" for name in names}
+    if len(set(paths.values())) < len(paths):
+        raise ConfigError(
+            f"--model: expected settings whose yaml files have different names, got {args.model}: "
+            f"{', '.join(path.name for path in paths.values())}"
+        )
     templates = {name: _template(name, size) for name in names}
     prepared = read_folder(root, args.seed, args.workers)
     class_names = choose_classes(prepared, args.classes)
     write_infos(prepared, args.workers)
     data_dir = _data_dir(root)
     for name, template in templates.items():
-        path = root / f"{name.removesuffix('_demo')}_custom.yaml"
+        path = paths[name]
         write_yaml(prepared, template, class_names, path, data_dir)
         _check_yaml(path, root)
         logger.info("%s: adapted from %s.yaml", path, template.TAG)
-    first = root / f"{names[0].removesuffix('_demo')}_custom.yaml"
+    first = paths[names[0]]
     # Two processes keep two cores busy with a small network, whose sparse layers use one each.
     two = size == "small" and available_cores() > 1
     program = "bash tools/scripts/dist_train.sh 2" if two else "python tools/train.py"

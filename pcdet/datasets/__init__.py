@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -86,6 +88,15 @@ def leave_interrupts_to_parent(worker: int) -> None:
     threading.Thread(target=obey_parent, daemon=True).start()
 
 
+def _worker_context() -> str | None:
+    """How workers start: forked on Linux, also from Python 3.14 on, unless the program chose else.
+
+    They then have the log of this process, and obey its signals: it is their parent.
+    """
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    return "fork" if chosen is None and sys.platform == "linux" else None
+
+
 def build_dataloader(
     data_dir: str | Path,
     batch_size: int,
@@ -135,6 +146,7 @@ def build_dataloader(
         pin_memory=pin_memory,
         persistent_workers=training and workers > 0,
         worker_init_fn=leave_interrupts_to_parent if training else None,
+        multiprocessing_context=_worker_context() if workers else None,
     )
     return dataset, loader, sampler
 

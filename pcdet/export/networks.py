@@ -76,7 +76,7 @@ def exportable(network: BuiltNetwork, batch_size: int) -> Exportable:
         batch_size: frames of a batch of a PointPillar, which is part of the graph.
 
     Raises:
-        ConfigError: nothing of it can be exported.
+        ConfigError: nothing of it can be exported, or a batch size where it is free.
     """
     model = network.model.eval()
     head = type(model.rpn_head)
@@ -88,6 +88,11 @@ def exportable(network: BuiltNetwork, batch_size: int) -> Exportable:
     outputs = outputs if model.rpn_head.direction is not None else outputs[:2]
     if isinstance(model.rpn_net, PointPillarsScatter):
         return _pillars(network, batch_size, outputs)
+    if batch_size != 1:
+        raise ConfigError(
+            f"--batch_size {batch_size}: of PointPillars alone; the graph of a "
+            f"{type(model).__name__} takes batches of any size"
+        )
     channels, shape = model.rpn_net.num_bev_features, model.rpn_net.bev_shape
     example = {"spatial_features": torch.zeros(2, channels, *shape)}
     note = (

@@ -171,6 +171,8 @@ def test_a_model_is_named_with_or_without_its_ending(tmp_path):
         custom.main([*command, "nosuch"])
     custom.main([*command, "second.yaml", "second"])
     assert [path.name for path in root.glob("*.yaml")] == ["second_custom.yaml"]
+    with pytest.raises(ConfigError, match=r"--model: expected .* different names, got .*'second_d"):
+        custom.main([*command, "second", "second_demo"])
 
 
 def test_scans_without_a_point_cannot_be_prepared(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
+import sys
 
 import numpy as np
 import pytest
@@ -70,6 +72,18 @@ def test_workers_make_the_same_samples(root, cfg, workers, expected_epochs):
     for epoch, expected in enumerate(expected_epochs):
         assert_same_batches(batches_of_epoch(*parts, epoch), expected)
     assert_same_batches(batches_of_epoch(*parts, 1), expected_epochs[1])  # as after a resume
+
+
+def test_how_workers_start(root, cfg, monkeypatch):
+    def context(workers):
+        loader = build_dataloader(root, 2, dist=False, workers=workers, cfg=cfg)[1]
+        return loader.multiprocessing_context
+
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none: None)
+    assert context(0) is None
+    assert context(1).get_start_method() == ("fork" if sys.platform == "linux" else "spawn")
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none: "spawn")
+    assert context(1) is None
 
 
 @pytest.mark.slow
