@@ -170,9 +170,7 @@ def test_processes_of_torchrun_need_its_launcher(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     test.parse_args([*REQUIRED[test], "--launcher", "pytorch"])
     for command in (train, test):
-        with pytest.raises(
-            ConfigError, match=r"torchrun started 4 .*give --launcher py"
-        ):
+        with pytest.raises(ConfigError, match=r"torchrun started 4 .*give --launcher py"):
             command.parse_args(REQUIRED[command])
 
 
