@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.utils.data
 
 from pcdet.config.schema import read_data_config
-from pcdet.datasets.data_augmentation.data_augmentor import DataAugmentor
-from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler
 from pcdet.datasets.processor.part_targets import PartTargetGenerator
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
 from pcdet.datasets.scored import ScoredFrames
@@ -21,6 +19,10 @@ from pcdet.utils import array_utils, box_utils
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.kitti_format.label import DONT_CARE
 from pcdet.utils.paths import root_dir
+
+if TYPE_CHECKING:
+    from pcdet.datasets.data_augmentation.data_augmentor import DataAugmentor
+    from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler
 
 # Arrays of a batch that are the samples' arrays one after the other.
 _CONCATENATED = (
@@ -113,6 +115,9 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
         )
         self.augmentor = None
         if training:
+            # It loads Numba, which takes time and which nothing else needs.
+            from pcdet.datasets.data_augmentation.data_augmentor import DataAugmentor
+
             self.augmentor = DataAugmentor.from_config(
                 config.AUGMENTATION,
                 self.class_names,
