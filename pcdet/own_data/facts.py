@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pcdet.datasets.custom.folder import LABELS, POINTS, CustomFolder
 from pcdet.datasets.custom.infos import lidar_as_camera
+from pcdet.own_data.splits import SPLITS, frames_in_two
 from pcdet.utils.box_utils import CENTER
 from pcdet.utils.data_report import Frame, Scan
 from pcdet.utils.errors import DataError
-from pcdet.utils.kitti_format.split import read_split, split_path
+from pcdet.utils.kitti_format.split import split_path
 from pcdet.utils.point_files import list_scans
 
 
@@ -54,17 +56,14 @@ def folder_warnings(folder: CustomFolder, class_names: Sequence[str]) -> Iterato
             yield f"{len(lonely)} of {len(these)} frames in {what}, as {lonely[0]}"
     for pair in pairs_by_capitals(class_names):
         yield "classes {} and {} differ in capitals alone: rename one of them".format(*pair)
-    listed: dict[str, set[str]] = {}
-    for split in ("train", "val"):
-        path = split_path(folder.root, split)
-        if path.exists():
-            listed[split] = set(_listed(path))
-            missing = sorted(listed[split] - labelled)
-            if missing:
-                yield f"{path}: {len(missing)} of its frames have no labels, as {missing[0]}"
-    both = sorted(listed.get("train", set()) & listed.get("val", set()))
-    if both:
-        yield f"{len(both)} frames are in train.txt and in val.txt, as {both[0]}"
+    listed = _listed_frames(folder)
+    for split in ("train", "val"):  # those of a test may have none
+        missing = sorted(set(listed[split]) - labelled)
+        if missing:
+            path = split_path(folder.root, split)
+            yield f"{path}: {len(missing)} of its frames have no labels, as {missing[0]}"
+    for one, other, both in frames_in_two(listed):
+        yield f"{len(both)} frames are in {one}.txt and in {other}.txt, as {both[0]}"
     yield from unlisted_warnings(folder)
 
 
@@ -74,9 +73,8 @@ def unlisted_warnings(folder: CustomFolder) -> Iterator[str]:
     Args:
         folder: of the data.
     """
-    paths = {split: split_path(folder.root, split) for split in ("train", "val", "test")}
-    listed = {split: _listed(path) for split, path in paths.items() if path.exists()}
-    if not (listed.get("train") and listed.get("val")):
+    listed = _listed_frames(folder)
+    if not (listed["train"] and listed["val"]):
         return
     rest = sorted(set(folder.labelled_frames()).difference(*listed.values()))
     if rest:
@@ -86,11 +84,14 @@ def unlisted_warnings(folder: CustomFolder) -> Iterator[str]:
         )
 
 
-def _listed(path: Any) -> list[str]:
-    try:
-        return read_split(path)
-    except DataError:
-        return []  # the commands that need the split say what is wrong with it
+def _listed_frames(folder: CustomFolder) -> dict[str, list[str]]:
+    """The frames of each split; none where there is no list."""
+    listed: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for split in SPLITS:
+        # The commands that need a split say what is wrong with its list.
+        with suppress(DataError):
+            listed[split] = folder.frames_of_split(split)
+    return listed
 
 
 def pairs_by_capitals(names: Sequence[str]) -> Iterator[tuple[str, str]]:

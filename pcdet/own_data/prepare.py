@@ -103,7 +103,14 @@ def write_infos(prepared: Prepared, workers: int = 4) -> None:
     infos = dict(prepared.infos)
     if split_path(root, "test").exists():
         frames = folder.frames_of_split("test")
-        infos["test"] = build_infos(folder, frames, _LOGGER, labelled=False, num_workers=workers)
+        bare = sorted(set(frames).difference(folder.labelled_frames()))
+        infos["test"] = build_infos(folder, frames, _LOGGER, not bare, workers)
+        if 0 < len(bare) < len(frames):
+            _LOGGER.warning(
+                "%s: %d of its %d frames have no labels, as %s: those of the others are not read, "
+                "and a test on it has no AP; label them, or take them out of the list",
+                *(split_path(root, "test"), len(bare), len(frames), bare[0]),
+            )
     for split, of_split in infos.items():
         save_pickle(of_split, infos_path(root, split))
         write_record(infos_path(root, split), len(of_split))

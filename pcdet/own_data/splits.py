@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -11,11 +12,15 @@ from pcdet.utils.errors import DataError
 from pcdet.utils.kitti_format.split import split_path, write_split
 
 SEED = 0
+# Those that a folder may list, each frame in one of them at most.
+SPLITS = ("train", "val", "test")
 _VAL_SHARE = 0.2
 
 
 def complete_splits(folder: CustomFolder, seed: int = SEED) -> tuple[dict[str, list[str]], str]:
     """Read ImageSets/{train,val}.txt, and draw what is missing, for `write_drawn` to write.
+
+    Frames of ImageSets/test.txt are never drawn.
 
     Args:
         folder: of the data.
@@ -25,14 +30,14 @@ def complete_splits(folder: CustomFolder, seed: int = SEED) -> tuple[dict[str, l
         Split to frames, and what was drawn, in words; empty if both files were there.
 
     Raises:
-        DataError: there are fewer than two labelled frames, or a listed frame has no labels or
-            is in both splits.
+        DataError: there are fewer than two labelled frames, a frame of train or val has no
+            labels, or a frame is in two lists.
     """
-    paths = {split: split_path(folder.root, split) for split in ("train", "val")}
+    paths = {split: split_path(folder.root, split) for split in SPLITS}
     splits = {s: folder.frames_of_split(s) for s, path in paths.items() if path.exists()}
-    note = ""
+    test, note = splits.pop("test", []), ""
     if len(splits) < 2:
-        drawn = _draw(folder, splits, seed)
+        drawn = _draw(folder, splits, set(test), seed)
         how = (
             f"drawn at random with seed {seed}" if len(drawn) == 2 else "all that the other leaves"
         )
@@ -51,13 +56,26 @@ def complete_splits(folder: CustomFolder, seed: int = SEED) -> tuple[dict[str, l
                 f"{paths[split]}: {len(missing)} of its frames have no labels, the first is "
                 f"{missing[0]}: take it out of the list, or write {folder.label_path(missing[0])}"
             )
-    twice = sorted(set(splits["train"]) & set(splits["val"]))
-    if twice:
+    for one, other, twice in frames_in_two({**splits, "test": test}):
         raise DataError(
-            f"{paths['val']}: {len(twice)} of its frames are in train.txt, too, the first is "
+            f"{paths[other]}: {len(twice)} of its frames are in {one}.txt, too, the first is "
             f"{twice[0]}: a test on them says nothing about other frames"
         )
     return {split: splits[split] for split in ("train", "val")}, note
+
+
+def frames_in_two(
+    splits: Mapping[str, Iterable[str]],
+) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield two splits and the sorted frames that both list, if any, for all pairs of `SPLITS`.
+
+    Args:
+        splits: split to its frames; one that is missing has none.
+    """
+    for one, other in combinations(SPLITS, 2):
+        twice = sorted(set(splits.get(one, ())) & set(splits.get(other, ())))
+        if twice:
+            yield one, other, twice
 
 
 def write_drawn(folder: CustomFolder, splits: Mapping[str, Sequence[str]]) -> None:
@@ -68,23 +86,26 @@ def write_drawn(folder: CustomFolder, splits: Mapping[str, Sequence[str]]) -> No
             write_split(path, frames)
 
 
-def _draw(folder: CustomFolder, splits: dict[str, list[str]], seed: int) -> dict[str, list[str]]:
-    """The missing ones of train and val."""
-    labelled = folder.labelled_frames()
+def _draw(
+    folder: CustomFolder, splits: dict[str, list[str]], held_out: set[str], seed: int
+) -> dict[str, list[str]]:
+    """The missing ones of train and val, of the labelled frames that are not held out."""
+    labelled = [frame for frame in folder.labelled_frames() if frame not in held_out]
     if splits:
         (given,) = splits
         missing = "val" if given == "train" else "train"
         rest = [frame for frame in labelled if frame not in set(splits[given])]
         if not rest:
             raise DataError(
-                f"{split_path(folder.root, given)}: lists all labelled frames, and there is no "
-                f"{missing}.txt: leave some frames out of it"
+                f"{split_path(folder.root, given)}: lists all labelled frames, but for "
+                f"those of test.txt, and there is no {missing}.txt: leave some frames out of it"
             )
         return {missing: rest}
     if len(labelled) < 2:
         raise DataError(
             f"{folder.root / LABELS}: expected labels <frame>.txt of two frames at least, as one "
-            f"is for validation, got {len(labelled)}; points are in {folder.root / POINTS}"
+            f"is for validation, got {len(labelled)}, not counting frames of ImageSets/test.txt; "
+            f"points are in {folder.root / POINTS}"
         )
     count = min(max(1, round(_VAL_SHARE * len(labelled))), len(labelled) - 1)
     order = np.random.default_rng(seed).permutation(len(labelled))

@@ -9,9 +9,12 @@ from easydict import EasyDict
 
 from pcdet.config import cfg_from_yaml_file, find_yaml
 from pcdet.datasets.custom.folder import CustomFolder
+from pcdet.datasets.custom.infos import infos_path, load_infos
 from pcdet.own_data.anchors import best_anchor_overlaps, choose_anchors, length_groups
+from pcdet.own_data.facts import folder_warnings
 from pcdet.own_data.grid import choose_grid
 from pcdet.own_data.objects import ObjectTable
+from pcdet.own_data.prepare import read_folder, write_infos
 from pcdet.own_data.splits import complete_splits, write_drawn
 from pcdet.own_data.yaml_text import yaml_text
 from pcdet.utils.errors import DataError
@@ -162,6 +165,34 @@ def test_a_missing_split_gets_the_other_frames(tmp_path):
     (lists / "train.txt").write_text("0001\n0009\n")
     with pytest.raises(DataError, match=r"train\.txt: 1 of its frames have no labels.* is 0009: "):
         complete_splits(folder)
+
+
+def test_frames_held_out_for_a_test_are_never_drawn(tmp_path):
+    folder = CustomFolder(make_tiny_custom(tmp_path, frames=6))
+    lists = tmp_path / "ImageSets"
+    lists.mkdir()
+    (lists / "test.txt").write_text("0000\n0002\n0005\n")
+    splits, _ = complete_splits(folder)
+    assert sorted(splits["train"] + splits["val"]) == ["0001", "0003", "0004"]
+    (lists / "train.txt").write_text("0001\n0004\n")
+    assert complete_splits(folder)[0]["val"] == ["0003"]
+    (lists / "train.txt").write_text("0001\n0005\n")
+    with pytest.raises(DataError, match=r"test\.txt: 1 of its frames are in train\.txt, too"):
+        complete_splits(folder)
+    told = "1 frames are in train.txt and in test.txt, as 0005"
+    assert told in list(folder_warnings(folder, ["Car"]))
+
+
+def test_labels_of_a_test_are_read_if_all_its_frames_have_some(tmp_path, caplog):
+    root = make_tiny_custom(tmp_path, frames=5)
+    (root / "ImageSets").mkdir()
+    (root / "ImageSets" / "test.txt").write_text("0000\n0001\n")
+    write_infos(read_folder(root, workers=1), workers=1)
+    assert [len(i["annos"]["name"]) for i in load_infos(infos_path(root, "test"), True)] == [4, 4]
+    (root / "labels" / "0001.txt").unlink()
+    write_infos(read_folder(root, workers=1), workers=1)
+    assert not any("annos" in info for info in load_infos(infos_path(root, "test"), False))
+    assert "test.txt: 1 of its 2 frames have no labels, as 0001" in caplog.text
 
 
 def test_one_frame_cannot_be_split(tmp_path):

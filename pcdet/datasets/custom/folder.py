@@ -6,6 +6,7 @@
     points/<frame>.{npy,bin,pcd,ply}
     labels/<frame>.txt                 see `label_file`
     ImageSets/{train,val}.txt          a frame name on each line; `prepare` draws them if missing
+    ImageSets/test.txt                 optional: frames that are held out, with labels or without
 """
 
 from __future__ import annotations
