@@ -17,6 +17,7 @@ from pcdet.own_data.grid import Grid, choose_grid
 from pcdet.own_data.objects import ObjectTable
 from pcdet.utils.box_utils import DIMS, L
 from pcdet.utils.kitti_format.calib import Calibration
+from pcdet.utils.point_files.fields import intensity_column
 
 # Of each class, objects that a training frame should have, as a factor of those it has on average.
 _SAMPLED = 2.0
@@ -88,9 +89,15 @@ def _set_data(data: Any, facts: FolderFacts, grid: Grid, comments: dict[str, str
     comments[f"{at}.FOV_POINTS_ONLY"] = "there is no camera"
     data.POINT_COLUMNS = list(facts.columns)
     comments[f"{at}.POINT_COLUMNS"] = f"from {facts.columns_from}"
-    data.NUM_POINT_FEATURES.update(total=total, use=min(total, 4))
-    if total > 4:
-        comments[f"{at}.NUM_POINT_FEATURES.use"] = "up to the intensity, as networks usually have"
+    intensity = intensity_column(facts.columns)
+    use = 3 if intensity is None else intensity + 1
+    data.NUM_POINT_FEATURES.update(total=total, use=use)
+    if use < total:
+        comments[f"{at}.NUM_POINT_FEATURES.use"] = (
+            f"up to {facts.columns[use - 1]}, as networks usually have"
+            if intensity is not None
+            else "x, y, z alone, as no column is called intensity"
+        )
     data.POINT_CLOUD_RANGE = grid.range
     data.VOXEL_GENERATOR.VOXEL_SIZE = grid.voxel_size
     comments[f"{at}.POINT_CLOUD_RANGE"] = grid.reasons["range"]

@@ -78,6 +78,26 @@ def test_points_without_intensity_get_a_network_of_three_inputs(tmp_path):
     assert config["MODEL"]["VFE"]["ARGS"]["input_scales"] == [0.07, 0.125, 2.0]
 
 
+@pytest.mark.parametrize(
+    ("columns", "use", "comment"),
+    [
+        ("ring, Reflectivity", 5, "from dataset.yaml"),
+        ("ring, time", 3, "x, y, z alone, as no column"),
+    ],
+)
+def test_the_intensity_is_found_by_its_name(tmp_path, columns, use, comment):
+    root = make_tiny_custom(tmp_path)
+    (root / "dataset.yaml").write_text(f"POINT_COLUMNS: [x, y, z, {columns}]\n")
+    for path in (root / "points").iterdir():
+        points = np.load(path)
+        np.save(path, np.insert(points, 3, np.arange(len(points)) % 32, axis=1))
+    assert check_folder(root).warnings == []  # rings above 1 are no intensities
+    custom.main(["prepare", str(root), "--size", "small", "--workers", "1"])
+    text = (root / "second_custom.yaml").read_text()
+    assert yaml.safe_load(text)["DATA_CONFIG"]["NUM_POINT_FEATURES"] == {"total": 5, "use": use}
+    assert comment in text
+
+
 def change(root, frame, old, new):
     path = root / "labels" / f"{frame}.txt"
     path.write_text(path.read_text().replace(old, new))

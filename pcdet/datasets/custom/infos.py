@@ -24,6 +24,7 @@ from pcdet.utils.io_utils import load_pickle, read_file, regular_file_size
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.planes import is_road
 from pcdet.utils.object_points import points_of_boxes
+from pcdet.utils.point_files.fields import intensity_column
 
 PREPARE_COMMAND = "pcdet-custom prepare"
 # Ground is looked for so many metres around the sensor; where it is not the objects', once more so
@@ -140,7 +141,7 @@ def _build_info(
             ),
             "difficulty": np.zeros(len(objects), np.int32),
         },
-        "scan": dataclasses.asdict(describe_scan(points)),
+        "scan": dataclasses.asdict(describe_scan(points, column=intensity_column(folder.columns))),
         "label_crc": label_checksum(folder, frame),
         "scan_state": scan_state(folder.points_path(frame)),
     }

@@ -19,7 +19,7 @@ class Scan:
         count: its points.
         low: x, y, z that one of a hundred points is below, LiDAR frame, metres.
         high: x, y, z that one of a hundred points is above.
-        intensity: least and greatest number of the fourth column, or None without one.
+        intensity: least and greatest number of its column, or None without one.
         seen: share of the points that lie in the camera's view, or None without a camera.
         has_ground: whether a ground was found in it, or None if none was looked for.
     """
@@ -63,9 +63,19 @@ def few_points(points: np.ndarray) -> np.ndarray:
 
 
 def describe_scan(
-    points: np.ndarray, seen: float | None = None, has_ground: bool | None = None
+    points: np.ndarray,
+    seen: float | None = None,
+    has_ground: bool | None = None,
+    column: int | None = INTENSITY,
 ) -> Scan:
-    """Describe the finite points (N, 3 + C) of a scan; see `Scan` for the other arguments."""
+    """Describe the finite points (N, 3 + C) of a scan.
+
+    Args:
+        points: LiDAR frame, metres.
+        seen: see `Scan`.
+        has_ground: see `Scan`.
+        column: that of the intensity; None if there is none.
+    """
     few = few_points(points)
     if not len(few):
         return Scan(0, [], [], None, seen, has_ground)
@@ -73,6 +83,6 @@ def describe_scan(
     rank = len(few) // 100
     low, high = ordered[:, rank], ordered[:, -1 - rank]
     intensity = None
-    if points.shape[1] > INTENSITY:
-        intensity = [float(few[:, INTENSITY].min()), float(few[:, INTENSITY].max())]
+    if column is not None and points.shape[1] > column:
+        intensity = [float(few[:, column].min()), float(few[:, column].max())]
     return Scan(len(points), low.tolist(), high.tolist(), intensity, seen, has_ground)

@@ -35,6 +35,11 @@ def usual_names(fields: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     return ("x", "y", "z", *_INTENSITY[:has_intensity])
 
 
+def intensity_column(columns: Sequence[str]) -> int | None:
+    """The number, from 0, of the first column that is an intensity by its name; None without."""
+    return next((k for k, name in enumerate(columns) if name.lower() in _INTENSITY), None)
+
+
 def points_of_fields(
     fields: Mapping[str, np.ndarray], num_features: int, columns: Sequence[str] | None = None
 ) -> np.ndarray:
