@@ -56,6 +56,8 @@ def replace(line: str, field: int, value: str) -> str:
         ("det", replace(DET, 16, "1e999"), "finite number in field 16, got '1e999'"),
         ("gt", replace(GT, 3, "0.5"), "integer occlusion in field 3, got '0.5'"),
         ("gt", replace(GT, 3, "1e0"), "integer occlusion in field 3, got '1e0'"),
+        ("det", replace(DET, 15, "92.8"), "radians in field 15 (rotation_y), -2 pi to 2 pi, or"),
+        ("gt", replace(GT, 15, "-10.5"), "radians in field 15 (rotation_y), -2 pi to 2 pi, or"),
         ("gt", replace(GT, 1, "\ufeffCar"), "expected a class name in field 1"),
         ("gt", replace(GT, 1, "C" * 100), "expected a class name in field 1"),
         ("gt", "\0" * 50, "expected the 15 fields of a ground truth, got 1"),
@@ -68,6 +70,20 @@ def test_a_bad_line_is_named_with_its_file(folder, kind, line, message):
         run(folder)
     assert str(error.value).startswith(f"{path}:3: ")
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("det", replace(DET, 15, "-6.28")),
+        ("det", replace(replace(DET, 15, "-10"), 4, "-10")),
+        ("gt", replace(replace(GT, 1, "DontCare"), 15, "-1000")),
+    ],
+)
+def test_angles_that_say_that_there_is_none_are_read(folder, kind, line):
+    path = folder / kind / "000001.txt"
+    path.write_text(f"{path.read_text()}{line}\n")
+    assert run(folder).num_valid["Car"] == (2, 2, 2)
 
 
 def test_two_wrongs_do_not_make_a_right(folder):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pcdet.utils.box_columns import LARGEST_ANGLE
 from pcdet.utils.box_utils import RZ, H, L, W, X, Y, Z, limit_period
 from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import is_file_name
@@ -47,8 +48,8 @@ def objects_from_rows(rows: np.ndarray, names: Sequence[str]) -> Objects:
     """Turn (M, 7) rows of x, y, z, dx, dy, dz, heading into objects."""
     rows = np.asarray(rows, dtype=np.float64).reshape(-1, 7)
     x, y, z, dx, dy, dz, heading = rows.T
-    # Angles beyond a full turn are no radians, which a report can only say if they are left.
-    within = np.abs(heading) <= 2 * np.pi + 0.01
+    # What is not in radians is left, as a report can say so only then.
+    within = np.abs(heading) <= LARGEST_ANGLE
     turn = -heading - np.pi / 2
     turn = np.where(within, limit_period(turn, offset=0.5, period=2 * np.pi), turn)
     boxes = np.stack((x, y, z - dz / 2, dy, dx, dz, turn), axis=1)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from pcdet.utils.box_columns import LARGEST_ANGLE
 from pcdet.utils.box_utils import CENTER, DIMS, RZ, H, L, W, X, Y, Z, mask_boxes_outside_range
 from pcdet.utils.data_report.facts import Frame, Scan
 from pcdet.utils.data_report.table import joined
@@ -232,7 +233,7 @@ def _reach(scan: Scan) -> float:
 
 
 def _degrees(frames: Sequence[Frame]) -> Iterator[str]:
-    count, first = _objects(frames, lambda f: np.abs(f.boxes[:, RZ]) > 2 * np.pi + 0.01)
+    count, first = _objects(frames, lambda f: np.abs(f.boxes[:, RZ]) > LARGEST_ANGLE)
     if count:
         yield (
             f"the angle of {count} objects is beyond 2 pi, as of a {first}: angles must be "
