@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from pcdet.evaluation import rules
 from pcdet.evaluation.label_arrays import Labels
 from pcdet.evaluation.protocol import BY_DISTANCE
 from pcdet.evaluation.result import EvalResult
 from pcdet.evaluation.scoring import evaluate_overlap_sets
 from pcdet.utils.box_utils import RZ, H, L, W, X, Y, Z
-from pcdet.utils.errors import ConfigError, DataError
+from pcdet.utils.errors import DataError
 
 _METRICS = ("bev", "3d")
 # A class whose objects are longer than this, metres, needs the overlap of KITTI's cars.
@@ -65,12 +66,7 @@ def choose_overlaps(
     Raises:
         ConfigError: an overlap is given for another class.
     """
-    for name in given:
-        if name not in class_names:
-            raise ConfigError(
-                f"MODEL.TEST.EVAL_OVERLAPS: class {name!r} is not in CLASS_NAMES, "
-                f"{list(class_names)}"
-            )
+    rules.check_given_overlaps(given, class_names)
     chosen = {}
     for name in class_names:
         lengths = [

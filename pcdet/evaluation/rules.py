@@ -79,15 +79,35 @@ def overlap_sets(overlaps: Mapping[str, float], class_names: Sequence[str]) -> t
         overlaps: of classes that KITTI does not know; `OTHER_OVERLAP` of one that is not in it.
             Half of it is the looser one.
         class_names: the classes to evaluate.
+
+    Raises:
+        ConfigError: an overlap is given for a class that is not evaluated, or that KITTI knows.
     """
-    own = {name.lower(): value for name, value in overlaps.items()}
-    others = [name.lower() for name in class_names if name.lower() not in OVERLAPS]
-    strict = {name: own.get(name, OTHER_OVERLAP) for name in others}
+    check_given_overlaps(overlaps, class_names)
+    for name in overlaps:
+        if name.lower() in OVERLAPS:
+            raise ConfigError(
+                f"MODEL.TEST.EVAL_OVERLAPS: class {name!r} has {OVERLAPS[name.lower()]} by KITTI's "
+                f"rules, got {overlaps[name]}: take it out; `python -m pcdet.evaluation` has "
+                "--overlaps for others"
+            )
+    others = [name for name in class_names if name.lower() not in OVERLAPS]
+    strict = {name.lower(): overlaps.get(name, OTHER_OVERLAP) for name in others}
     loose = {name: value / 2 for name, value in strict.items()}
     return (
         ({**OVERLAPS, **strict}, METRICS),
         ({**LOOSE_OVERLAPS, **loose}, OVERLAP_SETS[1][1]),
     )
+
+
+def check_given_overlaps(overlaps: Mapping[str, float], class_names: Sequence[str]) -> None:
+    """Raise a ConfigError if MODEL.TEST.EVAL_OVERLAPS names a class that is not evaluated."""
+    for name in overlaps:
+        if name not in class_names:
+            raise ConfigError(
+                f"MODEL.TEST.EVAL_OVERLAPS: class {name!r} is not in CLASS_NAMES, "
+                f"{list(class_names)}"
+            )
 
 
 def overlaps_of(

@@ -19,12 +19,13 @@ from pcdet.evaluation import (
     get_official_eval_result,
     official_results,
     result_lines,
+    rules,
     write_submission,
 )
 from pcdet.evaluation.__main__ import main
 from pcdet.evaluation.plots import plot_figures, save_plots
 from pcdet.evaluation.submission import check_line
-from pcdet.utils.errors import DataError
+from pcdet.utils.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -145,6 +146,16 @@ def test_a_class_without_an_overlap_leaves_the_others_their_ap():
     assert tags == {}
     strict, _ = official_results(gt, det, ["Bus"])
     assert plot_figures(strict) == {}
+
+
+@pytest.mark.parametrize(
+    ("overlaps", "told"),
+    [({"Buss": 0.4}, "'Buss' is not in CLASS_NAMES"), ({"Car": 0.5}, "'Car' has 0.7 by KITTI's")],
+)
+def test_an_overlap_that_would_be_ignored_is_refused(overlaps, told):
+    assert rules.overlap_sets({"Bus": 0.4}, ["Car", "Bus"])[0][0]["bus"] == 0.4
+    with pytest.raises(ConfigError, match=f"EVAL_OVERLAPS: class {told}"):
+        rules.overlap_sets(overlaps, ["Car", "Bus"])
 
 
 def test_tags_and_the_looser_overlaps():
