@@ -18,16 +18,16 @@ from pcdet.simulator.placement import Builder
 from pcdet.simulator.places import PLACES, Place
 from pcdet.simulator.road import Road
 from pcdet.simulator.scene import Scene, assemble
+from pcdet.simulator.sensor import HDL_64E
 from pcdet.simulator.traffic import populate, recording_motion
 
 _RAIN = 0.09  # share of scenes on a wet road
 _FAR_HOUSES = 64  # that are drawn once; a dozen of them stand in a scene
-SENSOR_HEIGHT = 1.725  # above the road, metres, on KITTI's car
 
 
 def draw_scene(
     rng: np.random.Generator,
-    sensor_height: float = SENSOR_HEIGHT,
+    sensor_height: float = HDL_64E.height,
     stand_ins: Mapping[str, str] = MappingProxyType({}),
     beside_road: bool = False,
 ) -> Scene:
