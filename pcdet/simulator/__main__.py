@@ -6,19 +6,26 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from pcdet.simulator.own_sensor import fewer_beams, named_sensor, write_own_data
+from pcdet.simulator.own_sensor import (
+    BEAMS,
+    HEIGHT,
+    Setup,
+    fewer_beams,
+    named_sensor,
+    write_own_data,
+)
 from pcdet.simulator.sensors import SENSORS
 from pcdet.simulator.writer import write_dataset
 from pcdet.utils.errors import ConfigError, PcdetError
 from pcdet.utils.frame_pool import available_cores
-from pcdet.utils.io_utils import atomic_write, read_text
+from pcdet.utils.io_utils import read_text
 from pcdet.utils.kitti_format.folders import TESTING, TRAINING
 from pcdet.utils.memory_utils import keep_freed_memory
 from pcdet.utils.program_name import program_name
 
-_HEIGHT = 2.4  # of the sensor of --beams above the road, metres
 # Folders of frames, of both layouts, and the options that they were written with.
 _FOLDERS = (TRAINING, TESTING, "ImageSets", "points", "labels")
 _RECORD = "simulator.json"
@@ -34,7 +41,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--train", type=int, default=400, help="frames of the train split")
     parser.add_argument("--val", type=int, default=100, help="frames of the val split")
-    parser.add_argument("--test", type=int, default=20, help="frames without labels")
+    parser.add_argument(
+        "--test", type=int, default=20, help="those of the test split; KITTI's have no labels"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of all scenes")
     parser.add_argument(
         "--workers",
@@ -50,13 +59,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "Pedestrian and Cyclist",
     )
     own.add_argument(
-        "--beams", type=int, choices=(8, 16, 32, 64), help="of KITTI's sensor (default: 32)"
+        "--beams",
+        type=int,
+        choices=(8, 16, 32, 64),
+        help=f"of KITTI's sensor ({BEAMS} if not given), where --sensor names no other",
     )
     own.add_argument("--sensor", help=f"one by name: {', '.join(SENSORS)}")
     own.add_argument(
         "--height",
         type=float,
-        help="of the sensor above the road, metres; 2.4, or what is usual for --sensor",
+        help=f"of the sensor above the road, metres; {HEIGHT}, or what is usual for --sensor",
     )
     return parser.parse_args(argv)
 
@@ -68,11 +80,13 @@ def _check(args: argparse.Namespace) -> None:
             raise ConfigError(f"--{name}: expected 0 or more, got {getattr(args, name)}")
     if args.height is not None and not 1 <= args.height <= 8:
         raise ConfigError(f"--height: expected 1 to 8 metres, got {args.height:g}")
-    if args.sensor and not args.own_data:
+    if args.sensor is not None and not args.own_data:
         raise ConfigError("--sensor: expected --own_data with it, the layout for other sensors")
     for name in ("beams", "height"):
         if getattr(args, name) is not None and not args.own_data:
             raise ConfigError(f"--{name}: expected --own_data with it; KITTI's sensor is as it is")
+    if args.beams is not None and args.sensor is not None:
+        raise ConfigError("--beams: expected without --sensor, which has its own: leave one out")
     if args.workers < 1:
         raise ConfigError(f"--workers: expected 1 or more, got {args.workers}")
     if args.train + args.val + args.test == 0:
@@ -81,22 +95,34 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--out: expected a folder, {args.out} is a file")
 
 
-def _claim_folder(args: argparse.Namespace) -> None:
-    """Record the options in the folder; raise a ConfigError if it holds frames of others.
+def _setup(args: argparse.Namespace) -> Setup:
+    """The sensor of --own_data."""
+    if args.sensor is not None:
+        return named_sensor(args.sensor, args.height)
+    return fewer_beams(args.beams or BEAMS, args.height or HEIGHT)
 
-    The record comes before the frames, so that a call that was interrupted can be repeated.
+
+def _claim_folder(args: argparse.Namespace) -> None:
+    """Record the options in the folder; raise a ConfigError if it is another call's.
+
+    The record comes before the frames, so that a call that was interrupted can be repeated, and
+    only the first call can make it, so that two at once do not mix their frames.
     """
     options = {name: v for name, v in vars(args).items() if name not in ("out", "workers")}
     record, told = args.out / _RECORD, json.dumps(options)
+    folders = [args.out / name for name in _FOLDERS]
+    holds = [path.name for path in folders if path.is_dir() and any(path.iterdir())]
+    if not holds:
+        args.out.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError), record.open("x") as file:
+            file.write(f"{told}\n")
     written = read_text(record).strip() if record.exists() else "none"
-    holds = [name for name in _FOLDERS if (args.out / name).is_dir()]
-    if written != told and any(any((args.out / name).iterdir()) for name in holds):
+    if written != told:
+        what = f"holds frames already, in {', '.join(holds)}" if holds else "is another call's"
         raise ConfigError(
-            f"--out: {args.out} holds frames already, in {', '.join(holds)}; expected {_RECORD} "
-            f"with the options of this call, {told}, got {written[:300]}: give another folder"
+            f"--out: {args.out} {what}; expected {_RECORD} with the options of this call, {told}, "
+            f"got {written[:300]}: give another folder"
         )
-    with atomic_write(record) as file:
-        file.write(f"{told}\n".encode())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,15 +130,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         _check(args)
+        setup = _setup(args) if args.own_data else None
         _claim_folder(args)
         keep_freed_memory()
         splits = {"train": args.train, "val": args.val, "test": args.test}
-        if args.own_data:
-            setup = (
-                named_sensor(args.sensor, args.height)
-                if args.sensor
-                else fewer_beams(args.beams or 32, args.height or _HEIGHT)
-            )
+        if setup is not None:
             write_own_data(args.out, splits, setup, args.seed, args.workers)
         else:
             write_dataset(args.out, *splits.values(), args.seed, args.workers)

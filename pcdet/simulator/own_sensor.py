@@ -22,6 +22,8 @@ from pcdet.utils.frame_pool import map_frames
 from pcdet.utils.io_utils import atomic_write
 from pcdet.utils.kitti_format.split import split_path, write_split
 
+# What `fewer_beams` has if nothing else is asked for: its beams, and metres above the road.
+BEAMS, HEIGHT = 32, 2.4
 _YARD_LABELS = (("Car", "Car"), ("Forklift", "Forklift"))
 _STREET_LABELS = (
     *(("Car", "Car"), ("Van", "Car"), ("Cyclist", "Cyclist")),
@@ -53,7 +55,7 @@ class Setup:
     half_turns: bool = False
 
 
-def fewer_beams(beams: int = 32, height: float = 2.4) -> Setup:
+def fewer_beams(beams: int = BEAMS, height: float = HEIGHT) -> Setup:
     """64, 32, 16 or 8 beams of KITTI's sensor, in a yard where forklifts drive."""
     return Setup(HDL_64E, height, HDL_64E.rings // beams, _YARD_LABELS, _STAND_INS)
 

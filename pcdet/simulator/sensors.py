@@ -72,5 +72,5 @@ def sensor_by_name(name: str) -> Sensor:
         ConfigError: there is none of that name.
     """
     if name.lower() not in SENSORS:
-        raise ConfigError(f"sensor: expected one of {', '.join(SENSORS)}, got {name}")
+        raise ConfigError(f"--sensor: expected one of {', '.join(SENSORS)}, got {name!r}")
     return SENSORS[name.lower()]

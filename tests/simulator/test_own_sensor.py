@@ -135,10 +135,20 @@ def test_elevations_of_the_data_sheets(name, rings, top, bottom):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--own_data", "--sensor", "abc"], "sensor: expected one of hdl-64e, vlp-16, hdl-32e"),
+        (["--own_data", "--sensor", "abc"], "--sensor: expected one of hdl-64e, vlp-16, hdl-32e"),
+        (["--own_data", "--sensor", ""], "--sensor: expected one of hdl-64e, vlp-16, hdl-32e"),
         (["--sensor", "vlp-16"], "--sensor: expected --own_data with it"),
+        (["--own_data", "--sensor", "hdl-64e", "--beams", "16"], "--beams: expected without --se"),
     ],
 )
 def test_sensors_that_are_not_known_are_refused(tmp_path, capsys, options, message):
     assert command.main(["--out", str(tmp_path / "x"), *options]) == 1
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_folder_that_another_call_has_claimed_is_refused(tmp_path, capsys):
+    (tmp_path / "simulator.json").write_text('{"seed": 1}\n')
+    assert command.main(["--out", str(tmp_path), "--own_data"]) == 1
+    assert "is another call's; expected simulator.json" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["simulator.json"]
