@@ -111,6 +111,8 @@ def write_infos(prepared: Prepared, workers: int = 4) -> None:
                 "and a test on it has no AP; label them, or take them out of the list",
                 *(split_path(root, "test"), len(bare), len(frames), bare[0]),
             )
+    # A run that is killed from here on must not leave older objects beside new infos.
+    dbinfos_path(root).unlink(missing_ok=True)
     for split, of_split in infos.items():
         save_pickle(of_split, infos_path(root, split))
         write_record(infos_path(root, split), len(of_split))

@@ -8,7 +8,9 @@ import yaml
 
 from pcdet.cli import custom
 from pcdet.datasets.custom.folder import CustomFolder
+from pcdet.datasets.custom.infos import dbinfos_path
 from pcdet.datasets.custom.label_file import objects_from_rows
+from pcdet.own_data import prepare
 from pcdet.own_data.check import check_folder
 from pcdet.own_data.columns import find_columns
 from pcdet.own_data.object_views import draw_object, object_frame
@@ -55,6 +57,20 @@ def test_lists_are_drawn_of_frames_that_can_be_used(tmp_path):
     (root / "labels" / "0005.txt").unlink()
     prepared = read_folder(root, workers=1)
     assert len(prepared.labelled) == 5 and prepared.warnings == []
+
+
+def test_a_killed_preparation_leaves_no_database_of_older_labels(tmp_path, monkeypatch):
+    root = make_tiny_custom(tmp_path)
+    prepare.write_infos(read_folder(root, workers=1), workers=1)
+    assert dbinfos_path(root).is_file()
+
+    def killed(**options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepare, "create_database", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare.write_infos(read_folder(root, workers=1), workers=1)
+    assert not dbinfos_path(root).exists()
 
 
 def test_frames_labelled_after_the_lists_are_told(tmp_path):
