@@ -47,13 +47,14 @@ def examine_data(root: Path, given: bool) -> list[Finding]:
     if (root / TRAINING).is_dir():
         findings.append(_planes(root / TRAINING))
         findings += _first_scan(root, frames["train"] or ())
+    remedy = f"run `{CREATE} --data_path {root}`"
     for split, names in frames.items():
         if names:
-            path, remedy = root / f"kitti_infos_{split}.pkl", f"run `{CREATE} --data_path {root}`"
+            path = root / f"kitti_infos_{split}.pkl"
             finding = infos_finding(path, f"ImageSets/{split}.txt", len(names), remedy)
             finding.broken &= split != "test" or path.is_file()
             findings.append(finding)
-    findings.append(_database(root))
+    findings.append(database_finding(root / "kitti_dbinfos_train.pkl", remedy))
     return findings
 
 
@@ -162,11 +163,17 @@ def infos_finding(path: Path, split_file: str, count: int, remedy: str) -> Findi
     return finding
 
 
-def _database(root: Path) -> Finding:
-    """The ground-truth database, which training samples objects from."""
-    path = root / "kitti_dbinfos_train.pkl"
-    objects = len(_stems(root / "gt_database", ".bin"))
-    if path.is_file():
-        return Finding(path.name, f"there; gt_database holds {objects} objects")
-    advice = f"{path} is missing: run `{CREATE} --data_path {root}`"
-    return Finding(path.name, "missing", advice)
+def database_finding(path: Path, remedy: str) -> Finding:
+    """The list of the ground-truth database, from which training samples objects.
+
+    Files of gt_database are not counted: those of objects that are no longer labelled stay there.
+    """
+    from pcdet.utils.io_utils import load_pickle  # needs a NumPy that works
+
+    if not path.is_file():
+        return Finding(path.name, "missing", f"{path} is missing: {remedy}")
+    try:
+        objects = sum(map(len, load_pickle(path).values()))
+    except (DataError, AttributeError, TypeError) as error:
+        return Finding(path.name, "damaged", f"{path} ({error}): {remedy}", broken=True)
+    return Finding(path.name, f"there; lists {objects} objects")

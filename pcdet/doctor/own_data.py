@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pcdet.doctor.data_folder import infos_finding, listed_frames
+from pcdet.doctor.data_folder import database_finding, infos_finding, listed_frames
 from pcdet.doctor.findings import Finding
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def examine_own_data(root: Path, settings: Callable[[], tuple[Any, bool, bool]])
             path = root / f"custom_infos_{split}.pkl"
             findings.append(infos_finding(path, f"ImageSets/{split}.txt", len(names), _run(root)))
             infos += _read(path, folder, findings)
-    findings.append(_database(root))
+    findings.append(database_finding(root / "custom_dbinfos_train.pkl", _run(root)))
     return [*findings, *_report(folder, infos, *settings()[:2])]
 
 
@@ -101,14 +101,6 @@ def _read(path: Path, folder: CustomFolder, findings: list[Finding]) -> list[Any
         findings.append(Finding(path.name, "not as it should be", str(error), broken=True))
         return []
     return infos
-
-
-def _database(root: Path) -> Finding:
-    path = root / "custom_dbinfos_train.pkl"
-    if path.is_file():
-        count = len(list((root / "gt_database").glob("*.bin")))
-        return Finding(path.name, f"there; gt_database holds {count} objects")
-    return Finding(path.name, "missing", f"{path} is missing: {_run(root)}")
 
 
 def _report(

@@ -33,7 +33,7 @@ def data(tmp_path) -> Path:
         path = root / f"kitti_infos_{split}.pkl"
         save_pickle([], path)
         info_record.write_record(path, len(frames))
-    (root / "kitti_dbinfos_train.pkl").write_bytes(b"database")
+    save_pickle({}, root / "kitti_dbinfos_train.pkl")
     return root
 
 
@@ -55,7 +55,7 @@ def test_a_whole_data_folder(data):
     assert found["testing/"] == "velodyne 2, image_2 2, calib 2"
     assert found["training/planes"] == "6 files"
     assert found["kitti_infos_val.pkl"] == f"2 frames, format {info_record.INFO_FORMAT}"
-    assert found["kitti_dbinfos_train.pkl"] == "there; gt_database holds 0 objects"
+    assert found["kitti_dbinfos_train.pkl"] == "there; lists 0 objects"
 
 
 def change_format(root: Path, monkeypatch) -> None:

@@ -44,8 +44,10 @@ def test_all_is_well(data):
     assert found["data folder"][0] == f"{data}, one's own data"
     assert found["columns"][0] == "x, y, z, intensity (from 0000.npy)"
     assert found["points, labels"][0] == "5 scans, 5 labelled frames"
+    (data / "gt_database" / "0000_Car_9.bin").touch()  # of a label that was taken away
+    found = of_data(data)
     assert found["custom_infos_train.pkl"][0] == "4 frames, format 1"
-    assert found["custom_dbinfos_train.pkl"][0] == "there; gt_database holds 16 objects"
+    assert found["custom_dbinfos_train.pkl"][0] == "there; lists 16 objects"
     assert "objects of 5 frames" in found["labelled frames"][0]
     findings = examine(data, str(data / "second_custom.yaml"))
     assert any("out of range" in finding.state for finding in findings)
@@ -89,6 +91,11 @@ def rewrite(path: Path, text: str) -> None:
             lambda root: (root / "custom_dbinfos_train.pkl").unlink(),
             "custom_dbinfos_train.pkl",
             "is missing: run `pcdet-custom prepare",
+        ),
+        (
+            lambda root: rewrite(root / "custom_dbinfos_train.pkl", "database"),
+            "custom_dbinfos_train.pkl",
+            "not a pickle of plain data",
         ),
         (
             lambda root: rewrite(root / "dataset.yaml", "COLUMNS: 4\n"),
