@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,7 +54,7 @@ def map_frames(
 
     Raises:
         DataError: for a DataError or an OSError of `function`, with the frame's name before the
-            message.
+            message; or a process was killed.
     """
     workers = min(num_workers, available_cores())
     calls = list(zip(names, items))
@@ -81,6 +82,11 @@ def _results(
         with _ctrl_c_waits():
             results = executor.map(_call, calls[here:], chunksize=chunk)
         yield from results
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"one of {workers} processes was killed, perhaps for lack of memory: try again with "
+            "fewer --workers"
+        ) from error
     finally:
         executor.shutdown(cancel_futures=True)
 
@@ -146,8 +152,15 @@ def _start_worker(work: Callable[[tuple[str, Any]], Any]) -> None:
     global _work
     _work = work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """End this process, which would wait for work forever, when the one that started it is gone."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _call(call: tuple[str, Any]) -> Any:

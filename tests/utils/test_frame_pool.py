@@ -62,6 +62,16 @@ def test_a_full_disk_names_the_frame(slow):
         list(frame_pool.map_frames(no_room, [1, 2, 3], names(3), 2, "test", slow))
 
 
+def killed(item):
+    if item:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_was_killed_is_told_in_one_line():
+    with pytest.raises(DataError, match=r"^one of 2 processes was killed, .* fewer --workers$"):
+        list(frame_pool.map_frames(killed, range(9), names(9), 2, "test", True))
+
+
 def test_ctrl_c_waits_until_all_work_is_handed_out(monkeypatch):
     """Within `submit` it may leave a lock taken, for which shutting down waits forever."""
     submitted = []
@@ -93,7 +103,7 @@ frame_pool.available_cores = lambda: 2
 
 def work(item):
     print(item, flush=True)
-    time.sleep(0.5 if item else 0)
+    time.sleep(SECONDS if item else 0)
 
 try:
     list(frame_pool.map_frames(work, range(100), [""] * 100, 2, "test", True))
@@ -102,20 +112,33 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the workers of this script are forked")
-def test_ctrl_c_ends_all_processes_and_leaves_no_traceback_of_theirs():
+def start(seconds):
+    """Start the script, and wait until two workers are at it."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _INTERRUPTED],
+        [sys.executable, "-c", _INTERRUPTED.replace("SECONDS", str(seconds))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    lines = [process.stdout.readline() for _ in range(3)]  # two workers are at it
+    lines = [process.stdout.readline() for _ in range(3)]
     assert lines[0] == "0\n"
+    return process
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the workers of this script are forked")
+def test_ctrl_c_ends_all_processes_and_leaves_no_traceback_of_theirs():
+    process = start(0.5)
     begun = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert out.splitlines()[-1] == "interrupted" and process.returncode == 0
     assert len(out.splitlines()) < 12 and time.monotonic() - begun < 10
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the workers of this script are forked")
+def test_workers_end_with_the_process_that_started_them():
+    process = start(60)
+    process.kill()
+    process.communicate(timeout=20)  # its pipes are open as long as a worker has them
