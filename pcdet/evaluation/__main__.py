@@ -32,7 +32,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         help="the frames to evaluate, one a line (default: all, and both folders must agree)",
     )
-    parser.add_argument("--json", type=Path, help="write the AP with all digits to this file")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        help="write the AP of the first overlaps (the benchmark's, if none are given) with all "
+        "digits to this file; null where there is none",
+    )
     parser.add_argument("--plots", type=Path, help="write a PNG a class to this folder")
     parser.add_argument("--classes", nargs="+", default=list(rules.CLASS_NAMES), metavar="CLASS")
     parser.add_argument(
@@ -66,8 +71,10 @@ def _run(args: argparse.Namespace) -> None:
     results = evaluate_overlap_sets(gt, det, args.classes, sets)
     sys.stdout.write("\n".join(result.table() for result in results))
     if args.json is not None:
+        text = json.dumps(results[0].to_json())
+        numbers = json.loads(text, parse_constant=lambda name: None)  # NaN, which is no JSON
         with atomic_write(args.json) as file:
-            file.write(json.dumps(results[0].to_json(), indent=1).encode())
+            file.write(json.dumps(numbers, indent=1).encode())
     if args.plots is not None:
         # Imported here: matplotlib takes as long to start as a whole evaluation.
         from pcdet.evaluation.plots import save_plots

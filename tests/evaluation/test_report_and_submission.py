@@ -11,7 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kitti_eval_sets import NUMBERS, anno_of, annos_of, assert_same_ap, make_object, unpack
+from kitti_eval_sets import (
+    NUMBERS,
+    anno_of,
+    annos_of,
+    assert_same_ap,
+    make_object,
+    unpack,
+    write_set,
+)
 
 from pcdet.evaluation import (
     evaluate,
@@ -184,6 +192,17 @@ def test_json_and_plots_of_the_command(tmp_path, capsys):
     assert plots == ["Car.png", "Cyclist.png", "Pedestrian.png"]
     assert (tmp_path / "plots" / "Car.png").read_bytes().startswith(b"\x89PNG")
     assert "AP_R40" in capsys.readouterr().out
+
+
+def test_json_has_null_where_the_official_program_has_nan(tmp_path):
+    van, car = (make_object(name, (0.0, 0.0, 60.0, 41.0)) for name in ("Van", "Car"))
+    small = make_object("Car", (0.0, 0.0, 60.0, 39.5), score=0.9)
+    found = make_object("Car", (0.0, 0.0, 60.0, 41.0), score=0.8)
+    folder = write_set([([van, car], [small, found]), *[([car], [car])] * 60], tmp_path)
+    options = ["--json", str(tmp_path / "ap.json"), "--classes", "Car"]
+    assert main(["--gt", str(folder / "gt"), "--det", str(folder / "det"), *options]) == 0
+    text = (tmp_path / "ap.json").read_text()
+    assert "NaN" not in text and json.loads(text)["R11"]["bbox"]["Car"][0] is None
 
 
 def test_classes_and_overlaps_of_the_command(tmp_path, capsys):
