@@ -47,8 +47,13 @@ def choose_frames(
     the official program, and skipping it would raise the AP.
 
     Raises:
-        DataError: a frame lacks its label or its result file.
+        DataError: a frame lacks its label or its result file, or both folders are the same one.
     """
+    if os.path.realpath(gt_dir) == os.path.realpath(det_dir):
+        raise DataError(
+            f"{det_dir}: expected a folder of results beside one of labels, got one folder for "
+            "both: name the folder of the labels as ground truth"
+        )
     try:
         labelled = list_frames(gt_dir)
     except DataError as error:

@@ -208,6 +208,12 @@ def test_label_folder_of_a_test_split_says_why_there_is_no_ap(folder):
         run(folder)
 
 
+def test_results_are_not_compared_with_themselves(folder):
+    (folder / "link").symlink_to(folder / "det")
+    with pytest.raises(DataError, match="det: expected a folder of results beside one of labels"):
+        evaluate_folders(folder / "link", folder / "det")
+
+
 def test_output_that_cannot_be_written(folder, capsys):
     (folder / "file").write_text("")
     options = ["--json", str(folder / "file" / "ap.json")]
