@@ -52,7 +52,7 @@ def check_folder(root: Path, workers: int = 4) -> Checked:
         ConfigError: dataset.yaml is wrong.
     """
     columns, columns_from = find_columns(root)
-    folder = CustomFolder(root, columns)
+    folder = CustomFolder(root, columns, columns_from)
     frames = folder.labelled_frames()
     if not frames:
         raise DataError(f"{root / LABELS}: expected a label file <frame>.txt for each frame")

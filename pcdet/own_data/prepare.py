@@ -74,7 +74,7 @@ def read_folder(root: Path, seed: int = SEED, workers: int = 4) -> Prepared:
         ConfigError: dataset.yaml is wrong.
     """
     columns, columns_from = find_columns(root)
-    folder = CustomFolder(root, columns)
+    folder = CustomFolder(root, columns, columns_from)
     splits, note = complete_splits(folder, seed)
     infos = {
         split: build_infos(folder, frames, _LOGGER, num_workers=workers)

@@ -252,6 +252,17 @@ def test_columns_are_found_in_the_scans(tmp_path, columns, expected):
     assert find_columns(tmp_path) == (("x", "y", "z", "ring"), "dataset.yaml")
 
 
+def test_an_empty_scan_does_not_decide_on_columns(tmp_path):
+    root = make_tiny_custom(tmp_path, frames=3)
+    np.save(root / "points" / "0000.npy", np.zeros((0, 3), np.float32))
+    assert find_columns(root) == (("x", "y", "z", "intensity"), "0001.npy")
+    (error,) = check_folder(root).errors
+    assert "0000.npy" in error and "by 0001.npy: if they are others, name them in" in error
+    for path in (root / "points").iterdir():
+        np.save(path, np.zeros((0, 4), np.float32))
+    assert find_columns(root)[1] == "0000.npy"
+
+
 def test_columns_of_named_fields(tmp_path):
     (tmp_path / "points").mkdir()
     scan = tmp_path / "points" / "0.pcd"

@@ -42,11 +42,18 @@ class CustomFolder:
     Attributes:
         root: the folder.
         columns: names of the numbers of a point, x, y, z first.
+        columns_from: where they were found, for messages; empty where a yaml says them.
     """
 
-    def __init__(self, root: str | os.PathLike, columns: Sequence[str] = USUAL_COLUMNS) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        columns: Sequence[str] = USUAL_COLUMNS,
+        columns_from: str = "",
+    ) -> None:
         self.root = Path(root)
         self.columns = check_columns(columns, COLUMNS_KEY)
+        self.columns_from = columns_from
 
     def points_path(self, frame: str) -> Path:
         """Find the file of a frame's points, whatever its form."""
@@ -69,7 +76,15 @@ class CustomFolder:
 
     def read_points(self, frame: str) -> np.ndarray:
         """Read the points (N, C) float32 of a frame: LiDAR frame, metres."""
-        return read_points(self.points_path(frame), len(self.columns), self.columns)
+        try:
+            return read_points(self.points_path(frame), len(self.columns), self.columns)
+        except DataError as error:
+            if not self.columns_from:
+                raise
+            raise DataError(
+                f"{error}; the columns of all scans are {', '.join(self.columns)} by "
+                f"{self.columns_from}: if they are others, name them in {self.root / DATASET_FILE}"
+            ) from error
 
     def read_objects(self, frame: str) -> Objects:
         """Read the labelled objects of a frame."""
