@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence, Sized
 from numbers import Real
 
 from pcdet.utils.errors import ConfigError
+from pcdet.utils.file_checks import is_class_name
 from pcdet.utils.kitti_format import label
 
 Difficulty, DIFFICULTIES = label.Difficulty, label.DIFFICULTIES
@@ -62,8 +62,10 @@ def check_class_names(class_names: Sequence[str], where: str = "classes") -> tup
         raise ConfigError(f"{where}: expected at least one class name, got none")
     seen = set()
     for name in names:
-        if not re.fullmatch(r"[^\s/\\]+", name):
-            raise ConfigError(f"{where}: expected a name without blanks or slashes, got {name!r}")
+        if not is_class_name(name):
+            raise ConfigError(
+                f"{where}: expected a name without blanks, slashes or colons, got {name!r}"
+            )
         if name.lower() == DONT_CARE:
             raise ConfigError(f"{where}: {name!r} marks regions without labels and has no AP")
         if name.lower() in seen:

@@ -65,3 +65,8 @@ def is_file_name(name: str) -> bool:
         and "/" not in name
         and name not in (".", "..")
     )
+
+
+def is_class_name(name: str) -> bool:
+    """Tell whether a class can be called so: lines, files and `name:number` of a yaml hold it."""
+    return is_file_name(name) and len(name.split()) == 1 and not set(name) & set("\\:")

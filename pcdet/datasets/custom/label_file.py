@@ -16,7 +16,7 @@ import numpy as np
 from pcdet.utils.box_columns import LARGEST_ANGLE
 from pcdet.utils.box_utils import RZ, H, L, W, X, Y, Z, limit_period
 from pcdet.utils.errors import DataError
-from pcdet.utils.file_checks import is_file_name
+from pcdet.utils.file_checks import is_class_name
 from pcdet.utils.io_utils import atomic_write, read_number, read_text
 from pcdet.utils.kitti_format.label import DONT_CARE, NUM_LABEL_FIELDS, NUM_RESULT_FIELDS
 from pcdet.utils.point_files.likeness import signature
@@ -109,7 +109,17 @@ def _why(fields: Sequence[str]) -> str:
         return ": it looks like KITTI's labels, which `pcdet-custom import kitti` reads"
     if "," in fields[0]:
         return ": put blanks between them, not commas"
+    if len(fields) == len(FIELDS) + 1 and _is_number(fields[-1]):
+        return ": the last one looks like a score, as results have: leave it out"
     return "; a class must not hold a blank" if len(fields) > len(FIELDS) else ""
+
+
+def _is_number(word: str) -> bool:
+    try:
+        read_number(word)
+    except ValueError:
+        return False
+    return True
 
 
 def check_row(row: Sequence[float], name: str) -> None:
@@ -122,7 +132,7 @@ def check_row(row: Sequence[float], name: str) -> None:
                 f"{field}: expected a size above 0 and up to {_LARGEST_SIZE:g} m, got {size:g}"
                 + (": sizes and places must be in metres" if size > 0 else "")
             )
-    if not is_file_name(name) or len(name.split()) != 1 or ":" in name:
+    if not is_class_name(name):
         raise ValueError(
             "class: expected a name without blanks, slashes or colons, as files are named by it, "
             f"got {name[:80]!r}"
