@@ -21,7 +21,7 @@ class ClassObjects:
     Attributes:
         takes_part: (G,) bool, ground truth of the class or of its neighbour.
         valid: for each level (G,) bool, ground truth of the class that counts.
-        state: for each level (D,) int8, IGNORED whatever the class is, else NORMAL for the class
+        state: for each level (D,) int8, IGNORED where the level says so, else NORMAL for the class
             and ABSENT for others.
     """
 
@@ -33,12 +33,14 @@ class ClassObjects:
 def class_objects(gt: Labels, det: Labels, name: str, protocol: Protocol) -> ClassObjects:
     """Judge G ground truth objects and D detections for a class at each level."""
     key = name.lower()
-    own, detected = gt.name == key, np.where(det.name == key, NORMAL, ABSENT).astype(np.int8)
+    own, found = gt.name == key, det.name == key
+    detected = np.where(found, NORMAL, ABSENT).astype(np.int8)
     return ClassObjects(
         takes_part=own | (gt.name == protocol.neighbours.get(key)),
         valid=tuple(own & level.counts(gt) for level in protocol.levels),
         state=tuple(
-            np.where(level.ignores(det), np.int8(IGNORED), detected) for level in protocol.levels
+            np.where(level.ignores(det, found), np.int8(IGNORED), detected)
+            for level in protocol.levels
         ),
     )
 

@@ -25,8 +25,11 @@ class Level(Interface):
     def counts(self, gt: Labels) -> np.ndarray:
         """Tell which ground truth, of its class, must be found: (G,) bool."""
 
-    def ignores(self, det: Labels) -> np.ndarray:
-        """Tell which detections are neither hit nor false positive here: (D,) bool."""
+    def ignores(self, det: Labels, own: np.ndarray) -> np.ndarray:
+        """Tell which detections are neither hit nor false positive here: (D,) bool.
+
+        They can take an object all the same. `own`: (D,) bool, those of the class.
+        """
 
     def why_none_counts(self, det: Labels, own: np.ndarray) -> str | None:
         """Say why all detections `own`, (D,) bool, are ignored, if they are."""
@@ -51,15 +54,15 @@ class ImageLevel:
             & (gt.truncated <= self.difficulty.max_truncation)
         )
 
-    def ignores(self, det: Labels) -> np.ndarray:
-        """Those that are too low in the image, in whole pixels."""
+    def ignores(self, det: Labels, own: np.ndarray) -> np.ndarray:
+        """Those of any class that are too low in the image, in whole pixels."""
         return np.floor(det.heights()) < self.difficulty.min_height
 
     def why_none_counts(self, det: Labels, own: np.ndarray) -> str | None:
         """All are too low, or have no height at all."""
         if np.all(det.heights()[own] == 0):
             return f"the {own.sum()} detections have no 2D box, so all count as too low"
-        if np.all(self.ignores(det)[own]):
+        if np.all(self.ignores(det, own)[own]):
             return (
                 f"all {own.sum()} detections are below the minimum height of "
                 f"{self.difficulty.min_height} pixels"
@@ -79,9 +82,9 @@ class DistanceLevel:
         """Those at the distance."""
         return self._holds(gt)
 
-    def ignores(self, det: Labels) -> np.ndarray:
-        """Those at another distance."""
-        return ~self._holds(det)
+    def ignores(self, det: Labels, own: np.ndarray) -> np.ndarray:
+        """Those of the class at another distance; other classes take no object of it."""
+        return own & ~self._holds(det)
 
     def why_none_counts(self, det: Labels, own: np.ndarray) -> str | None:
         """All are at other distances."""

@@ -58,6 +58,13 @@ def test_a_false_positive_counts_at_its_own_distance_alone():
     assert values[2] == 0  # no object beyond 40 m
 
 
+def test_a_detection_of_another_class_beyond_the_limit_takes_no_object():
+    gt, car = [truth(box(19.95), box(10))], found(box(19.95), box(10), scores=[0.5, 0.4])
+    lift = found(box(20.05), name="Forklift", scores=[0.9])
+    both = {key: np.concatenate((car[key], lift[key])) for key in car}
+    assert ap(gt, [both]) == ap(gt, [car])
+
+
 def test_all_distances_agree_with_kitti_where_images_let_everything_count():
     rng = np.random.default_rng(4)
     gt, det, gt_camera, det_camera = [], [], [], []
