@@ -119,17 +119,26 @@ def test_vans_are_cars_and_half_of_the_frames_are_turned_about(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "rings", "top", "bottom"),
+    ("name", "rings", "top", "bottom", "near"),
     [
-        ("vlp-16", 16, 15, -15), ("hdl-32e", 32, 10.67, -30.67), ("os1-64", 64, 16.6, -16.6),
-        ("pandar64", 64, 14.88, -24.9), ("hdl-64e", 64, 1.94, -25.0),
+        ("vlp-16", 16, 15, -15, 0.5), ("hdl-32e", 32, 10.67, -30.67, 1.0),
+        ("os1-64", 64, 16.6, -16.6, 0.8), ("pandar64", 64, 14.88, -24.9, 0.5),
+        ("hdl-64e", 64, 1.94, -25.0, 2.0),
     ],
 )  # fmt: skip
-def test_elevations_of_the_data_sheets(name, rings, top, bottom):
+def test_elevations_and_least_ranges_of_the_data_sheets(name, rings, top, bottom, near):
     degrees = np.rad2deg(SENSORS[name].elevations)
     assert len(degrees) == rings
     assert (np.diff(degrees) < 0).all()
     np.testing.assert_allclose([degrees[0], degrees[-1]], [top, bottom], atol=0.02)
+    assert SENSORS[name].ranges[0] == near
+
+
+def test_elevations_of_the_pandar64_are_those_of_its_manual():
+    degrees = np.rad2deg(SENSORS["pandar64"].elevations)
+    np.testing.assert_allclose(
+        degrees[[3, 16, 18, 53, 60]], [5.057, 0.169, -0.169, -6.061, -12.974]
+    )
 
 
 @pytest.mark.parametrize(
