@@ -146,7 +146,7 @@ def choose_classes(prepared: Prepared, wanted: Sequence[str] | None) -> list[str
     if wanted:
         return _distinct(wanted)
     enough = [name for name, count in there.items() if count >= _LEAST_OBJECTS] or list(there)
-    for name in there.keys() - set(enough):
+    for name in (name for name in there if name not in enough):
         _LOGGER.warning(
             "class %s: %d objects for training: left out; --classes can ask for it",
             *(name, there[name]),

@@ -14,7 +14,7 @@ from pcdet.own_data.anchors import best_anchor_overlaps, choose_anchors, length_
 from pcdet.own_data.facts import folder_warnings
 from pcdet.own_data.grid import choose_grid
 from pcdet.own_data.objects import ObjectTable
-from pcdet.own_data.prepare import read_folder, write_infos
+from pcdet.own_data.prepare import choose_classes, read_folder, write_infos
 from pcdet.own_data.splits import complete_splits, write_drawn
 from pcdet.own_data.yaml_text import yaml_text
 from pcdet.utils.errors import DataError
@@ -193,6 +193,16 @@ def test_labels_of_a_test_are_read_if_all_its_frames_have_some(tmp_path, caplog)
     write_infos(read_folder(root, workers=1), workers=1)
     assert not any("annos" in info for info in load_infos(infos_path(root, "test"), False))
     assert "test.txt: 1 of its 2 frames have no labels, as 0001" in caplog.text
+
+
+def test_classes_that_are_left_out_are_told_in_order(tmp_path, caplog):
+    root, rare = make_tiny_custom(tmp_path, frames=6), ["Bin", "Cone", "Dog", "Hut", "Post", "Tub"]
+    for path in sorted((root / "labels").iterdir())[:2]:
+        lines = [f"5 5 -1.5 1 1 1.4 0 {name}\n" for name in rare]
+        path.write_text(path.read_text() + "".join(lines))
+    assert choose_classes(read_folder(root, workers=1), None) == ["Car", "Forklift"]
+    told = [line.split(":")[0] for line in caplog.messages if ": left out" in line]
+    assert told == [f"class {name}" for name in rare]
 
 
 def test_one_frame_cannot_be_split(tmp_path):

@@ -223,7 +223,8 @@ def load_infos(path: Path, has_label: bool) -> list[dict[str, Any]]:
     infos = load_pickle(path)
     try:
         if not isinstance(infos, list) or not infos:
-            raise ValueError(f"expected a list of infos, got a {type(infos).__name__}")
+            got = "an empty one" if infos == [] else f"a {type(infos).__name__}"
+            raise ValueError(f"expected a list of infos, got {got}")
         for info in infos:
             _check_info(info, has_label)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -257,6 +258,7 @@ def _check_info(info: Any, has_label: bool) -> None:
 def check_files_unchanged(folder: CustomFolder, infos: Sequence[dict[str, Any]]) -> None:
     """Raise a DataError if labels or scans are no longer those that the infos were made of.
 
+    Scans are compared by `scan_state`, which a change far from the beginning leaves as it is.
     Files that are not there any more, as in a copy of the infos alone, are not missed.
     """
     found = (_changed_file(folder, info) for info in infos)

@@ -261,9 +261,13 @@ def test_infos_of_something_else_are_refused(tmp_path):
     root = make_tiny_custom(tmp_path, frames=1)
     with pytest.raises(DataError, match="missing; make it with `pcdet-custom prepare"):
         make_dataset(root)
-    for wrong in ([], {}, [{}], [{"point_cloud": {"lidar_idx": "../x"}}], [{"point_cloud": 3}]):
+    for wrong in ([{}], [{"point_cloud": {"lidar_idx": "../x"}}], [{"point_cloud": 3}]):
         save_pickle(wrong, infos_path(root, "train"))
         with pytest.raises(DataError, match=r"custom_infos_train\.pkl"):
+            make_dataset(root, training=True)
+    for wrong, got in (([], "an empty one"), ({}, "a dict")):
+        save_pickle(wrong, infos_path(root, "train"))
+        with pytest.raises(DataError, match=f"expected a list of infos, got {got}; make it with"):
             make_dataset(root, training=True)
     (info,) = build_infos(CustomFolder(root), ["0000"], _LOGGER)
     info["annos"]["gt_boxes_lidar"][0, 3] = -1
