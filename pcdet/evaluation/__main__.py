@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pcdet.evaluation import rules
+from pcdet.evaluation import reasons, rules
 from pcdet.evaluation.scoring import evaluate_overlap_sets, read_folders
 from pcdet.utils.errors import PcdetError
 from pcdet.utils.io_utils import atomic_write
@@ -68,6 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     sets = rules.OVERLAP_SETS if args.overlaps is None else [(args.overlaps, rules.METRICS)]
     gt, det = read_folders(args.gt, args.det, args.split_file)
+    for folder, labels in ((args.gt, gt), (args.det, det)):
+        if doubt := reasons.doubt_about_angles(labels):
+            sys.stderr.write(f"warning: {folder}: {doubt}\n")
     results = evaluate_overlap_sets(gt, det, args.classes, sets)
     sys.stdout.write("\n".join(result.table() for result in results))
     if args.json is not None:

@@ -11,7 +11,24 @@ from pcdet.evaluation.label_arrays import Labels
 from pcdet.evaluation.precision_recall import RECALL_SETS, Curve
 from pcdet.evaluation.protocol import Level
 
+_THREE_TURNS = 6 * np.pi
 NO_LABELS = "labels missing for the split: no AP can be computed"
+
+
+def doubt_about_angles(labels: Labels) -> str | None:
+    """Say how many angles are far beyond a full turn; None if none is.
+
+    The official program takes any, and detectors may leave some turns in them, so that these are
+    evaluated all the same.
+    """
+    turns = np.abs(labels.rotation_y[labels.name != rules.DONT_CARE])
+    many = turns > _THREE_TURNS
+    if not many.any():
+        return None
+    return (
+        f"rotation_y of {many.sum()} of {len(turns)} objects is beyond three turns, the "
+        f"largest {turns.max():g}: must these degrees be radians? BEV and 3D AP are then wrong"
+    )
 
 
 def no_overlap(name: str) -> str:

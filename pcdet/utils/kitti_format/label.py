@@ -22,7 +22,7 @@ FIELDS = (
     *("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"),
     *("height", "width", "length", "x", "y", "z", "rotation_y", "score"),
 )
-OCCLUDED, ROTATION_Y = FIELDS.index("occluded"), FIELDS.index("rotation_y")
+OCCLUDED = FIELDS.index("occluded")
 NUM_RESULT_FIELDS = len(FIELDS)
 NUM_LABEL_FIELDS = NUM_RESULT_FIELDS - 1
 # The class of a region without labels.

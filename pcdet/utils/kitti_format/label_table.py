@@ -14,17 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pcdet.utils.box_columns import LARGEST_ANGLE
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import LARGEST_NUMBER, MAX_TEXT_SIZE, read_file
 from pcdet.utils.kitti_format.label import (
-    DONT_CARE,
     FIELDS,
-    NO_ALPHA,
     NUM_LABEL_FIELDS,
     NUM_RESULT_FIELDS,
     OCCLUDED,
-    ROTATION_Y,
     FieldError,
     read_numbers,
     split_lines,
@@ -65,8 +61,7 @@ def read_label_table(paths: Sequence[str | os.PathLike], num_fields: int) -> Lab
 
     Raises:
         DataError: a file is missing; a line has another number of fields, a field that is not a
-            finite number, a rotation_y that is not in radians, or (labels) an occlusion that is
-            not an integer.
+            finite number, or (labels) an occlusion that is not an integer.
     """
     tables = []
     for start in range(0, len(paths), _FILES_PER_BLOCK):
@@ -103,20 +98,12 @@ def _parse_block(contents: Sequence[bytes], num_fields: int) -> LabelTable | Non
     values = _numbers(text, starts[:, 0], lengths)
     if values is None or values.size != len(starts) * (num_fields - 1):
         return None
-    values = values.reshape(-1, num_fields - 1)
-    if not (
-        (np.abs(values) <= LARGEST_NUMBER).all() and _is_angle(values[:, ROTATION_Y - 1]).all()
-    ):
+    if not (np.abs(values) <= LARGEST_NUMBER).all():
         return None
     counts = np.diff(np.searchsorted(starts[:, 0], ends_of_files), prepend=0)
     width = names.shape[1]
     names = names.view(f"S{width}")[:, 0].astype(f"U{width}")
-    return LabelTable(names, values, counts)
-
-
-def _is_angle(rotation_y: np.ndarray | float) -> np.ndarray:
-    """Tell which are radians, or the -10 of an object whose heading is not known."""
-    return (np.abs(rotation_y) <= LARGEST_ANGLE) | (rotation_y == NO_ALPHA)
+    return LabelTable(names, values.reshape(-1, num_fields - 1), counts)
 
 
 def _gather(text: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -174,19 +161,12 @@ def _checked_numbers(fields: list[str], num_fields: int, where: str) -> list[flo
             f"got {_shown(fields[OCCLUDED])}"
         )
     try:
-        numbers = read_numbers(fields)
+        return read_numbers(fields)
     except FieldError as error:
         raise DataError(
             f"{where}: expected a finite number in field {error.position}, got "
             f"{_shown(error.word)} ({FIELDS[error.position - 1]}, at most {LARGEST_NUMBER:g})"
         ) from error
-    if not _is_angle(numbers[ROTATION_Y - 1]) and fields[0].lower() != DONT_CARE.lower():
-        raise DataError(
-            f"{where}: expected radians in field {ROTATION_Y + 1} (rotation_y), -2 pi to 2 pi, or "
-            f"{NO_ALPHA:g} where there is no heading, got {_shown(fields[ROTATION_Y])}: write "
-            "radians, not degrees"
-        )
-    return numbers
 
 
 def _shown(field: str) -> str:
