@@ -34,7 +34,14 @@ from pcdet.models.fine_tuning import load_pretrained
 from pcdet.models.folding import fuse_relu_
 from pcdet.models.model_utils.norm import synchronise_norms_
 from pcdet.run.curve_writer import CurveWriter
-from pcdet.run.resume import find_start, pretrained_of, resume, resume_average, stored_entries
+from pcdet.run.resume import (
+    ckpt_of,
+    find_start,
+    pretrained_of,
+    resume,
+    resume_average,
+    stored_entries,
+)
 from pcdet.run.session import Run, training_session
 from pcdet.run.stop_request import StopRequest
 from pcdet.run.train_model import TrainOptions, train_model
@@ -70,7 +77,8 @@ def train(args: argparse.Namespace) -> None:
         train_set.unused = unused_arrays(model)
         optimizer = build_optimizer(model, optim_cfg)
         options = train_options(run, recipe, seed, amp, len(train_loader))
-        options.stored["pretrained_model"] = began_with
+        # So that the same command finds what it has led to.
+        options.stored.update(ckpt=ckpt_of(args.ckpt, found[1]), pretrained_model=began_with)
         at = load_state(run, model, optimizer, found, options)
         del found  # a second copy of weights and optimiser
         record.note(seed=seed, finished_epochs=at.epoch, finished_iterations=at.it)
@@ -165,7 +173,7 @@ def train_options(
         log_interval=run.args.log_interval or (10 if run.device.type == "cuda" else 1),
         ckpt_save_time_interval=run.args.ckpt_save_time_interval,
         stop=StopRequest(grace=10.0 if run.distributed else 0.0),
-        stored=stored_entries(seed, cfg, settings, run.args.ckpt),
+        stored=stored_entries(seed, cfg, settings),
     )
 
 

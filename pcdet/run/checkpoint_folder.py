@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
 from contextlib import suppress
@@ -14,6 +15,11 @@ from pcdet.utils.errors import CheckpointError
 
 # The newest state within an epoch, under the name that later versions of PCDet gave it.
 LATEST = "latest_model.pth"
+
+
+def full_path(path: str | Path | None) -> str | None:
+    """Give an absolute path without links, which two ways to write a file's name share."""
+    return None if path is None else os.path.realpath(path)
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -46,7 +52,7 @@ def newest_checkpoint(
     Args:
         folder: where they are.
         logger: takes the names of files that cannot be read.
-        ckpt: what --ckpt names: only what this option has led to counts; None for any.
+        ckpt: `full_path` of what --ckpt names: only what it has led to counts; None for any.
 
     Raises:
         CheckpointError: there are checkpoints, and none can be read.
@@ -66,11 +72,18 @@ def newest_checkpoint(
         except CheckpointError as error:
             broken[path] = error
             continue
-        if ckpt is None or checkpoint.get("ckpt") == ckpt:
+        if ckpt is None or full_path(checkpoint.get("ckpt")) == ckpt:
             found = path, checkpoint
             if epoch is not None:
                 break
     _set_aside(broken, found[0] is None and ckpt is None, logger)
+    newest = newest_file(folder)
+    if None not in (ckpt, newest) and newest != found[0] and full_path(newest) != ckpt:
+        logger.warning(
+            "%s did not come of --ckpt %s: it is passed over, and checkpoints of the same epochs "
+            "will be replaced; to go on from it, leave --ckpt out",
+            *(newest, ckpt),
+        )
     return found
 
 

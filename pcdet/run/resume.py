@@ -13,7 +13,7 @@ from torch import nn
 import pcdet
 from pcdet.engine.train_loop import Position
 from pcdet.engine.weight_average import WeightAverage
-from pcdet.run.checkpoint_folder import newest_checkpoint, remove_leftovers
+from pcdet.run.checkpoint_folder import full_path, newest_checkpoint, remove_leftovers
 from pcdet.run.session import Run
 from pcdet.utils.checkpoint_utils import AVERAGED, finished_count, load_checkpoint, restore_training
 from pcdet.utils.errors import CheckpointError, ConfigError
@@ -51,7 +51,7 @@ def find_start(run: Run) -> tuple[str | None, dict[str, Any] | None]:
     def newest() -> str | None:
         nonlocal checkpoint
         remove_leftovers(run.ckpt_dir)
-        path, checkpoint = newest_checkpoint(run.ckpt_dir, run.logger, run.args.ckpt)
+        path, checkpoint = newest_checkpoint(run.ckpt_dir, run.logger, full_path(run.args.ckpt))
         if path is not None and checkpoint.get("epoch") is None and checkpoint.get("it") is None:
             raise CheckpointError(
                 f"{path}: expected a checkpoint of this training, got one without epoch: move it "
@@ -65,6 +65,16 @@ def find_start(run: Run) -> tuple[str | None, dict[str, Any] | None]:
     if path is not None and checkpoint is None:  # on the other ranks
         checkpoint = load_checkpoint(path)
     return path, checkpoint
+
+
+def ckpt_of(given: str | None, checkpoint: Mapping[str, Any] | None) -> str | None:
+    """The file that --ckpt names now, or else named when the run began; None for none.
+
+    Args:
+        given: what --ckpt names.
+        checkpoint: content of the one that the run goes on from; None if it begins.
+    """
+    return full_path(given) if given is not None else (checkpoint or {}).get("ckpt")
 
 
 def pretrained_of(
@@ -154,7 +164,6 @@ def stored_entries(
     seed: int,
     config: Mapping[str, Any],
     settings: dict[str, Any],
-    ckpt: str | None = None,
 ) -> dict[str, Any]:
     """Gather what checkpoints hold besides the state.
 
@@ -162,14 +171,12 @@ def stored_entries(
         seed: of the training.
         config: the whole configuration.
         settings: options of the command that decide the result.
-        ckpt: what --ckpt names, so that the same command finds what it has led to.
     """
     return {
         "seed": seed,
         "config": plain_config(config),
         "settings": settings,
         "version": {"pcdet": pcdet.__version__, "torch": str(torch.__version__)},
-        "ckpt": ckpt,
     }
 
 

@@ -13,7 +13,7 @@ import torch
 from command_line import train_arguments
 from pcdet.cli import train
 from pcdet.run import checkpoint_folder
-from pcdet.run.resume import find_start, plain_config, pretrained_of, start_position
+from pcdet.run.resume import ckpt_of, find_start, plain_config, pretrained_of, start_position
 from pcdet.run.session import Run
 from pcdet.utils.checkpoint_utils import load_checkpoint, save_checkpoint
 from pcdet.utils.errors import CheckpointError, ConfigError
@@ -170,17 +170,41 @@ def test_the_same_ckpt_goes_on_from_what_it_has_led_to(tmp_path):
         found(str(tmp_path / "none.pth"))
 
 
+def test_a_ckpt_is_the_same_however_it_is_written(tmp_path, monkeypatch, caplog):
+    given = save(tmp_path, "a.pth", 10)
+    led_to = save(tmp_path / "ckpt", "checkpoint_epoch_12.pth", 12, ckpt=given)
+    newest = checkpoint_folder.newest_checkpoint
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.pth").symlink_to("a.pth")
+    for written in ("a.pth", "./a.pth", "ckpt/../a.pth", "link.pth"):
+        assert ckpt_of(written, None) == given
+        assert str(newest(tmp_path / "ckpt", LOGGER, ckpt_of(written, None))[0]) == led_to
+    assert ckpt_of(None, {"ckpt": given}) == given and ckpt_of(None, None) is None
+    assert not caplog.records
+    other = save(tmp_path / "ckpt", "checkpoint_epoch_14.pth", 14)
+    for ckpt in (given, str(tmp_path / "b.pth")):
+        caplog.clear()
+        newest(tmp_path / "ckpt", LOGGER, ckpt)
+        assert f"{other} did not come of --ckpt {ckpt}: it is passed over" in caplog.text
+    caplog.clear()
+    newest(tmp_path / "ckpt", LOGGER, other)
+    assert not caplog.records
+
+
 def test_the_same_command_with_ckpt_trains_nothing_twice(workplace, tmp_path):
     options = train_arguments(workplace, tmp_path, "--epochs", "1")
     train.main(options)
     ckpt = tmp_path / "small" / "default" / "ckpt"
     given = tmp_path / "given.pth"
     (ckpt / "checkpoint_epoch_1.pth").replace(given)
-    options = train_arguments(workplace, tmp_path, "--epochs", "2", "--ckpt", str(given))
+    ckpt_option = ("--ckpt", str(given))
+    train.main(train_arguments(workplace, tmp_path, "--epochs", "2", *ckpt_option))
+    # Without the option in between: what the run began with is remembered.
+    options = train_arguments(workplace, tmp_path, "--epochs", "3")
     train.main(options)
-    written = (ckpt / "checkpoint_epoch_2.pth").stat().st_mtime_ns
-    train.main(options)
-    assert (ckpt / "checkpoint_epoch_2.pth").stat().st_mtime_ns == written
+    written = (ckpt / "checkpoint_epoch_3.pth").stat().st_mtime_ns
+    train.main([*options, *ckpt_option])
+    assert (ckpt / "checkpoint_epoch_3.pth").stat().st_mtime_ns == written
 
 
 def test_a_checkpoint_whose_epoch_is_no_number_is_left_out(tmp_path, caplog):
