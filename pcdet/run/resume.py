@@ -88,15 +88,15 @@ def pretrained_of(
         checkpoint: its content.
 
     Raises:
-        CheckpointError: the file is not there.
+        CheckpointError: the run begins, and the file is not there.
         ConfigError: the run goes on, and did not begin with these weights.
     """
-    if given is not None and not Path(given).is_file():
-        raise CheckpointError(f"--pretrained_model {given}: there is no such checkpoint")
     if checkpoint is None:
-        return given
+        if given is not None and not Path(given).is_file():
+            raise CheckpointError(f"--pretrained_model {given}: there is no such checkpoint")
+        return full_path(given)
     began_with = checkpoint.get("pretrained_model")
-    if given not in (None, began_with):
+    if given is not None and full_path(given) != full_path(began_with):
         raise ConfigError(
             f"--pretrained_model {given}: this run goes on from {path}, which did not begin with "
             "it; give another --extra_tag to begin with it, or leave it out to go on"

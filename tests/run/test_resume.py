@@ -268,7 +268,7 @@ def test_what_cannot_be_read_keeps_its_content_under_another_name(tmp_path, capl
     assert (tmp_path / "checkpoint_epoch_2.pth.unreadable").read_bytes() == b"damaged"
 
 
-def test_pretrained_weights_are_remembered_and_never_ignored(tmp_path):
+def test_pretrained_weights_are_remembered_and_never_ignored(tmp_path, monkeypatch):
     given, other = (save(tmp_path, f"{k}.pth", 10) for k in "ab")
     assert pretrained_of(None, None, None) is None
     assert pretrained_of(given, None, None) == given
@@ -278,9 +278,13 @@ def test_pretrained_weights_are_remembered_and_never_ignored(tmp_path):
     for checkpoint in (begun, {}):
         with pytest.raises(ConfigError, match=r"goes on from c\.pth, which did not begin with it"):
             pretrained_of(other, "c.pth", checkpoint)
-    for checkpoint in (begun, None):
-        with pytest.raises(CheckpointError, match=r"none\.pth: there is no such checkpoint"):
-            pretrained_of(str(tmp_path / "none.pth"), "c.pth", checkpoint)
+    with pytest.raises(CheckpointError, match=r"none\.pth: there is no such checkpoint"):
+        pretrained_of(str(tmp_path / "none.pth"), None, None)
+    monkeypatch.chdir(tmp_path)
+    assert pretrained_of("./a.pth", None, None) == given
+    (tmp_path / "a.pth").unlink()  # a run that goes on no longer needs it
+    assert pretrained_of("./a.pth", "c.pth", begun) == given
+    assert pretrained_of(given, "c.pth", {"pretrained_model": "a.pth"}) == "a.pth"
 
 
 def test_a_run_goes_on_with_the_pretrained_model_that_it_began_with(workplace, tmp_path):
