@@ -23,6 +23,7 @@ from pcdet.run.record import RunRecord, file_identity
 from pcdet.run.session import Run
 from pcdet.run.watch import CheckpointWatch, NewCheckpoint, TestedList, Watch
 from pcdet.utils.errors import CheckpointError
+from pcdet.utils.io_utils import LateErrors
 from pcdet.utils.main_metric import is_main_metric
 from pcdet.viewer.results import RESULT
 
@@ -54,11 +55,13 @@ def test(args: argparse.Namespace) -> None:
         return
     model = build_network(test_set).to(run.device)
     test_set.unused = unused_arrays(model)
+    errors = LateErrors(run.logger)
     if args.eval_all:
-        repeat_eval_ckpt(run, model, test_loader, args.ckpt_dir or run.ckpt_dir)
-        return
-    identity = run.from_rank0(lambda: load_checkpoint(run, model, single_checkpoint(run)))
-    eval_single_ckpt(run, model, test_loader, identity)
+        repeat_eval_ckpt(run, model, test_loader, args.ckpt_dir or run.ckpt_dir, errors)
+    else:
+        identity = run.from_rank0(lambda: load_checkpoint(run, model, single_checkpoint(run)))
+        eval_single_ckpt(run, model, test_loader, identity, errors)
+    errors.raise_first()
 
 
 def label_of(ckpt: str) -> str:
@@ -94,7 +97,11 @@ def share_weights(run: Run, model: torch.nn.Module) -> None:
 
 
 def eval_single_ckpt(
-    run: Run, model: torch.nn.Module, test_loader: DataLoader, identity: dict[str, str]
+    run: Run,
+    model: torch.nn.Module,
+    test_loader: DataLoader,
+    identity: dict[str, str],
+    errors: LateErrors,
 ) -> None:
     """Test the weights that rank 0 holds; results go to eval/epoch_N/<split>/<eval_tag>.
 
@@ -105,6 +112,7 @@ def eval_single_ckpt(
         model: on rank 0 with the weights to test.
         test_loader: of this rank's frames.
         identity: name and sha256 of the checkpoint.
+        errors: takes what could not be written.
     """
     share_weights(run, model)
     detector = prepare_detector(model, run.device, run.args.compile)
@@ -128,19 +136,24 @@ def eval_single_ckpt(
             tb_log=tb_log,
             num_pictures=run.args.pictures,
             amp=amp_type(run.args.amp, run.device, run.logger),
+            errors=errors,
         )
         if tb_log is not None:
             metrics = [f"{split}/{name}" for name in results if is_main_metric(name)]
             tb_log.add_hparams(hparams_of(record.read(), cfg.TAG), metrics)
     record.add_evaluation(split, identity, results)
-    if run.rank == 0:
-        report_test(
-            run.output_dir, result_dir / RESULT, test_loader.dataset, run.args.html, run.logger
-        )
+    result = result_dir / RESULT
+    if run.rank == 0 and str(result) not in errors.files:
+        with errors.noted():
+            report_test(run.output_dir, result, test_loader.dataset, run.args.html, run.logger)
 
 
 def repeat_eval_ckpt(
-    run: Run, model: torch.nn.Module, test_loader: DataLoader, ckpt_dir: Path
+    run: Run,
+    model: torch.nn.Module,
+    test_loader: DataLoader,
+    ckpt_dir: Path,
+    errors: LateErrors,
 ) -> None:
     """Test checkpoints in the order of their epochs as they appear, until the training is over."""
     evaluations = run.output_dir / "eval" / f"eval_all_{run.args.eval_tag}"
@@ -155,9 +168,11 @@ def repeat_eval_ckpt(
     )
     while (news := run.from_rank0(watch.next)) is not Watch.OVER:
         if isinstance(news, NewCheckpoint):
-            eval_single_ckpt(run, model, test_loader, news.identity)
-            if run.rank == 0:
-                tested.add(news)
+            before = len(errors.messages)
+            eval_single_ckpt(run, model, test_loader, news.identity, errors)
+            if run.rank == 0 and len(errors.messages) == before:
+                with errors.noted():
+                    tested.add(news)
     if run.args.ckpt_dir is not None and not list_checkpoints(ckpt_dir):
         raise CheckpointError(f"--ckpt_dir: no checkpoint_epoch_N.pth in {ckpt_dir}")
 

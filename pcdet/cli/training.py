@@ -77,7 +77,6 @@ def train(args: argparse.Namespace) -> None:
         train_set.unused = unused_arrays(model)
         optimizer = build_optimizer(model, optim_cfg)
         options = train_options(run, recipe, seed, amp, len(train_loader))
-        # So that the same command finds what it has led to.
         options.stored.update(ckpt=ckpt_of(args.ckpt, found[1]), pretrained_model=began_with)
         at = load_state(run, model, optimizer, found, options)
         del found  # a second copy of weights and optimiser

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from pcdet.engine.detect import detect
 from pcdet.evaluation.found import LabelledObjects, found_table, labelled_objects
-from pcdet.utils.io_utils import atomic_write, save_pickle
+from pcdet.utils.io_utils import LateErrors, atomic_write, save_pickle
 from pcdet.viewer.pictures import draw_frames, render, save_picture
 from pcdet.viewer.sources import evenly_spread
 
@@ -41,6 +41,7 @@ def eval_one_epoch(
     tb_log: Any = None,
     num_pictures: int = 0,
     amp: torch.dtype | None = None,
+    errors: LateErrors | None = None,
 ) -> dict[str, Any]:
     """Detect on all frames and score the result.
 
@@ -56,10 +57,12 @@ def eval_one_epoch(
         tb_log: has add_scalar and add_image, as a TensorBoard writer; or None.
         num_pictures: frames of which pictures are drawn into result_dir/pictures.
         amp: type of the products where torch's autocast has it; None for that of the weights.
+        errors: takes what could not be written; None to raise the first at the end.
 
     Returns:
         Recall and AP by name; empty on ranks other than 0.
     """
+    late = LateErrors(logger) if errors is None else errors
     dataset = dataloader.dataset
     result_dir = Path(result_dir or ".")
     logger.info("*************** EPOCH %s EVALUATION *****************", epoch_id)
@@ -73,12 +76,7 @@ def eval_one_epoch(
         if dist.get_rank() != 0:
             return {}
     _tell(logger, annos, model, seconds)
-    save_pickle(annos, result_dir / "result.pkl")
-    if save_to_file:
-        logger.info(
-            "results as files: %s", dataset.save_results(annos, result_dir / "final_result")
-        )
-
+    _save(late, dataset, annos, result_dir, save_to_file, logger)
     recall = _recall(counts, cfg.MODEL.TEST.get("RECALL_THRESH_LIST", ()))
     for name, value in recall.items():
         logger.info("%s: %.4f", name, value)
@@ -87,13 +85,16 @@ def eval_one_epoch(
     if objects is not None:
         report += "\n" + found_table(objects, dataset.overlap_sets)
     logger.info("\n%s", report)
-    with atomic_write(result_dir / "report.txt") as file:
+    with late.noted(), atomic_write(result_dir / "report.txt") as file:
         file.write(f"{report}\n".encode())
     results = {**recall, **ap_dict}
     step, split = int(epoch_id) if str(epoch_id).isdigit() else 0, cfg.MODEL.TEST.SPLIT
     _log_to_tensorboard(tb_log, {**results, **_found_shares(objects or {})}, figures, split, step)
-    _draw(cfg, dataset, annos, num_pictures, result_dir / "pictures", tb_log, step)
+    with late.noted():
+        _draw(cfg, dataset, annos, num_pictures, result_dir / "pictures", tb_log, step)
     logger.info("results are in %s", result_dir)
+    if errors is None:
+        late.raise_first()
     return results
 
 
@@ -105,6 +106,23 @@ def _tell(logger: logging.Logger, annos: list[dict], model: nn.Module, seconds: 
     num_objects = sum(len(anno["name"]) for anno in annos)
     speed = seconds / max(len(annos), 1)
     logger.info("%d frames, %d objects, %.4f seconds a frame", len(annos), num_objects, speed)
+
+
+def _save(
+    late: LateErrors,
+    dataset: Any,
+    annos: list[dict],
+    folder: Path,
+    as_files: bool,
+    logger: logging.Logger,
+) -> None:
+    """Write result.pkl and, if asked for, files for other programs."""
+    with late.noted():
+        save_pickle(annos, folder / "result.pkl")
+    if as_files:
+        with late.noted():
+            path = dataset.save_results(annos, folder / "final_result")
+            logger.info("results as files: %s", path)
 
 
 def _labelled(dataset: Any, annos: list[dict]) -> dict[str, LabelledObjects] | None:

@@ -70,6 +70,8 @@ def find_start(run: Run) -> tuple[str | None, dict[str, Any] | None]:
 def ckpt_of(given: str | None, checkpoint: Mapping[str, Any] | None) -> str | None:
     """The file that --ckpt names now, or else named when the run began; None for none.
 
+    Checkpoints hold it, so that the same command finds what it has led to.
+
     Args:
         given: what --ckpt names.
         checkpoint: content of the one that the run goes on from; None if it begins.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import math
 import os
 import pickle
@@ -93,6 +94,46 @@ def save_pickle(obj: Any, path: str | os.PathLike) -> None:
     """Write `obj` to `path` atomically."""
     with atomic_write(path) as file:
         pickle.dump(obj, file, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+class LateErrors:
+    """Lets all else be done where a file cannot be written; the command fails at its end.
+
+    Args:
+        logger: told at once of each file.
+
+    Attributes:
+        messages: one for each file.
+        files: those that the disk did not take.
+    """
+
+    def __init__(self, logger: logging.Logger):
+        self._logger = logger
+        self.messages: list[str] = []
+        self.files: list[str] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note an OSError or DataError of the block, and go on after it."""
+        try:
+            yield
+        except OSError as error:
+            self.files.append(str(error.filename))
+            self._note(f"{error.filename}: cannot be written: {error.strerror or error}")
+        except DataError as error:
+            self._note(str(error))
+
+    def _note(self, message: str) -> None:
+        self.messages.append(message)
+        self._logger.error("%s; all else goes on", message)
+
+    def raise_first(self) -> None:
+        """Raise a DataError if there was an error."""
+        if self.messages:
+            raise DataError(
+                f"{self.messages[0]} (not written: {len(self.messages)}, all else was done; mend "
+                "this and test again)"
+            )
 
 
 def load_pickle(path: str | os.PathLike) -> Any:

@@ -152,6 +152,35 @@ def test_testing_writes_results_curves_and_pictures(workplace, trained):
     assert (trained / "scenes.html").is_file()
 
 
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_what_cannot_be_written_costs_neither_the_ap_nor_the_other_files(
+    workplace, trained, tmp_path, monkeypatch, all_of_them
+):
+    def disk_full(_, path):
+        raise OSError(28, "No space left on device", str(path))
+
+    def refused(*_):
+        raise DataError("000004.txt:1: expected a 2D box inside the image")
+
+    monkeypatch.setattr("pcdet.engine.evaluate.save_pickle", disk_full)
+    monkeypatch.setattr("pcdet.datasets.kitti.kitti_dataset.write_submission", refused)
+    output, ckpt = tmp_path / "small" / "default", trained / "ckpt"
+    which = ("--ckpt", str(ckpt / "checkpoint_epoch_2.pth"))
+    if all_of_them:
+        which = ("--eval_all", "--ckpt_dir", str(ckpt), "--max_waiting_mins", "0")
+    options = (*which, "--save_to_file", "--set", "MODEL.TEST.SCORE_THRESH", "0.0001")
+    with pytest.raises(SystemExit) as stop:
+        run_command(lambda _: test_command.main(arguments(workplace, tmp_path, *options)))
+    first = output / "eval" / f"epoch_{1 if all_of_them else 2}" / "val" / "default"
+    assert f"error: {first / 'result.pkl'}: cannot be written: No space left" in stop.value.code
+    assert "\n" not in stop.value.code and not list(output.glob("eval/eval_all_*"))
+    (log,) = (output / "eval").glob("log_eval_*.txt")
+    for told in ("AP_R40", "000004.txt:1: expected a 2D box inside", "results are in"):
+        assert log.read_text().count(told) >= (2 if all_of_them else 1)
+    assert (output / "eval" / "epoch_2" / "val" / "default" / "report.txt").is_file()
+    assert "val" in json.loads((output / "run.json").read_text())["best"]
+
+
 def test_the_test_split_has_no_ap_and_says_so(workplace, trained):
     options = ("--split", "test", "--save_to_file", "--eval_tag", "upload")
     test_command.main(arguments(workplace, trained.parents[1], *options))
