@@ -94,11 +94,12 @@ class RunObserver(Observer):
         self._bars.step()
         logged = at.it % self._log_interval == 0
         last = at.batches_done == len(self._training.train_loader)
-        if logged or last or self._values.full:
+        looked = logged or last or self._values.full
+        if looked:
             numbers = self._values.collect()
         if logged:
             self._log(at.it, numbers, step.disp_dict)
-        self._save_if_due(at, logged)
+        self._save_if_due(at, looked)
 
     def after_epoch(self, at: Position) -> None:
         """Save every `ckpt_save_interval` epochs, and after the last."""
@@ -129,15 +130,15 @@ class RunObserver(Observer):
                 self._tb_log.add_scalar(f"time/{name}", value, it)
         self._times = _Times()
 
-    def _save_if_due(self, at: Position, logged: bool) -> None:
+    def _save_if_due(self, at: Position, looked: bool) -> None:
         """Within an epoch: save from time to time, and save and leave if asked to."""
         stop = self._stop
-        # Several processes agree on it when they wait for each other's losses anyway.
-        ask = stop is not None and (logged or not self._distributed)
+        # Several processes agree on it when they have waited for their losses anyway.
+        ask = stop is not None and (looked or not self._distributed)
         device = next(self._training.model.parameters()).device
         stopping = ask and stop.agreed(device, self._distributed)
         # `collect` raises what a loss tells, which all processes must learn at the same step.
-        due = self._checkpoints.due and (logged or not self._distributed)
+        due = self._checkpoints.due and (looked or not self._distributed)
         if self._training.rank == 0 and (stopping or due):
             self._values.collect()
             saved = self._checkpoints.save_latest(self._state(at))

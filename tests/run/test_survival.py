@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,10 +26,12 @@ from pcdet.config import cfg
 from pcdet.datasets import ResumableSampler
 from pcdet.datasets.kitti.kitti_dataset import KittiDataset
 from pcdet.engine.first_fault import FirstFault
+from pcdet.engine.train_loop import Position, Step
 from pcdet.run import checkpoint_folder
 from pcdet.run.bad_batch import load_bad_batch
 from pcdet.run.curve_writer import CurveWriter
 from pcdet.run.leaving import run_command
+from pcdet.run.observer import RunObserver
 from pcdet.run.record import RunRecord
 from pcdet.run.stop_request import StopRequest
 from pcdet.utils.checkpoint_utils import save_checkpoint
@@ -113,6 +116,24 @@ def test_a_second_signal_leaves_at_once():
             signal.raise_signal(signal.SIGINT)
         assert left.value.code == 130
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_several_processes_stop_and_save_every_16_steps_at_the_latest(tmp_path, monkeypatch):
+    """However seldom points of the curves are written."""
+    asked, saved, step = [], [], Step({}, {"loss": 1.0}, {}, torch.tensor(False), 0.0)
+    monkeypatch.setattr(StopRequest, "agreed", lambda *_: asked.append(at.it))
+    folder = checkpoint_folder.CheckpointFolder(tmp_path, 1, 0.0, LOGGER)
+    monkeypatch.setattr(folder, "save_latest", lambda state: saved.append(state["it"]))
+    parts = {"model": nn.Linear(1, 1), "optimizer": None, "scaler": None, "average": None}
+    shape = {"train_loader": range(100), "total_epochs": 1, "rank": 0}
+    observer = RunObserver(SimpleNamespace(**parts, **shape), folder, None, 1, 500, StopRequest())
+    observer._distributed = True
+    observer.before_epoch(Position())
+    for it in range(1, 41):
+        at = Position(0, it, it)
+        observer.after_step(at, step)
+    observer.close()
+    assert asked == saved == [16, 32]
 
 
 def test_a_signal_that_a_launcher_repeats_counts_once():
