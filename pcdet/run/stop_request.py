@@ -10,9 +10,7 @@ from typing import Any
 
 import torch
 
-_NOTICE = (
-    "\n{}: finishing this step, then saving a checkpoint; once more to leave at once, without one\n"
-)
+_NOTICE = "\n{}: saving a checkpoint, then leaving; once more{} to leave at once, without one\n"
 
 
 class StopRequest:
@@ -78,4 +76,5 @@ class StopRequest:
             raise SystemExit(128 + number)
         self.number, self._since = number, time.monotonic()
         # Not the logger: the signal may have come while it holds its stream.
-        os.write(2, _NOTICE.format(signal.Signals(number).name).encode())
+        later = f" after {self._grace:.0f} seconds" if self._grace else ""
+        os.write(2, _NOTICE.format(signal.Signals(number).name, later).encode())

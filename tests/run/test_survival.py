@@ -136,11 +136,12 @@ def test_several_processes_stop_and_save_every_16_steps_at_the_latest(tmp_path, 
     assert asked == saved == [16, 32]
 
 
-def test_a_signal_that_a_launcher_repeats_counts_once():
+def test_a_signal_that_a_launcher_repeats_counts_once(capfd):
     with StopRequest(grace=60) as stop:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
         assert stop.number == signal.SIGINT
+    assert "once more after 60 seconds to leave at once" in capfd.readouterr().err
 
 
 def test_the_grace_begins_anew_when_another_process_tells_of_a_signal(monkeypatch):
