@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pcdet.engine.batch_norm import freeze_bn
 from pcdet.engine.device_options import AMP_TYPES, checked_device
 from pcdet.engine.first_fault import FirstFault
 from pcdet.engine.seeds import step_seed
@@ -40,10 +41,14 @@ def replay(args: argparse.Namespace) -> None:
 
 
 def rebuild_model(state: dict[str, Any], logger: logging.Logger) -> nn.Module:
-    """The network of the stored configuration with the stored weights, in training mode."""
+    """The network of the stored configuration with the stored weights, as its epoch trained it."""
     model = build_from_config(state["config"]).model
     load_weights(model, state, "the stored weights", logger)
-    return model.train()
+    model.train()
+    settings = state["settings"]
+    if state["epoch"] >= settings["epochs"] - settings.get("freeze_bn", 0):
+        freeze_bn(model)
+    return model
 
 
 def replay_step(state: dict[str, Any], model: nn.Module, logger: logging.Logger) -> FirstFault:

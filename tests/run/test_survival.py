@@ -21,18 +21,22 @@ from torch import nn
 
 import kill_and_resume
 from command_line import train_arguments, weights
-from pcdet.cli import replay, train, training
+from models.model_fixture import narrow_config
+from pcdet.cli import replay, replaying, train, training
 from pcdet.config import cfg
 from pcdet.datasets import ResumableSampler
 from pcdet.datasets.kitti.kitti_dataset import KittiDataset
+from pcdet.engine.batch_norm import batch_norm_layers
 from pcdet.engine.first_fault import FirstFault
 from pcdet.engine.train_loop import Position, Step
+from pcdet.inference.network import build_from_config
 from pcdet.run import checkpoint_folder
 from pcdet.run.bad_batch import load_bad_batch
 from pcdet.run.curve_writer import CurveWriter
 from pcdet.run.leaving import run_command
 from pcdet.run.observer import RunObserver
 from pcdet.run.record import RunRecord
+from pcdet.run.resume import plain_config
 from pcdet.run.stop_request import StopRequest
 from pcdet.utils.checkpoint_utils import save_checkpoint
 from pcdet.utils.errors import CheckpointError, NonFiniteLossError
@@ -277,6 +281,16 @@ def test_a_training_that_diverges_stops_and_its_batch_is_replayed(workplace, tmp
     told = capfd.readouterr().err
     assert f"iteration {state['it']}, seed 666" in told
     assert "forward: first output that is not finite: rpn_net.conv" in told
+
+
+@pytest.mark.parametrize(("epoch", "frozen"), [(2, False), (3, True)])
+def test_replay_normalises_as_the_training_did_in_that_epoch(epoch, frozen):
+    config = plain_config(narrow_config())
+    state = {"config": config, "model_state": build_from_config(config).model.state_dict()}
+    state.update(epoch=epoch, settings={"epochs": 4, "freeze_bn": 1})
+    model = replaying.rebuild_model(state, LOGGER)
+    assert model.training
+    assert all(layer.training is not frozen for layer in batch_norm_layers(model))
 
 
 def test_a_checkpoint_is_no_bad_batch(tmp_path):
