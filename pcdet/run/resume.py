@@ -45,6 +45,9 @@ def find_start(run: Run) -> tuple[str | None, dict[str, Any] | None]:
 
     Returns:
         Its file and its content; None and None if there is none.
+
+    Raises:
+        CheckpointError: no training can go on from it.
     """
     checkpoint = None
 
@@ -59,6 +62,11 @@ def find_start(run: Run) -> tuple[str | None, dict[str, Any] | None]:
             )
         if path is None and run.args.ckpt is not None:
             path, checkpoint = run.args.ckpt, load_checkpoint(run.args.ckpt)
+            if checkpoint.get("epoch") is not None and checkpoint.get("it") is None:
+                raise CheckpointError(
+                    f"--ckpt {path}: expected a checkpoint of a training, got one without 'it', "
+                    "such as pcdet-release writes: give it to --pretrained_model"
+                )
         return path and str(path)
 
     path = run.from_rank0(newest)

@@ -156,7 +156,7 @@ def test_the_same_ckpt_goes_on_from_what_it_has_led_to(tmp_path):
         return path
 
     assert found(None) is None
-    given, other = (save(tmp_path, f"{k}.pth", 10) for k in "ab")
+    given, other = (save(tmp_path, f"{k}.pth", 10, it=100) for k in "ab")
     assert found(given) == given
     old = save(folder, "checkpoint_epoch_60.pth", 60, ckpt=None)
     assert found(given) == given and found(None) == old
@@ -168,6 +168,11 @@ def test_the_same_ckpt_goes_on_from_what_it_has_led_to(tmp_path):
     assert found(given) == second
     with pytest.raises(CheckpointError, match="there is no such checkpoint"):
         found(str(tmp_path / "none.pth"))
+    released = save(tmp_path, "released.pth", 80, averaged=False)
+    with pytest.raises(
+        CheckpointError, match=r"released\.pth: .* without 'it', .*--pretrained_mod"
+    ):
+        found(released)
 
 
 def test_a_ckpt_is_the_same_however_it_is_written(tmp_path, monkeypatch, caplog):
