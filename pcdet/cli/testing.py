@@ -173,8 +173,6 @@ def repeat_eval_ckpt(
             if run.rank == 0 and len(errors.messages) == before:
                 with errors.noted():
                     tested.add(news)
-    if run.args.ckpt_dir is not None and not list_checkpoints(ckpt_dir):
-        raise CheckpointError(f"--ckpt_dir: no checkpoint_epoch_N.pth in {ckpt_dir}")
 
 
 def single_checkpoint(run: Run) -> Path:

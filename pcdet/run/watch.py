@@ -94,6 +94,7 @@ class CheckpointWatch:
         self._seen: set[tuple[Path, int, int]] = set()
         self._last_news = time.monotonic()
         self._told = ""
+        self._found_any = False
 
     def next(self) -> NewCheckpoint | Watch:
         """Load the next checkpoint to test, or wait for some seconds, or say that there is none.
@@ -102,6 +103,7 @@ class CheckpointWatch:
 
         Raises:
             CheckpointMismatch: one is of another network, as all others will be.
+            CheckpointError: it is over, and none was tested, now or before.
         """
         # The state first: the last checkpoint is written before the training is over.
         running, over = self._training_state()
@@ -113,7 +115,7 @@ class CheckpointWatch:
                     return checkpoint
         if over:
             self._logger.info("the training in %s is over", self._ckpt_dir.parent)
-            return Watch.OVER
+            return self._end()
         now = time.monotonic()
         if running:
             self._last_news = now
@@ -123,9 +125,22 @@ class CheckpointWatch:
             self._logger.info(
                 "%s: no new checkpoint and no training for %.1f minutes", self._ckpt_dir, minutes
             )
-            return Watch.OVER
+            return self._end()
         time.sleep(min(_POLL_SECONDS, left))
         return Watch.WAITING
+
+    def _end(self) -> Watch:
+        if self._found_any:
+            return Watch.OVER
+        some = any(epoch >= self._start_epoch for epoch, _ in list_checkpoints(self._ckpt_dir))
+        reason = (
+            "none of its checkpoints can be read"
+            if some
+            else f"it holds no checkpoint_epoch_N.pth from epoch {self._start_epoch} on"
+        )
+        raise CheckpointError(
+            f"{self._ckpt_dir}: nothing was tested, as {reason}: check --extra_tag or --ckpt_dir"
+        )
 
     def _training_state(self) -> tuple[bool, bool]:
         """Whether a training is running, and whether it came to its end."""
@@ -133,6 +148,9 @@ class CheckpointWatch:
         outcome = None if running else self._record.last_outcome()
         if outcome != FINISHED:
             state = "the training is running" if running else f"no training runs ({outcome})"
+            if not running and outcome is None:
+                missing = "" if self._ckpt_dir.is_dir() else ", and there is no such folder"
+                state = f"no training has begun there yet{missing}"
             if state != self._told:
                 self._logger.info("waiting for checkpoints in %s; %s", self._ckpt_dir, state)
             self._told = state
@@ -153,8 +171,11 @@ class CheckpointWatch:
         try:
             if NewCheckpoint(epoch, file_identity(path)) in self._tested:
                 self._logger.info("%s was tested already", path)
+                self._found_any = True
                 return None
-            return NewCheckpoint(epoch, self._load(path))
+            checkpoint = NewCheckpoint(epoch, self._load(path))
+            self._found_any = True
+            return checkpoint
         except CheckpointMismatch:
             raise
         except (CheckpointError, FileNotFoundError) as error:

@@ -68,8 +68,10 @@ def all_news(watch: CheckpointWatch, remember: bool = True) -> list[int]:
 
 def test_without_a_folder_the_watch_waits_and_gives_up(tmp_path, messages):
     begun = time.monotonic()
-    assert all_news(make_watch(tmp_path / "run", max_waiting=0.3)) == []
+    with pytest.raises(CheckpointError, match=r"nothing was tested, as it holds no checkpoint_ep"):
+        all_news(make_watch(tmp_path / "run", max_waiting=0.3))
     assert time.monotonic() - begun >= 0.3
+    assert "no training has begun there yet, and there is no such folder" in messages.text
     assert "no new checkpoint and no training for" in messages.text
 
 
@@ -152,6 +154,17 @@ def test_a_broken_checkpoint_is_named_and_left_out(tmp_path, messages):
     assert watch.next().epoch == 2
 
 
+def test_a_watch_that_could_read_nothing_is_an_error(tmp_path):
+    write_checkpoint(tmp_path, 1)
+    assert all_news(make_watch(tmp_path)) == [1]
+    with pytest.raises(CheckpointError, match=r"no checkpoint_epoch_N\.pth from epoch 2 on"):
+        all_news(make_watch(tmp_path, start_epoch=2))
+    assert all_news(make_watch(tmp_path)) == [], "tested before"
+    checkpoint_path(tmp_path, 1).write_bytes(b"cut off")
+    with pytest.raises(CheckpointError, match="nothing was tested, as none of its checkpoints can"):
+        all_news(make_watch(tmp_path))
+
+
 def test_a_checkpoint_that_is_removed_while_it_is_looked_at(tmp_path, monkeypatch):
     write_checkpoint(tmp_path, 1)
     write_checkpoint(tmp_path, 2)
@@ -218,8 +231,8 @@ def test_the_command_tests_what_a_training_writes(workplace, tmp_path, monkeypat
 
 
 def test_a_folder_without_checkpoints_is_told(workplace, tmp_path):
-    options = ("--eval_all", "--ckpt_dir", str(tmp_path), "--max_waiting_mins", "0")
-    with pytest.raises(CheckpointError, match=r"--ckpt_dir: no checkpoint_epoch_N\.pth in"):
+    options = ("--eval_all", "--extra_tag", "typo", "--max_waiting_mins", "0")
+    with pytest.raises(CheckpointError, match=r"small/typo/ckpt: nothing was tested.*--extra_tag"):
         test_command.main(arguments(workplace, tmp_path, *options))
 
 
