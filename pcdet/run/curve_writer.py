@@ -99,7 +99,7 @@ class CurveWriter:
     def _give_up(self, error: OSError) -> None:
         self._file = None
         self._logger.error(
-            "%s: curves cannot be written: %s; training continues, points are missing until the "
-            "next checkpoint that can be written",
+            "%s: curves cannot be written: %s; all else goes on without these points; a training "
+            "tries again at its next checkpoint",
             *(self._folder, error.strerror or error),
         )
