@@ -23,7 +23,7 @@ def release(args: argparse.Namespace) -> Path:
     logger = log_utils.create_logger()
     (model, _, config), checkpoint = load_network(args.ckpt, args.cfg_file, logger=logger)
     identity = file_identity(args.ckpt)
-    record = RunRecord(args.ckpt.resolve().parents[1], logger, writes=False).read()
+    record = RunRecord(args.ckpt.resolve().parent.parent, logger, writes=False).read()
     released = {
         "model_state": model.state_dict(),
         "config": plain_config(config),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -71,6 +72,13 @@ def test_a_file_that_is_there_stays(released, tmp_path, name):
     release.main([str(source), "--out", str(tmp_path), *(["--name", name] if name else [])])
     assert all(path.read_bytes() == content for path, content in there.items())
     assert len(list(tmp_path.iterdir())) == 4  # the file and its sha256, nothing else
+
+
+def test_a_file_in_the_root_folder_is_taken(released, tmp_path, monkeypatch):
+    _, ckpt, _ = released
+    monkeypatch.setattr(Path, "resolve", lambda self, strict=False: Path("/x.pth"))
+    release.main([str(ckpt), "--out", str(tmp_path)])
+    assert len(list(tmp_path.glob("*.pth"))) == 1
 
 
 def test_without_a_record_or_a_configuration(released, tmp_path, capsys):
