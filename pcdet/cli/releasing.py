@@ -38,8 +38,8 @@ def release(args: argparse.Namespace) -> Path:
     }
     if not released["ap"]:
         logger.warning(
-            "%s: run.json holds no AP of this checkpoint as the best of a split, so the file tells "
-            "of none; test it first",
+            "%s: run.json, which keeps the best test of each split alone, holds none of this "
+            "checkpoint, so the file tells of no AP",
             args.ckpt,
         )
     return _write(released, args.out, args.name or config.get("TAG") or args.ckpt.stem, logger)

@@ -17,7 +17,12 @@ from pcdet.viewer.sources import check_frames
 
 
 def report_test(
-    run_dir: Path, result: Path, dataset: Any, num_scenes: int, logger: logging.Logger
+    run_dir: Path,
+    result: Path,
+    dataset: Any,
+    num_scenes: int,
+    logger: logging.Logger,
+    checkpoint: Mapping[str, str] | None = None,
 ) -> None:
     """Write report.html and scenes.html into a run's folder.
 
@@ -27,6 +32,7 @@ def report_test(
         dataset: of the split that was tested.
         num_scenes: frames of scenes.html; 0 for no such page.
         logger: told where the report is.
+        checkpoint: name and sha256 of the one that was tested, if they are known.
     """
     # Starts matplotlib, for which the first frame of a test need not wait.
     from pcdet.viewer.report import Tested, write_report
@@ -43,6 +49,7 @@ def report_test(
         record=RunRecord(run_dir, logger, writes=False).read(),
         curves=read_curves(run_dir / "tensorboard"),
         num_scenes=num_scenes,
+        checkpoint=checkpoint or {},
     )
     logger.info("report: %s", write_report(tested, run_dir))
 

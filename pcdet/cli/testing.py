@@ -141,11 +141,18 @@ def eval_single_ckpt(
         if tb_log is not None:
             metrics = [f"{split}/{name}" for name in results if is_main_metric(name)]
             tb_log.add_hparams(hparams_of(record.read(), cfg.TAG), metrics)
-    record.add_evaluation(split, identity, results)
+    record.add_evaluation(split, identity, results, run.data_dir)
     result = result_dir / RESULT
     if run.rank == 0 and str(result) not in errors.files:
         with errors.noted():
-            report_test(run.output_dir, result, test_loader.dataset, run.args.html, run.logger)
+            report_test(
+                run.output_dir,
+                result,
+                test_loader.dataset,
+                run.args.html,
+                run.logger,
+                identity,
+            )
 
 
 def repeat_eval_ckpt(

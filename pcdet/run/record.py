@@ -1,12 +1,13 @@
 """run.json: what a reader needs to repeat a run, and what came of it.
 
     starts            one entry for each time the training was started in this folder, oldest first:
-                      command, folder it was given in, config, seed, git, packages, machine,
-                      processes, started, ended, outcome, finished_epochs and finished_iterations
-                      (before it)
+                      command, folder it was given in, config, data_dir, seed, git, packages,
+                      machine, processes, started, ended, outcome, finished_epochs and
+                      finished_iterations (before it)
     final_checkpoint  file name and sha256 of the newest checkpoint when the training last ended,
                       which is latest_model.pth after a stop within an epoch
-    best              by split: the best AP so far, its checkpoint with its sha256, and all numbers
+    best              by split: the best AP so far, its checkpoint with its sha256, and all numbers;
+                      of other data than the training's by "<split> of <folder>"
 
 A start that was killed says "running" until the next one corrects it to "killed". Training and
 evaluations write at the same time: each change is read, made and written back under a lock.
@@ -138,14 +139,19 @@ class RunRecord:
         self.update(close)
 
     def add_evaluation(
-        self, split: str, checkpoint: Mapping[str, str], results: Mapping[str, Any]
+        self,
+        split: str,
+        checkpoint: Mapping[str, str],
+        results: Mapping[str, Any],
+        data_dir: Path | None = None,
     ) -> None:
-        """Keep an evaluation if it is the best of its split so far.
+        """Keep an evaluation if it is the best on its split of the same data so far.
 
         Args:
             split: the split that was tested on.
             checkpoint: file and sha256 of what was tested.
             results: numbers by tag, see `eval_one_epoch`; without a 3D AP they do not count.
+            data_dir: folder of the data; None for that of the training.
         """
         aps = [value for name, value in results.items() if main_metric.is_main_metric(name)]
         if all(value is None for value in aps):
@@ -157,12 +163,16 @@ class RunRecord:
             "command": shlex.join([sys.executable, *sys.argv]),
             "evaluated": _now(),
             "results": dict(results),
+            "data_dir": data_dir and str(data_dir),
         }
 
         def keep_better(record: dict[str, Any]) -> None:
-            best = record["best"].get(split)
+            earlier = (*record["starts"][-1:], record["best"].get(split, {}), entry)
+            own = next((e["data_dir"] for e in earlier if e.get("data_dir")), None)
+            key = split if entry["data_dir"] in (None, own) else f"{split} of {data_dir}"
+            best = record["best"].get(key)
             if best is None or entry["value"] > best["value"]:
-                record["best"][split] = entry
+                record["best"][key] = entry
 
         self.update(keep_better)
 

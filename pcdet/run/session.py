@@ -110,6 +110,7 @@ def training_session(run: Run, config: Mapping[str, Any]) -> Iterator[RunRecord]
         run.from_rank0(lambda: stack.enter_context(lock))
         record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0)
         record.start(config, processes=run.num_ranks)
+        record.note(data_dir=str(run.data_dir))
         outcome = FINISHED
         try:
             yield record

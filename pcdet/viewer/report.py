@@ -41,6 +41,7 @@ class Tested:
         record: of run.json, or an empty one.
         curves: by name (step, value), see `read_curves`.
         num_scenes: frames of the scene viewer's page beside the report; 0 for none.
+        checkpoint: name and sha256 of the one that was tested; empty if they are not known.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Tested:
     record: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
     num_scenes: int = 20
+    checkpoint: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def labelled(self) -> bool:
@@ -129,7 +131,13 @@ def _head(tested: Tested, with_scenes: bool) -> list[str]:
     line = f"{frames} frames of the split <b>{split}</b>"
     if with_scenes:
         line += f' · <a href="{SCENES}">look at scenes in 3D</a>'
+    if tested.checkpoint:
+        line += f"<br>tested: {html.escape(_named(tested.checkpoint))}"
     return [*lines, f'<p class="soft">{line}</p>']
+
+
+def _named(checkpoint: Mapping[str, str]) -> str:
+    return f"{checkpoint.get('file')}, sha256 {checkpoint.get('sha256')}"
 
 
 def _results(tested: Tested) -> list[str]:
@@ -267,7 +275,7 @@ def _how_to_repeat(record: Mapping[str, Any]) -> list[str]:
     }
     checkpoint = record.get("final_checkpoint") or {}
     if checkpoint:
-        facts["checkpoint"] = f"{checkpoint.get('file')}, sha256 {checkpoint.get('sha256')}"
+        facts["last checkpoint"] = _named(checkpoint)
     rows = [[name, "-" if value is None else str(value)] for name, value in facts.items()]
     return [
         "<h2>How to repeat it</h2>",

@@ -49,11 +49,12 @@ def test_a_run_leaves_checkpoints_log_and_curves(trained):
     assert [e.step for e in events.Scalars("train/loss")] == [1, 2, 3, 4]
 
 
-def test_a_run_leaves_its_record(trained):
+def test_a_run_leaves_its_record(workplace, trained):
     record = json.loads((trained / "run.json").read_text())
     (start,) = record["starts"]
     assert start["outcome"] == "finished" and start["seed"] == 666
     assert start["config"]["TAG"] == "small"
+    assert start["data_dir"] == str(workplace / "kitti")
     final = (trained / "ckpt" / "checkpoint_epoch_2.pth").read_bytes()
     assert record["final_checkpoint"]["sha256"] == hashlib.sha256(final).hexdigest()
 
@@ -149,6 +150,9 @@ def test_testing_writes_results_curves_and_pictures(workplace, trained):
     assert "_hparams_/session_start_info" in events.PluginTagToContent("hparams")
     report = (trained / "report.html").read_text()
     assert "small/default, epoch 2" in report and "Training" in report and "seed" in report
+    tested = hashlib.sha256(ckpt.read_bytes()).hexdigest()
+    assert f"tested: checkpoint_epoch_2.pth, sha256 {tested}" in report
+    assert ">last checkpoint</td><td" in report
     assert (trained / "scenes.html").is_file()
 
 

@@ -130,6 +130,24 @@ def test_the_best_evaluation_of_each_split_stays(tmp_path):
     assert best["val"]["results"]["Car_bev/moderate_R40"] == 98.0
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_evaluations_on_other_data_are_kept_apart(tmp_path, trained):
+    """The training's data have the plain name; without a training, those tested first."""
+    record, own, other = RunRecord(tmp_path, LOGGER), tmp_path / "own", tmp_path / "other"
+    if trained:
+        record.start({}, processes=1)
+        record.note(data_dir=str(own))
+    for folder, value in ((other, 80.0), (own, 20.0))[:: 1 if trained else -1]:
+        record.add_evaluation("val", checkpoint("a.pth"), car_ap(value), folder)
+    record.add_evaluation("val", checkpoint("b.pth"), car_ap(30.0), own)
+    best = record.read()["best"]
+    assert {key: entry["value"] for key, entry in best.items()} == {
+        "val": 15.0,
+        f"val of {other}": 40.0,
+    }
+    assert best["val"]["data_dir"] == str(own)
+
+
 def test_processes_that_write_at_the_same_time_lose_nothing(tmp_path):
     record = RunRecord(tmp_path, LOGGER)
     record.start({}, processes=1)
