@@ -6,6 +6,7 @@ import argparse
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -31,7 +32,13 @@ def convert(args: argparse.Namespace) -> None:
     network, checkpoint = load_network(args.source, args.cfg_file, args.set_cfgs, logger)
     write = {"pcdet": _write_ours, "openpcdet": _write_openpcdet, "pcdet_v0.1": _write_pcdet}
     kept = {key: checkpoint.get(key) for key in ("epoch", "it")}
-    write[args.to](network.model, network.config, args.out, kept, logger)
+    out = args.out.resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # In a folder of its own: a file of this name stays until the new one has been read again.
+    with TemporaryDirectory(prefix=".convert_", dir=out.parent) as apart:
+        written = Path(apart) / args.out.name
+        write[args.to](network.model, network.config, written, kept, logger)
+        written.replace(out)
     logger.info("wrote %s, read it again and compared it", args.out)
 
 
@@ -59,7 +66,7 @@ def _write_openpcdet(
         )
         config.MODEL.RCNN.ENABLED = False
         state = {name: value for name, value in state.items() if not name.startswith("rcnn_net.")}
-    theirs = openpcdet_weights.from_ours(state, model, str(out))
+    theirs = openpcdet_weights.from_ours(state, model, out.name)
     _write_old(theirs, out, kept)
     _check(state, out, config, logger)
 
@@ -98,4 +105,4 @@ def _check(
     for name, value in network.model.state_dict().items():
         atol = _ROUNDING * max(float(state[name].abs().max()), 1.0) if value.numel() else 0.0
         if not torch.allclose(value, state[name], rtol=0, atol=atol):
-            raise CheckpointError(f"{out}: read again, its entry {name} is not what it was")
+            raise CheckpointError(f"{out.name}: read again, its entry {name} is not what it was")

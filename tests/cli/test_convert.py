@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.model_fixture import narrow_config
-from pcdet.cli import convert
+from pcdet.cli import convert, converting
 from pcdet.inference.network import build_from_config
 from pcdet.run.resume import plain_config
 from pcdet.utils.checkpoint_formats import format_of
@@ -221,8 +221,27 @@ def test_a_training_cannot_go_on_from_openpcdets(tmp_path):
         model.load_params_with_optimizer(tmp_path / "theirs.pth")
 
 
+def test_a_file_that_is_there_stays_until_the_new_one_was_compared(tmp_path, monkeypatch):
+    path, _, state = trained(tmp_path)
+    out, there = tmp_path / "out.pth", tmp_path / "there.pth"
+    there.write_bytes(b"there")
+    out.symlink_to(there)
+    with monkeypatch.context() as patch:
+        patch.setattr(converting.torch, "allclose", lambda *_, **__: False)
+        with pytest.raises(CheckpointError, match=r"^out\.pth: read again, its entry"):
+            run(path, out)
+    assert there.read_bytes() == b"there"
+    run(path, out)
+    assert out.is_symlink()
+    same(load_checkpoint(there)["model_state"], state)
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == ["out.pth", "second.pth", "there.pth"]
+
+
 def test_options_that_do_not_fit(tmp_path):
     path, _, _ = trained(tmp_path)
+    with pytest.raises(ConfigError, match=r"a\.safetensor: expected a name for OUT with \.pth or"):
+        run(path, tmp_path / "a.safetensor")
     with pytest.raises(ConfigError, match="for pcdet alone"):
         run(path, tmp_path / "a.safetensors", "--to", "openpcdet")
     with pytest.raises(ConfigError, match="name another one to write"):

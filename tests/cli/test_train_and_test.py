@@ -248,12 +248,14 @@ def test_a_path_that_cannot_be_written_is_told_in_one_line(workplace, trained, t
     ckpt = trained / "ckpt" / "checkpoint_epoch_2.pth"
     file = tmp_path / "file"
     file.touch()
+    folder = tmp_path / "folder.pth"
+    folder.mkdir()
     scans = "--data", str(workplace / "kitti" / "testing" / "velodyne")
     options = "--cfg_file", str(workplace / "small.yaml")
     detect = (*options, "--ckpt", str(ckpt), "--device", "cpu", *scans)
     for command, given in (
         (demo, (*detect, "--out", str(file))),
-        (convert, (str(ckpt), str(tmp_path))),
+        (convert, (str(ckpt), str(folder))),
         (train, (*options, "--data_dir", str(workplace / "kitti"), "--output_dir", str(file))),
     ):
         with pytest.raises(SystemExit) as stop:
