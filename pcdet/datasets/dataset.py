@@ -110,7 +110,9 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
         self.voxel_generator = VoxelGenerator(
             voxel_size=config.VOXEL_GENERATOR.VOXEL_SIZE,
             point_cloud_range=self._point_cloud_range,
-            max_num_points=config.VOXEL_GENERATOR.MAX_POINTS_PER_VOXEL,
+            max_num_points=(
+                mode.MAX_POINTS_PER_VOXEL or config.VOXEL_GENERATOR.MAX_POINTS_PER_VOXEL
+            ),
             max_voxels=mode.MAX_NUMBER_OF_VOXELS,
         )
         self.augmentor = None

@@ -124,6 +124,13 @@ def test_a_class_map_to_an_unknown_class_is_named():
         make_dataset(True, [("CLASS_MAP", {"Van": "Cra"})])
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_training_and_a_test_may_keep_as_many_points_of_a_voxel_as_each_needs(training):
+    dataset = make_dataset(training, [("TEST.MAX_POINTS_PER_VOXEL", 40)])
+    sample = dataset.prepare_data(make_frame(), has_label=training)
+    assert sample["voxels"].shape[1] == (3 if training else 40)
+
+
 def test_types():
     types = {
         "voxels": np.float32,

@@ -40,6 +40,12 @@ class Frames(Section):
     INFO_PATH: list[str] = key("info files of the frames; below DATA_DIR, --data_dir moves them")
     SHUFFLE_POINTS: bool = key("put the points of a frame in random order")
     MAX_NUMBER_OF_VOXELS: int = key("voxels kept of a frame", at_least=1)
+    MAX_POINTS_PER_VOXEL: Optional[int] = key(
+        "points kept of a voxel, instead of VOXEL_GENERATOR's number; PointPillar, whose pillars "
+        "hold many, finds more people if a test keeps all",
+        None,
+        at_least=1,
+    )
 
 
 class Noise(Section):
@@ -137,7 +143,11 @@ class Augmentation(Section):
 class VoxelGenerator(Section):
     """How points are grouped into voxels."""
 
-    MAX_POINTS_PER_VOXEL: int = key("points kept of a voxel", at_least=1)
+    MAX_POINTS_PER_VOXEL: int = key(
+        "points kept of a voxel, the first ones: where they are not shuffled, those of the upper "
+        "lasers, as KITTI's files begin with them",
+        at_least=1,
+    )
     VOXEL_SIZE: list[float] = key("along x, y, z, metres", length=3, above=0)
 
 
