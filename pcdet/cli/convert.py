@@ -37,9 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_set_option(parser)
     args = parser.parse_args(argv)
     if args.out.suffix not in (".pth", ".safetensors"):
-        raise ConfigError(
-            f"{args.out}: expected a name for OUT with .pth or .safetensors at its end"
-        )
+        raise ConfigError(f"OUT: expected a name that ends in .pth or .safetensors, got {args.out}")
     if args.out.suffix == ".safetensors" and args.to != "pcdet":
         raise ConfigError(
             f"{args.out}: safetensors files are written for pcdet alone, not {args.to}"

@@ -13,7 +13,7 @@ from pcdet.run.record import RunRecord
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import load_pickle
 from pcdet.viewer.results import newest_result, title_of_result
-from pcdet.viewer.sources import check_frames
+from pcdet.viewer.sources import check_frames, check_scores
 
 
 def report_test(
@@ -38,13 +38,12 @@ def report_test(
     from pcdet.viewer.report import Tested, write_report
 
     annos = load_pickle(result)
-    logits = cfg.MODEL.TEST.get("USE_RAW_SCORE", True)
-    check_frames(annos, dataset, result, logits)
+    check_frames(annos, dataset, result)
     tested = Tested(
         title=title_of_result(result),
         dataset=dataset,
         annos=annos,
-        scores_are_logits=logits,
+        scores_are_logits=cfg.MODEL.TEST.get("USE_RAW_SCORE", True),
         limit_range=cfg.DATA_CONFIG.POINT_CLOUD_RANGE,
         record=RunRecord(run_dir, logger, writes=False).read(),
         curves=read_curves(run_dir / "tensorboard"),
@@ -84,6 +83,7 @@ def report_newest(
             f"{run_dir}: no results{of_weights}{of_tag} of the split {split!r}: test a checkpoint "
             "first"
         )
+    check_scores(load_pickle(result), result, cfg.MODEL.TEST.get("USE_RAW_SCORE", True))
     report_test(run_dir, result, dataset, num_scenes, logger)
 
 

@@ -100,8 +100,8 @@ def _add_result_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--report",
         action="store_true",
-        help="write the report of the run's last test again, without detecting anything; of the "
-        "last one of a checkpoint called as that of --ckpt, and of --eval_tag, if these are given",
+        help="write the report of the run's last test again, without detecting anything; --ckpt "
+        "and --eval_tag choose the last test of a checkpoint of that file name, and with that tag",
     )
 
 

@@ -66,8 +66,8 @@ def test(args: argparse.Namespace) -> None:
 
 def label_of(ckpt: str) -> str:
     """What a test's folder is called: epoch_N for checkpoint_epoch_N.pth, else the file's name."""
-    stem = Path(ckpt).stem
-    return stem.removeprefix("checkpoint_") if epoch_of(ckpt) is not None else stem
+    epoch = epoch_of(ckpt)
+    return Path(ckpt).stem if epoch is None else f"epoch_{epoch}"
 
 
 def epoch_of(ckpt: str) -> int | None:

@@ -18,7 +18,13 @@ from pcdet.utils.io_utils import load_pickle
 from pcdet.viewer.page import write_page
 from pcdet.viewer.results import newest_result, title_of_result
 from pcdet.viewer.scene import Scene
-from pcdet.viewer.sources import check_frames, evenly_spread, scenes_of_split, training_scenes
+from pcdet.viewer.sources import (
+    check_frames,
+    check_scores,
+    evenly_spread,
+    scenes_of_split,
+    training_scenes,
+)
 
 
 def view(args: argparse.Namespace) -> None:
@@ -51,7 +57,8 @@ def _split_scenes(args: argparse.Namespace, logger: logging.Logger) -> tuple[Ite
     logits = cfg.MODEL.TEST.get("USE_RAW_SCORE", True)
     for path in _results_to_show(args, logger):
         annos = load_pickle(path)
-        check_frames(annos, dataset, path, logits)
+        check_frames(annos, dataset, path)
+        check_scores(annos, path, logits)
         title = title_of_result(path)
         results[f"{title} (2)" if title in results else title] = annos
     indices = _chosen_indices(dataset.sample_ids, args.ids, args.frames)

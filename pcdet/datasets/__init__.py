@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -89,12 +88,11 @@ def leave_interrupts_to_parent(worker: int) -> None:
 
 
 def _worker_context() -> str | None:
-    """How workers start: forked on Linux, also from Python 3.14 on, unless the program chose else.
+    """How workers start: forked on Linux, as Python's default is before 3.14.
 
     They then have the log of this process, and obey its signals: it is their parent.
     """
-    chosen = multiprocessing.get_start_method(allow_none=True)
-    return "fork" if chosen is None and sys.platform == "linux" else None
+    return "fork" if sys.platform == "linux" else None
 
 
 def build_dataloader(

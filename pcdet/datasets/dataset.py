@@ -103,16 +103,14 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
         self._data_dir = Path(config.DATA_DIR)
         self.num_stored_features = config.NUM_POINT_FEATURES.total
         self.num_point_features = config.NUM_POINT_FEATURES.use
-        mode = config.TRAIN if training else config.TEST
+        mode, voxels = config.TRAIN if training else config.TEST, config.VOXEL_GENERATOR
         self._shuffle_points = mode.SHUFFLE_POINTS
         self._mask_points = config.MASK_POINTS_BY_RANGE
         self._point_cloud_range = [float(value) for value in config.POINT_CLOUD_RANGE]
         self.voxel_generator = VoxelGenerator(
-            voxel_size=config.VOXEL_GENERATOR.VOXEL_SIZE,
+            voxel_size=voxels.VOXEL_SIZE,
             point_cloud_range=self._point_cloud_range,
-            max_num_points=(
-                mode.MAX_POINTS_PER_VOXEL or config.VOXEL_GENERATOR.MAX_POINTS_PER_VOXEL
-            ),
+            max_num_points=mode.MAX_POINTS_PER_VOXEL or voxels.MAX_POINTS_PER_VOXEL,
             max_voxels=mode.MAX_NUMBER_OF_VOXELS,
         )
         self.augmentor = None

@@ -111,11 +111,13 @@ def database_dir(root: str | os.PathLike, split: str) -> Path:
 def unfinished_folder(folder: Path) -> Iterator[Path]:
     """A folder of the same name for small files, which move to `folder` if the body succeeds.
 
-    So a preparation that fails leaves the database of an earlier one as it was.
+    So a preparation that fails leaves the database of an earlier one as it was. Where `folder` is a
+    link, they are beside what it points to, as files move within a disk alone.
 
     Raises:
         DataError: another preparation is at work there.
     """
+    folder = Path(os.path.realpath(folder))
     parent = folder.parent / _UNFINISHED
     unfinished = parent / folder.name
     parent.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,8 @@ def plot_class(result: EvalResult, class_name: str) -> Figure:
     for panel, metric in zip(panels, metrics):
         _draw_panel(panel, result, class_name, metric)
     overlap = result.overlaps[class_name]
-    figure.suptitle(f"{class_name}, overlap > {overlap:.2f}, {result.num_frames} frames")
+    title = f"{class_name}, overlap > {overlap:.2f}, {result.num_frames} frames"
+    figure.suptitle(title, parse_math=False)
     return figure
 
 

@@ -27,7 +27,8 @@ def doubt_about_angles(labels: Labels) -> str | None:
         return None
     return (
         f"rotation_y of {many.sum()} of {len(turns)} objects is beyond three turns, the "
-        f"largest {turns.max():g}: must these degrees be radians? BEV and 3D AP are then wrong"
+        f"largest {turns.max():g}: are these degrees? They must be radians, else BEV and 3D AP are "
+        "wrong"
     )
 
 

@@ -90,8 +90,8 @@ def exportable(network: BuiltNetwork, batch_size: int) -> Exportable:
         return _pillars(network, batch_size, outputs)
     if batch_size != 1:
         raise ConfigError(
-            f"--batch_size {batch_size}: of PointPillars alone; the graph of a "
-            f"{type(model).__name__} takes batches of any size"
+            f"--batch_size {batch_size}: only PointPillars take it, as the graph of a "
+            f"{type(model).__name__} takes batches of any size: leave it out"
         )
     channels, shape = model.rpn_net.num_bev_features, model.rpn_net.bev_shape
     example = {"spatial_features": torch.zeros(2, channels, *shape)}

@@ -70,7 +70,7 @@ def doubt_about_place(
 
 
 def doubt_about_intensity(points: np.ndarray) -> str | None:
-    """Say what in the intensities of a scan cannot be right for a network trained on KITTI's.
+    """Say what in the intensities of a scan is unlike KITTI's.
 
     Args:
         points: (N, C), the intensity in the fourth column if there is one.
@@ -82,8 +82,8 @@ def doubt_about_intensity(points: np.ndarray) -> str | None:
     if intensity.size == 0 or (intensity.min() >= 0 and intensity.max() <= 1):
         return None
     return (
-        f"its intensities are from {intensity.min():g} to {intensity.max():g}: divide them by the "
-        "largest that the sensor gives, as the network has learnt 0 to 1"
+        f"its intensities are from {intensity.min():g} to {intensity.max():g}: if those of the "
+        "training were 0 to 1, as KITTI's are, divide them by the largest that the sensor gives"
     )
 
 

@@ -163,7 +163,7 @@ def _draw(values: Mapping[str, np.ndarray], objects: ObjectTable) -> Figure:
             axes.set_title(title, fontsize=8)
             axes.tick_params(labelsize=6)
             axes.spines[["top", "right"]].set_visible(False)
-        row[0].set_ylabel(name, fontsize=8)
+        row[0].set_ylabel(name, fontsize=8, parse_math=False)
     figure.subplots_adjust(0.04, 0.1 / len(names), 0.99, 1 - 0.2 / len(names), 0.3, 0.5)
     return figure
 

@@ -57,6 +57,8 @@ def complete_splits(folder: CustomFolder, seed: int = SEED) -> tuple[dict[str, l
                 f"{missing[0]}: take it out of the list, or write {folder.label_path(missing[0])}"
             )
     for one, other, twice in frames_in_two({**splits, "test": test}):
+        if one != "train":
+            continue  # one held-out set under two names is no mistake
         raise DataError(
             f"{paths[other]}: {len(twice)} of its frames are in {one}.txt, too, the first is "
             f"{twice[0]}: a test on them says nothing about other frames"
@@ -86,6 +88,10 @@ def write_drawn(folder: CustomFolder, splits: Mapping[str, Sequence[str]]) -> No
             write_split(path, frames)
 
 
+def _but_for(held_out: set[str]) -> str:
+    return " but for those of test.txt" if held_out else ""
+
+
 def _draw(
     folder: CustomFolder, splits: dict[str, list[str]], held_out: set[str], seed: int
 ) -> dict[str, list[str]]:
@@ -97,14 +103,14 @@ def _draw(
         rest = [frame for frame in labelled if frame not in set(splits[given])]
         if not rest:
             raise DataError(
-                f"{split_path(folder.root, given)}: lists all labelled frames, but for "
-                f"those of test.txt, and there is no {missing}.txt: leave some frames out of it"
+                f"{split_path(folder.root, given)}: lists all labelled frames"
+                f"{_but_for(held_out)}, and there is no {missing}.txt: leave some frames out of it"
             )
         return {missing: rest}
     if len(labelled) < 2:
         raise DataError(
             f"{folder.root / LABELS}: expected labels <frame>.txt of two frames at least, as one "
-            f"is for validation, got {len(labelled)}, not counting frames of ImageSets/test.txt; "
+            f"is for validation, got {len(labelled)}{_but_for(held_out)}; "
             f"points are in {folder.root / POINTS}"
         )
     count = min(max(1, round(_VAL_SHARE * len(labelled))), len(labelled) - 1)

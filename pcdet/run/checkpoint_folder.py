@@ -62,6 +62,7 @@ def newest_checkpoint(
         candidates.insert(0, (None, folder / LATEST))
     found: tuple[Path, dict[str, Any]] | tuple[None, None] = (None, None)
     broken: dict[Path, CheckpointError] = {}
+    passed_over: Path | None = None  # the newest of another origin
     for epoch, path in candidates:
         # Of the same epoch LATEST is the newer one, as it is removed when an epoch is saved.
         if found[1] is not None and finished_count(found[1], "epoch", found[0]) >= epoch:
@@ -76,13 +77,16 @@ def newest_checkpoint(
             found = path, checkpoint
             if epoch is not None:
                 break
+        elif full_path(path) == ckpt:
+            break  # older ones did not come of it
+        elif found[0] is None:
+            passed_over = passed_over or path
     _set_aside(broken, found[0] is None and ckpt is None, logger)
-    newest = newest_file(folder)
-    if None not in (ckpt, newest) and newest != found[0] and full_path(newest) != ckpt:
+    if passed_over is not None:
         logger.warning(
             "%s did not come of --ckpt %s: it is passed over, and checkpoints of the same epochs "
             "will be replaced; to go on from it, leave --ckpt out",
-            *(newest, ckpt),
+            *(passed_over, ckpt),
         )
     return found
 

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -23,6 +24,8 @@ _UNUSABLE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
     *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG),
 }
+
+_MOMENT = 1.0  # seconds until a signal that comes with a broken connection is here
 
 
 def run_command(main: Callable[[list[str] | None], Any]) -> None:
@@ -54,7 +57,7 @@ def run_command(main: Callable[[list[str] | None], Any]) -> None:
         if _is_of_a_path(error):
             path = error.filename2 or error.filename
             _leave(f"error{_rank_tag()}: {path}: cannot be used: {error.strerror}")
-        told = _traceback()
+        told = _traceback(error)
         if not _in_group():
             raise
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # nor may further ends of workers raise
@@ -96,13 +99,16 @@ def _leave(code: int | str | None) -> NoReturn:
         os._exit(code if isinstance(code, int) else int(code is not None))
 
 
-def _traceback() -> str:
+def _traceback(error: BaseException) -> str:
     """Format the traceback of the exception being handled.
 
     torch raises an error when the signal comes that a worker was killed, wherever the program is;
-    also here, when its broken connection has been an error before.
+    also here, when its broken connection has been an error before. That one is given a moment, as
+    it alone says what has happened.
     """
     try:
+        if isinstance(error, ConnectionError):
+            time.sleep(_MOMENT)
         return traceback.format_exc()
     except RuntimeError:
         return traceback.format_exc()

@@ -167,9 +167,10 @@ class RunRecord:
         }
 
         def keep_better(record: dict[str, Any]) -> None:
-            earlier = (*record["starts"][-1:], record["best"].get(split, {}), entry)
-            own = next((e["data_dir"] for e in earlier if e.get("data_dir")), None)
-            key = split if entry["data_dir"] in (None, own) else f"{split} of {data_dir}"
+            earlier = record["starts"][-1:] or [record["best"].get(split, {})]
+            own = earlier[0].get("data_dir")  # records of old runs have none
+            same = own is None or entry["data_dir"] in (None, own)
+            key = split if same else f"{split} of {data_dir}"
             best = record["best"].get(key)
             if best is None or entry["value"] > best["value"]:
                 record["best"][key] = entry

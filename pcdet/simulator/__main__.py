@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from pcdet.simulator.own_sensor import (
     BEAMS,
@@ -114,14 +116,18 @@ def _claim_folder(args: argparse.Namespace) -> None:
     holds = [path.name for path in folders if path.is_dir() and any(path.iterdir())]
     if not holds:
         args.out.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError), record.open("x") as file:
+        with NamedTemporaryFile("w", dir=args.out, prefix=f".{_RECORD}_") as file:
             file.write(f"{told}\n")
+            file.flush()
+            with suppress(FileExistsError):
+                os.link(file.name, record)  # as a whole, and by one call alone
     written = read_text(record).strip() if record.exists() else "none"
     if written != told:
         what = f"holds frames already, in {', '.join(holds)}" if holds else "is another call's"
         raise ConfigError(
             f"--out: {args.out} {what}; expected {_RECORD} with the options of this call, {told}, "
             f"got {written[:300]}: give another folder"
+            + ("" if holds else f", or remove {record}, as there is no frame yet")
         )
 
 

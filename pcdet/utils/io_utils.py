@@ -119,7 +119,7 @@ class LateErrors:
             yield
         except OSError as error:
             self.files.append(str(error.filename))
-            self._note(f"{error.filename}: cannot be written: {error.strerror or error}")
+            self._note(f"{error.filename}: cannot be used: {error.strerror or error}")
         except DataError as error:
             self._note(str(error))
 

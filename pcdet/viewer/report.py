@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -225,8 +226,7 @@ def _worst(tested: Tested, worst: list[tuple[int, Counts]], shown: Sequence[int]
         f"{FIRST_SCORE} or more, at the overlaps of AP.</p>",
     ]
     for k, counts in worst:
-        name = html.escape(tested.dataset.sample_ids[k])
-        link = f'<a href="{SCENES}#frame={name}">{name}</a>' if k in shown else name
+        link = _named_frame(tested, k, shown)
         lines.append(
             f"<p><b>{link}</b>: {counts.missed} missed, {counts.false_positives} false positives, "
             f"{counts.found} found</p>"
@@ -235,11 +235,18 @@ def _worst(tested: Tested, worst: list[tuple[int, Counts]], shown: Sequence[int]
     return lines
 
 
+def _named_frame(tested: Tested, k: int, shown: Sequence[int]) -> str:
+    """The name of frame k, a link if scenes.html shows it."""
+    name = tested.dataset.sample_ids[k]
+    if k not in shown:
+        return html.escape(name)
+    return f'<a href="{SCENES}#frame={quote(name, safe="")}">{html.escape(name)}</a>'
+
+
 def _pictures(tested: Tested, shown: Sequence[int]) -> list[str]:
     lines = ["<h2>Other frames</h2>"]
     for k in evenly_spread(_NUM_PICTURES, len(tested.annos)):
-        name = html.escape(tested.dataset.sample_ids[k])
-        lines.append(f'<p><a href="{SCENES}#frame={name}">{name}</a></p>' if k in shown else "")
+        lines.append(f"<p>{_named_frame(tested, k, shown)}</p>" if k in shown else "")
         lines.append(_frame_pictures(tested, k))
     return lines
 

@@ -79,17 +79,8 @@ def boxes_of_sample(sample: Mapping[str, Any], class_names: Sequence[str]) -> Dr
     return DrawnBoxes(labelled[:, :7], [class_names[int(label) - 1] for label in labelled[:, 7]])
 
 
-def check_frames(
-    annos: Sequence[Mapping[str, Any]], dataset: Any, path: str | Path, scores_are_logits: bool
-) -> None:
-    """Raise a DataError if annotations are no detections of the frames of a data set, in order.
-
-    Args:
-        annos: one for each frame.
-        dataset: a data set for testing.
-        path: of the annotations, for messages.
-        scores_are_logits: whether they should hold logits (USE_RAW_SCORE).
-    """
+def check_frames(annos: Sequence[Mapping[str, Any]], dataset: Any, path: str | Path) -> None:
+    """Raise a DataError if annotations are no detections of the frames of a data set, in order."""
     if not (isinstance(annos, Sequence) and all(_is_detections(anno) for anno in annos)):
         raise DataError(
             f"{path}: expected the result.pkl of a test: of each frame {', '.join(_RESULT_KEYS)}, "
@@ -102,12 +93,18 @@ def check_frames(
             f"{dataset.split!r}, got {len(found)} frames, the first {found[:1]}; was it made on "
             "another split (--split) or data set (--data_dir)?"
         )
-    _check_scores(annos, path, scores_are_logits)
 
 
-def _check_scores(
+def check_scores(
     annos: Sequence[Mapping[str, Any]], path: str | Path, scores_are_logits: bool
 ) -> None:
+    """Raise a DataError if scores that another command wrote cannot be of the expected kind.
+
+    Args:
+        annos: see `check_frames`.
+        path: of the annotations, for messages.
+        scores_are_logits: whether they should hold logits (USE_RAW_SCORE).
+    """
     scores = np.concatenate([np.zeros(0), *(np.ravel(anno["score"]) for anno in annos)])
     in_unit = bool(((scores >= 0) & (scores <= 1)).all())
     if (in_unit and len(scores) < _MANY_SCORES) or in_unit != scores_are_logits:

@@ -240,7 +240,7 @@ def test_a_file_that_is_there_stays_until_the_new_one_was_compared(tmp_path, mon
 
 def test_options_that_do_not_fit(tmp_path):
     path, _, _ = trained(tmp_path)
-    with pytest.raises(ConfigError, match=r"a\.safetensor: expected a name for OUT with \.pth or"):
+    with pytest.raises(ConfigError, match=r"OUT: expected a name that ends in \.pth or"):
         run(path, tmp_path / "a.safetensor")
     with pytest.raises(ConfigError, match="for pcdet alone"):
         run(path, tmp_path / "a.safetensors", "--to", "openpcdet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,12 @@ def leave_pointers(root: Path, monkeypatch) -> None:
     (root / "kitti_infos_train.pkl").unlink()
     for path in (root / "training/velodyne").iterdir():
         path.write_text("version https://git-lfs.github.com/spec/v1\n")
+
+
+def test_a_list_for_test_without_its_frames_is_the_usual_download(data):
+    shutil.rmtree(data / "testing")
+    (data / "kitti_infos_test.pkl").unlink(missing_ok=True)
+    assert advice(examine_data(data, given=True)) == {}
 
 
 @pytest.mark.parametrize(

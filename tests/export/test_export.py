@@ -183,7 +183,7 @@ def test_what_cannot_be_exported_is_told(monkeypatch, tmp_path):
     network = build_from_config(cfg)
     with pytest.raises(ConfigError, match=r"MODEL\.TEST\.NMS_TYPE: nms_gpu expected"):
         files.export(network, tmp_path, "a", 1)
-    with pytest.raises(ConfigError, match="--batch_size 4: of PointPillars alone"):
+    with pytest.raises(ConfigError, match="--batch_size 4: only PointPillars take it"):
         files.export(build_from_config(narrow_config("second")), tmp_path, "a", 4)
     monkeypatch.setattr(files, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install onnx onnxscript onnxruntime"):

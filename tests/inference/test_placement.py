@@ -123,7 +123,10 @@ def test_intensities_unlike_kittis_are_told(folder, caplog):  # noqa: F811
         assert not caplog.records
         of_kitti(points)
     (record,) = caplog.records
-    assert "its intensities are from 0 to 255: divide them" in record.getMessage()
+    assert (
+        "its intensities are from 0 to 255: if those of the training were 0 to 1"
+        in record.getMessage()
+    )
 
 
 @pytest.mark.parametrize("name", ["sassd", "pointpillar", "PartA2"])

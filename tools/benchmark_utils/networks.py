@@ -54,7 +54,8 @@ def made_up_frame(cfg: EasyDict) -> dict[str, Any]:
     cells = np.floor((places - extent[:3]) / size).astype(np.int32)
     cells = np.unique(cells[((cells >= 0) & (cells < grid)).all(axis=1)], axis=0)
     cells = cells[rng.permutation(len(cells))[:_NUM_VOXELS]]
-    max_points = cfg.DATA_CONFIG.VOXEL_GENERATOR.MAX_POINTS_PER_VOXEL
+    data = cfg.DATA_CONFIG
+    max_points = data.TEST.get("MAX_POINTS_PER_VOXEL") or data.VOXEL_GENERATOR.MAX_POINTS_PER_VOXEL
     num_points = rng.integers(1, 6, len(cells)).astype(np.int32)
     voxels = rng.normal(size=(len(cells), max_points, 4)).astype(np.float32)
     voxels[np.arange(max_points) >= num_points[:, None]] = 0

@@ -41,7 +41,7 @@ from pcdet.utils.data_report.facts import INTENSITY
 from pcdet.utils.errors import ConfigError, PcdetError
 from pcdet.utils.info_record import read_record
 from pcdet.utils.kitti_format.calib import Calibration
-from pcdet.utils.kitti_format.folders import TRAINING
+from pcdet.utils.kitti_format.folders import TRAINING, image_path
 from pcdet.utils.kitti_format.frame_facts import changed_files, told_change, told_split
 from pcdet.utils.kitti_format.infos import CREATE_COMMAND, has_camera, load_info_files
 from pcdet.utils.kitti_format.label import DONT_CARE
@@ -228,7 +228,8 @@ class KittiDataset(BaseKittiDataset):
         self, det_annos: Sequence[Mapping[str, Any]], class_names: Sequence[str]
     ) -> tuple[EvalResult, EvalResult]:
         """KITTI's AP, see `DatasetTemplate.results`; without a number where there are no labels."""
-        return official_results(self.truth(), det_annos, class_names, self._overlaps)
+        overlaps = {name: value for name, value in self._overlaps.items() if name in class_names}
+        return official_results(self.truth(), det_annos, class_names, overlaps)
 
     def remark(self) -> str:
         """Whether the split is KITTI's usual one, with which papers' AP can be compared."""
@@ -237,7 +238,7 @@ class KittiDataset(BaseKittiDataset):
     def camera_view(self, info: Mapping[str, Any]) -> tuple[np.ndarray, Calibration] | None:
         """The image of a frame and its calibration, or None where the file is missing."""
         name = info["point_cloud"]["lidar_idx"]
-        if not self._path("image_2", name).exists():
+        if not image_path(self.root_split_path, name).exists():
             return None
         return self.get_image(name), Calibration.from_info(info["calib"])
 

@@ -53,7 +53,7 @@ def create_kitti_infos(
 ) -> None:
     """Write the infos of all splits and the ground-truth database of the training split.
 
-    A test split that ImageSets does not list, or whose frames are missing, is skipped. At the end
+    A test split that ImageSets does not list, or whose folder is missing, is skipped. At the end
     the log tells what the labelled frames hold, and warns of what cannot be right.
 
     Args:
@@ -84,11 +84,6 @@ def create_kitti_infos(
     for split, built in frames.items():
         _save_infos(built, save_path, split)
     _save_infos(frames["train"] + frames["val"], save_path, "trainval")
-    if test.sample_id_list is None or not test.root_split_path.is_dir():
-        _LOGGER.info("No test split in %s: skipped", data_path)
-    else:
-        built = test.build_frames(num_workers=workers, has_label=False, count_inside_pts=False)
-        _save_infos(built, save_path, "test")
     tell_database(
         ground_database.save_database(
             (cut for frame in frames[train.split] for cut in frame.objects),
@@ -96,6 +91,12 @@ def create_kitti_infos(
             train.num_stored_features,
         )
     )
+    # The last, as nothing else needs it.
+    if test.sample_id_list is None or not test.root_split_path.is_dir():
+        _LOGGER.info("No test split in %s: skipped", data_path)
+    else:
+        built = test.build_frames(num_workers=workers, has_label=False, count_inside_pts=False)
+        _save_infos(built, save_path, "test")
     _link_data(Path(data_path), save_path)
     _tell(frames, settings)
     _LOGGER.info("Data preparation done")

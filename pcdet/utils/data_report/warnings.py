@@ -54,7 +54,7 @@ def data_warnings(
     Args:
         frames: labelled frames.
         limit_range: x, y, z of two corners, POINT_CLOUD_RANGE; None to leave the range aside.
-        uses_intensity: the network reads the fourth number of a point, from 0 to 1.
+        uses_intensity: the network reads the intensity of points, from 0 to 1.
     """
     lines = [line for look in _LOOKS for line in look(frames)]
     if uses_intensity:

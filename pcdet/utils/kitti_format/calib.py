@@ -22,7 +22,7 @@ _MATRICES = (
 )
 _NAMES = {name for name, _, _ in _MATRICES}
 # A rotation keeps volumes; rounded, or with an odd scale, it still does so nearly.
-_LEAST_VOLUME = 1e-3
+_LEAST_VOLUME = 0.5
 
 
 def get_calib_from_file(calib_file: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -74,7 +74,7 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
     """Inverse of a (4, 4) motion of space, or of its transpose; a ValueError if it is none."""
     with np.errstate(all="ignore"):
         volume = np.linalg.det(matrix[:3, :3].astype(np.float64))
-    if not _LEAST_VOLUME < abs(volume) < 1 / _LEAST_VOLUME:
+    if not _LEAST_VOLUME < volume < 1 / _LEAST_VOLUME:  # a mirror's is -1
         raise ValueError(f"expected rotations, whose determinant is 1, got {volume:.3g}")
     return np.linalg.inv(matrix)
 

@@ -27,7 +27,7 @@ SUFFIXES = {
 }
 
 # What images may be.
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
 
 
 def part_of_split(split: str) -> str:
@@ -45,7 +45,10 @@ def image_path(part_path: str | os.PathLike, frame: str) -> Path:
 def has_images(part_path: str | os.PathLike) -> bool:
     """Tell whether there is any image of the frames of training/ or testing/."""
     folder = Path(part_path) / "image_2"
-    return folder.is_dir() and any(f.suffix in IMAGE_SUFFIXES for f in folder.iterdir())
+    # Names that begin with a dot are of no frame, as those that macOS leaves beside files.
+    return folder.is_dir() and any(
+        f.suffix in IMAGE_SUFFIXES and not f.name.startswith(".") for f in folder.iterdir()
+    )
 
 
 def frame_path(part_path: str | os.PathLike, kind: str, frame: str) -> Path:

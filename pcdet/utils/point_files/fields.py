@@ -74,6 +74,9 @@ def points_of_fields(
         order = order[:num_features]
     else:
         order = _fields_of_columns(there, columns)
+    for name in order:
+        if by_name[name].dtype.kind not in "iuf" or by_name[name].ndim != 1:
+            raise ValueError(f"expected a number of each point in the field {name}, got others")
     with np.errstate(over="ignore", invalid="ignore"):
         return np.stack([np.asarray(by_name[name], dtype=np.float32) for name in order], axis=1)
 

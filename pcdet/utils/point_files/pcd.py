@@ -87,6 +87,8 @@ def _read_header(content: bytes) -> tuple[_Header, int]:
             # Further numbers of a field, and padding, whose fields share the name "_".
             own_name = f"_{name}_{k}_{part}" if part or name in columns else name
             columns[own_name] = np.dtype(f"<{kind.lower()}")
+    if not columns:
+        raise ValueError(f"expected fields of points, got COUNT {' '.join(counts)}")
     return _Header(list(columns), list(columns.values()), _num_points(entries), form), start
 
 

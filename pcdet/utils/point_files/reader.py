@@ -196,7 +196,7 @@ def _points_of_npy(content: bytes, num_features: int, columns: Sequence[str] | N
     array = _load_npy(content)
     if array.dtype.names is not None:
         return points_of_fields(
-            {name: array[name].ravel() for name in array.dtype.names}, num_features, columns
+            {name: array.ravel()[name] for name in array.dtype.names}, num_features, columns
         )
     if array.dtype.kind not in "iuf":
         raise ValueError(f"expected an array of numbers, got {array.dtype}")

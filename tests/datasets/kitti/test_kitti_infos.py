@@ -215,6 +215,18 @@ def test_two_preparations_at_once_are_told(tmp_path):
     assert (tmp_path / "gt_database" / "a.bin").read_bytes() == b"mine"
 
 
+def test_a_database_behind_a_link_is_made_where_it_leads(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "data" / "gt_database"
+    link.symlink_to(tmp_path / "disk" / "objects")  # which is not there yet
+    with unfinished_folder(link) as unfinished:
+        assert unfinished.parents[1] == tmp_path / "disk"
+        (unfinished / "a.bin").write_bytes(b"mine")
+    assert (link / "a.bin").read_bytes() == b"mine"
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["objects"]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_bug_keeps_its_frame(root, monkeypatch, workers):
     monkeypatch.setattr(frame_pool, "_LEAST_ITEMS_FOR_A_POOL", 1)

@@ -31,6 +31,13 @@ def write(tmp_path, **changed):
     return path
 
 
+@pytest.mark.parametrize("sign", [[1, -1, 1], [-1, -1, -1]])
+def test_a_mirror_is_no_calibration(sign):
+    mirrored = {**SIMPLE, "Tr_velo2cam": SIMPLE["Tr_velo2cam"] * np.array([*sign, 1])}
+    with pytest.raises(DataError, match="expected rotations, whose determinant is 1, got -1"):
+        Calibration(mirrored)
+
+
 def test_points_by_hand():
     calib = Calibration(SIMPLE)
     rect = calib.lidar_to_rect(np.array([[9.9, 2.0, 0.8]], dtype=np.float32))

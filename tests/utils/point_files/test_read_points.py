@@ -214,6 +214,24 @@ def test_pcd_with_padding_and_fields_of_several_numbers(tmp_path):
         read_points(tmp_path / "scan.pcd", 5)
 
 
+def test_pcd_without_a_number(tmp_path):
+    (tmp_path / "scan.pcd").write_bytes(
+        b"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 0 0 0\nWIDTH 9\nHEIGHT 1\nDATA binary\n"
+    )
+    with pytest.raises(DataError, match="expected fields of points, got COUNT 0 0 0"):
+        read_points(tmp_path / "scan.pcd", 4)
+
+
+@pytest.mark.parametrize("kind", ["M8[ns]", "c8", "(2,)f4", "U3"])
+def test_fields_that_are_no_numbers_are_no_columns(tmp_path, kind):
+    rows = np.zeros(len(SCAN), [("x", "f4"), ("y", "f4"), ("z", "f4"), ("t", kind)])
+    rows["x"], rows["y"], rows["z"] = SCAN[:, :3].T
+    np.save(tmp_path / "scan.npy", rows)
+    with pytest.raises(DataError, match="expected a number of each point in the field t"):
+        read_points(tmp_path / "scan.npy", 4)
+    np.testing.assert_array_equal(read_points(tmp_path / "scan.npy", 3), SCAN[:, :3])
+
+
 @pytest.mark.parametrize("form", ["ascii", "binary_little_endian", "binary_big_endian"])
 def test_ply(tmp_path, form):
     write_ply(tmp_path / "scan.ply", SCAN, form, "x y z scalar_Intensity")
