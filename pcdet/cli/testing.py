@@ -143,7 +143,7 @@ def eval_single_ckpt(
             tb_log.add_hparams(hparams_of(record.read(), cfg.TAG), metrics)
     record.add_evaluation(split, identity, results, run.data_dir)
     result = result_dir / RESULT
-    if run.rank == 0 and str(result) not in errors.files:
+    if run.rank == 0 and not {result, *result.parents} & set(map(Path, errors.files)):
         with errors.noted():
             report_test(
                 run.output_dir,

@@ -176,7 +176,7 @@ def test_what_cannot_be_written_costs_neither_the_ap_nor_the_other_files(
     with pytest.raises(SystemExit) as stop:
         run_command(lambda _: test_command.main(arguments(workplace, tmp_path, *options)))
     first = output / "eval" / f"epoch_{1 if all_of_them else 2}" / "val" / "default"
-    assert f"error: {first / 'result.pkl'}: cannot be written: No space left" in stop.value.code
+    assert f"error: {first / 'result.pkl'}: cannot be used: No space left" in stop.value.code
     assert "\n" not in stop.value.code and not list(output.glob("eval/eval_all_*"))
     (log,) = (output / "eval").glob("log_eval_*.txt")
     for told in ("AP_R40", "000004.txt:1: expected a 2D box inside", "results are in"):
