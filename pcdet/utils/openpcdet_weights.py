@@ -80,7 +80,7 @@ def to_ours(
         )
     converted = _without_second_stage(state, model, source, strict)
     anchors = _checked_anchors(model, source)
-    shift = _bottom_shift(anchors, model.settings["CLASS_NAMES"], _is_parta2(state))
+    shift = _bottom_shift(anchors, _anchor_classes(model), _is_parta2(state))
     for name in converted:
         converted[name] = _converted(name, converted[name], len(anchors), shift, to_here=True)
     return converted
@@ -95,7 +95,7 @@ def from_ours(state: Mapping[str, Any], model: nn.Module, source: str) -> dict[s
         CheckpointMismatch: the model's anchors are not those of OpenPCDet.
     """
     anchors = _checked_anchors(model, source)
-    shift = _bottom_shift(anchors, model.settings["CLASS_NAMES"], _is_parta2(state))
+    shift = _bottom_shift(anchors, _anchor_classes(model), _is_parta2(state))
     return {
         _name_there(name): _converted(name, value, len(anchors), shift, to_here=False)
         for name, value in state.items()
@@ -159,8 +159,7 @@ def _checked_anchors(model: nn.Module, source: str) -> torch.Tensor:
             f"{source}: OpenPCDet's anchors have the rotations [0, 1.57], those of this yaml "
             f"{anchors[:, RZ].tolist()}"
         )
-    for k, name in enumerate(model.settings["CLASS_NAMES"]):
-        sizes = anchors[2 * k, DIMS]
+    for name, sizes in zip(_anchor_classes(model), anchors[:, DIMS]):
         if not torch.allclose(sizes, sizes.new_tensor(_SIZES.get(name, sizes.tolist()))):
             raise CheckpointMismatch(
                 f"{source}: OpenPCDet's anchors of {name} have w, l, h {_SIZES[name]}, those of "
@@ -172,13 +171,19 @@ def _checked_anchors(model: nn.Module, source: str) -> torch.Tensor:
     return anchors
 
 
+def _anchor_classes(model: nn.Module) -> list[str]:
+    """The class of each of the A anchors of a cell."""
+    labels = model.rpn_head.target_assigner.anchor_label.tolist()
+    return [model.settings["CLASS_NAMES"][label - 1] for label in labels]
+
+
 def _bottom_shift(
-    anchors: torch.Tensor, class_names: Sequence[str], is_parta2: bool
+    anchors: torch.Tensor, anchor_classes: Sequence[str], is_parta2: bool
 ) -> list[float]:
     """What each anchor's residual of z grows by as OpenPCDet's anchor stands lower or higher."""
     shift = []
-    for k, anchor in enumerate(anchors):
-        name, bottom = class_names[k // 2], float(anchor[CENTER][2])
+    for name, anchor in zip(anchor_classes, anchors):
+        bottom = float(anchor[CENTER][2])
         theirs = _BOTTOMS.get(name, bottom)
         if is_parta2 and name in _BOTTOMS:
             theirs = _PARTA2_BOTTOM

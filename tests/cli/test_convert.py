@@ -101,6 +101,27 @@ def test_the_first_stage_of_parta2_to_openpcdet(tmp_path, caplog):
     load_weights(build_from_config(cfg).model, {"model_state": both}, "theirs.pth", LOGGER)
 
 
+def test_anchors_in_another_order_and_of_two_sizes_keep_their_class(tmp_path):
+    def change(cfg):
+        cfg.MODEL.RCNN.ENABLED = False
+        cfg.CLASS_NAMES = ["Car", "Pedestrian", "Truck"]
+        generators = cfg.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR
+        generators[2].update(class_name="Truck", sizes=[[2.6, 8.0, 3.2], [2.6, 16.0, 3.8]])
+        generators.reverse()
+
+    path, cfg, state = trained(tmp_path, "PartA2", change)
+    run(path, tmp_path / "theirs.pth", "--to", "openpcdet")
+    theirs = load_checkpoint(tmp_path / "theirs.pth")
+    bias = theirs["model_state"]["dense_head.conv_box.bias"].view(8, 7)[:, 2]
+    own = state["rpn_head.conv_box.bias"].view(8, 7)[:, 2]
+    # Two anchors of each truck, then those of Pedestrian, which stand 1.18 m lower there, of Car.
+    shift = torch.tensor([0, 0, 0, 0, 1.18 / 1.73, 1.18 / 1.73, 0, 0])
+    torch.testing.assert_close(bias, own[[1, 0, 3, 2, 5, 4, 7, 6]] + shift, rtol=0, atol=1e-6)
+    model = build_from_config(cfg).model
+    load_weights(model, theirs, "theirs.pth", LOGGER)
+    same(model.state_dict(), state, 1e-6)
+
+
 @pytest.mark.parametrize("name", ["second", "PartA2"])
 def test_to_pcdet_v0_1_and_back(tmp_path, name):
     path, cfg, state = trained(tmp_path, name)
