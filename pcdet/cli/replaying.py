@@ -43,7 +43,8 @@ def replay(args: argparse.Namespace) -> None:
 def rebuild_model(state: dict[str, Any], logger: logging.Logger) -> nn.Module:
     """The network of the stored configuration with the stored weights, as its epoch trained it."""
     model = build_from_config(state["config"]).model
-    load_weights(model, state, "the stored weights", logger)
+    # The forward pass that was not finite has moved running statistics, too.
+    load_weights(model, state, "the stored weights", logger, finite=False)
     model.train()
     settings = state["settings"]
     if state["epoch"] >= settings["epochs"] - settings.get("freeze_bn", 0):

@@ -76,12 +76,6 @@ def load_network(
     logger = logger or logging.getLogger(__name__)
     # In evaluation mode, which asks for no weights that only a training needs.
     load_weights(network.model.eval(), checkpoint, str(path), logger)
-    broken = [name for name, v in network.model.state_dict().items() if not v.isfinite().all()]
-    if broken:
-        raise CheckpointError(
-            f"{path}: {len(broken)} of its entries hold NaN or infinity, as {broken[0]}: take an "
-            "earlier checkpoint of its training"
-        )
     return network, checkpoint
 
 

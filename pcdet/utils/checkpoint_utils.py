@@ -103,6 +103,7 @@ def load_weights(
     source: str,
     logger: logging.Logger,
     strict: bool = True,
+    finite: bool = True,
 ) -> None:
     """Copy a checkpoint's weights into a model: the one place that decides whether it fits.
 
@@ -113,9 +114,11 @@ def load_weights(
         logger: takes a line for each thing that was left out.
         strict: every entry must fit, and what the stored configuration says of the network must be
             so; else what fits is taken, as for fine-tuning, and the rest is told.
+        finite: see `load_matching_state`.
 
     Raises:
         CheckpointMismatch: it belongs to another network.
+        CheckpointError: it holds numbers that are not finite.
     """
     state = stored_weights(checkpoint)
     if state is not checkpoint["model_state"]:
@@ -128,7 +131,7 @@ def load_weights(
         dropped = [name for name in state if of_classes and str(name).startswith(of_classes)]
         logger.warning("%s: left out, as they are of other classes: %s", source, dropped)
         state = {name: value for name, value in state.items() if name not in dropped}
-    load_matching_state(model, state, source, logger, strict)
+    load_matching_state(model, state, source, logger, strict, finite)
 
 
 def _compare_settings(
@@ -191,6 +194,7 @@ def load_matching_state(
     source: str,
     logger: logging.Logger,
     strict: bool = False,
+    finite: bool = True,
 ) -> None:
     """Copy the entries of `state` that fit into `model` and report each one that does not.
 
@@ -200,10 +204,12 @@ def load_matching_state(
         source: their file, for messages.
         logger: takes a warning for each entry that does not fit.
         strict: each must fit but for counters, which decide nothing.
+        finite: refuse NaN and infinity; False to look for where they come from.
 
     Raises:
         CheckpointMismatch: less than half of the model's entries are there with the right shape,
             or, if it is to be strict, not all.
+        CheckpointError: an entry that fits is not finite in the model's precision.
     """
     own = model.state_dict()
     fitting, problems = {}, []
@@ -228,6 +234,12 @@ def load_matching_state(
         raise CheckpointMismatch(
             f"{source}: it does not fit this network: {_listed(problems)}; give the yaml and --set "
             "that it was trained with, or train from it with --pretrained_model"
+        )
+    broken = [k for k, v in fitting.items() if finite and not v.to(own[k].dtype).isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"{source}: {len(broken)} of its entries hold NaN or infinity, as {broken[0]}: take an "
+            "earlier checkpoint of its training"
         )
     for problem in problems:
         logger.warning("%s: %s", source, problem)

@@ -287,6 +287,7 @@ def test_a_training_that_diverges_stops_and_its_batch_is_replayed(workplace, tmp
 def test_replay_normalises_as_the_training_did_in_that_epoch(epoch, frozen):
     config = plain_config(narrow_config())
     state = {"config": config, "model_state": build_from_config(config).model.state_dict()}
+    next(v for k, v in state["model_state"].items() if k.endswith("running_mean"))[0] = torch.nan
     state.update(epoch=epoch, settings={"epochs": 4, "freeze_bn": 1})
     model = replaying.rebuild_model(state, LOGGER)
     assert model.training

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from models.model_fixture import small_model
+from pcdet.models.fine_tuning import load_pretrained
 from pcdet.utils import checkpoint_utils
 from pcdet.utils.errors import CheckpointError
 
@@ -69,6 +70,27 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"other\.pth: only 0 of the model's"):
         model.load_params_from_file(path)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, 1e300])
+def test_weights_that_are_not_finite_are_refused_at_every_door(number, tmp_path):
+    """1e300 in double precision is infinite in the model's."""
+    model, path = small_model(), tmp_path / "nan.pth"
+    state = checkpoint_utils.checkpoint_state(model, None, 1, 1)
+    broken = state["model_state"]["rpn_head.conv_cls.bias"].double()
+    broken[0] = number
+    state["model_state"] = {**model.state_dict(), "rpn_head.conv_cls.bias": broken}
+    checkpoint_utils.save_checkpoint(state, path)
+    doors = (
+        lambda: model.load_params_from_file(path),
+        lambda: model.load_params_from_file(path, strict=False),
+        lambda: model.load_params_with_optimizer(path),
+        lambda: load_pretrained(model, path, {}, LOGGER),
+    )
+    for door in doors:
+        with pytest.raises(CheckpointError, match=r"nan\.pth: 1 of its .*, as rpn_head.conv_cls.b"):
+            door()
+    assert all(v.isfinite().all() for v in model.state_dict().values())
 
 
 def test_an_optimiser_state_of_another_model_is_refused(tmp_path):
