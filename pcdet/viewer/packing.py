@@ -19,8 +19,9 @@ from pcdet.utils.box_utils import CENTER, H, L, W, X, Y
 from pcdet.utils.visualize_utils import DrawnBoxes
 from pcdet.viewer.scene import OVERLAP_CHOICES, HitRules, Pane, Scene, find_partners, overlaps
 
-# Metres of one step of a stored coordinate: 16 bits then reach 163 m.
+# Metres of one step of a stored coordinate, and how many of them 16 bits hold: 163 m.
 STEP = 0.005
+_MOST_STEPS = 32767
 _INTENSITY = 3
 _JPEG_QUALITY = 80
 
@@ -38,10 +39,14 @@ def pack_json(data: Any) -> str:
 def pack_points(points: np.ndarray) -> str:
     """Points as text: int16 x, y and z, each for all points, in steps, then uint8 intensity.
 
+    Points that 16 bits do not reach, beyond 163 m along an axis, are left out.
+
     Args:
         points: (N, 3 + C) LiDAR points, metres; the intensity in column 3, from 0 to 1.
     """
-    steps = np.clip(np.rint(points[:, CENTER].T / STEP), -32768, 32767).astype("<i2")
+    steps = np.rint(points[:, CENTER] / STEP)
+    reached = (np.abs(steps) <= _MOST_STEPS).all(axis=1)
+    points, steps = points[reached], steps[reached].T.astype("<i2")
     intensity = np.zeros(len(points))
     if points.shape[1] > _INTENSITY:
         intensity = np.clip(points[:, _INTENSITY], 0, 1)

@@ -46,6 +46,16 @@ def test_points_come_back_within_half_a_step():
     assert np.abs(intensity - points[:, 3]).max() <= 0.5 / 255 + 1e-6
 
 
+def test_points_beyond_the_reach_of_16_bits_are_left_out():
+    """Clipped, they would stand as a wall at 163 m."""
+    points = np.zeros((7, 4), np.float32)
+    points[:6, :3] = np.repeat([[200.0], [-170.0]], 3, axis=0) * np.tile(np.eye(3), (2, 1))
+    points[6] = 163, -163, 5, 1
+    data = unpacked(packing.pack_points(points))
+    assert np.frombuffer(data[:6], "<i2").tolist() == [32600, -32600, 1000]
+    assert data[6:] == b"\xff"
+
+
 def test_points_without_intensity_and_no_points():
     assert len(unpacked(packing.pack_points(ground(10)[:, :3]))) == 70
     assert unpacked(packing.pack_points(np.zeros((0, 4), np.float32))) == b""
