@@ -35,6 +35,8 @@ AVERAGED = "ema_state"
 _SCHEDULED = ("lr", "betas")
 # Entries that no detection depends on; PCDet's files and those of old versions of torch lack some.
 _COUNTERS = ("num_batches_tracked", "global_step")
+# The order of the classes in the yaml files of PCDet, OpenPCDet and SA-SSD.
+_PUBLISHED_ORDER = ("Car", "Pedestrian", "Cyclist")
 # First x and y, last x and y of the anchors of PCDet v0.1's PointPillar.
 _PCDET_ANCHORS = [0, -40, 70.4, 40]
 # Of what does not fit, in a message, and characters of each: names in a file may be anything.
@@ -146,13 +148,14 @@ def _compare_settings(
     if own is None:
         return False
     if not isinstance(config, Mapping):
-        if checkpoint_formats.format_of(checkpoint["model_state"]) is None:
-            anchors = _anchors_of_pcdet(own)
+        of_others = checkpoint_formats.format_of(checkpoint["model_state"]) is not None
+        doubt = _unusual_order(own) or ("" if of_others else _anchors_of_pcdet(own))
+        if doubt or not of_others:
             logger.log(
-                logging.WARNING if anchors else logging.INFO,
+                logging.WARNING if doubt else logging.INFO,
                 "%s: it stores no configuration: that classes, range and anchors of the yaml are "
                 "those it was trained with is not known%s",
-                *(source, anchors),
+                *(source, doubt),
             )
         return False
     try:
@@ -174,6 +177,19 @@ def _compare_settings(
     for line in told:
         logger.warning("%s: %s", source, line)
     return CLASSES in changed
+
+
+def _unusual_order(own: Mapping[str, Any]) -> str:
+    """A word on the order of the classes, where rows of a published head would change places."""
+    anchors = [v for k, v in own.items() if ".ANCHOR_GENERATOR." in k and k.endswith(".class_name")]
+    for key, names in ((CLASSES, own.get(CLASSES) or []), ("ANCHOR_GENERATOR", anchors)):
+        places = [_PUBLISHED_ORDER.index(name) for name in names if name in _PUBLISHED_ORDER]
+        if places != sorted(places):
+            return (
+                f"; {key} is in the order {names}, published checkpoints have "
+                f"{', '.join(_PUBLISHED_ORDER)}: classes change places unless it was trained so"
+            )
+    return ""
 
 
 def _anchors_of_pcdet(own: Mapping[str, Any]) -> str:

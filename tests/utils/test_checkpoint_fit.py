@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 import torch
@@ -231,3 +232,29 @@ def test_anchors_of_pcdet_v0_1_are_told_of(yaml, told, caplog):
         load(model, {"model_state": model.state_dict()})
     assert "c.pth: it stores no configuration" in caplog.text
     assert ("its boxes are shifted, use pointpillar.yaml" in caplog.text) == told
+
+
+@pytest.mark.parametrize(
+    ("classes", "anchors", "told"),
+    [
+        ("Car Pedestrian Cyclist", "Car Pedestrian Cyclist", None),
+        ("Truck Car Cyclist", "Truck Car Cyclist", None),
+        ("Cyclist Car", "Car Cyclist", r"; CLASS_NAMES is in the order \['Cyclist', 'Car'\], pub"),
+        ("Car Cyclist", "Cyclist Car", r"; ANCHOR_GENERATOR is in the order \['Cyclist', 'Car'\]"),
+    ],
+)
+def test_an_order_that_is_not_the_published_one_is_told_of(classes, anchors, told, caplog):
+    """Files of OpenPCDet and SA-SSD do not tell which class their rows are of."""
+    generators = [{"class_name": name} for name in anchors.split()]
+    head = {"RPN_HEAD": {"TARGET_CONFIG": {"ANCHOR_GENERATOR": generators}}}
+    config = {"CLASS_NAMES": classes.split(), "MODEL": {"RPN": head}}
+    model = torch.nn.ModuleDict({"rpn_net": torch.nn.Linear(2, 2)})
+    model.settings = network_settings(config)
+    for prefix in ("backbone_3d.", "neck.backbone."):
+        caplog.clear()
+        state = {prefix + k: v for k, v in model["rpn_net"].state_dict().items()}
+        load(model, {"model_state": state})
+        if told is None:
+            assert "no configuration" not in caplog.text
+        else:
+            assert re.search(rf"c\.pth: it stores no configuration: .*{told}", caplog.text)
