@@ -39,17 +39,8 @@ from pcdet.ops.common.cuda_toolkit import (  # noqa: E402
     find_toolkit,
     run_nvcc,
 )
+from pcdet.ops.extension_file import EXTENSIONS, WITHOUT_TORCH  # noqa: E402
 
-EXTENSIONS = (
-    "batch_norm",
-    "iou3d_nms",
-    "matching",
-    "points",
-    "roiaware_pool3d",
-    "sparse_conv",
-    "three_nn",
-)
-_WITHOUT_TORCH = ("matching", "points")  # plain C functions: loading torch takes seconds
 # From Turing on, as far as the toolkit goes; the last entry carries PTX for later GPUs.
 CUDA_ARCHITECTURES = ("7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
 
@@ -168,7 +159,7 @@ def make_extension(name: str, toolkit: Toolkit | None) -> Extension:
     # -g0: Python's own flags ask for debug information, which takes longer than all else.
     flags = {"cxx": ["-O3", "-g0", *openmp_flags()]}
     libraries: list[str] = []
-    if kernels or name in _WITHOUT_TORCH:
+    if kernels or name in WITHOUT_TORCH:
         # All must round alike, so none may fuse a multiplication with an addition.
         flags["cxx"].append("-ffp-contract=off")
     with_cuda = toolkit is not None and bool(kernels)
@@ -181,7 +172,7 @@ def make_extension(name: str, toolkit: Toolkit | None) -> Extension:
     # Linked without -fopenmp: the threads are then those of the OpenMP that torch has loaded, and
     # torch.set_num_threads holds here too.
     extension = cpp_extension.CUDAExtension if with_cuda else cpp_extension.CppExtension
-    if name in _WITHOUT_TORCH:
+    if name in WITHOUT_TORCH:
         extension = Extension
     return extension(
         name=f"pcdet.ops.{name}.{name}_ext",

@@ -15,17 +15,9 @@ from typing import Any
 
 from pcdet.doctor.findings import Finding
 from pcdet.doctor.libraries import requirements, version_numbers
+from pcdet.ops.extension_file import EXTENSIONS
 
 _REBUILD = "run `pip install --no-build-isolation -e .` in the repository"
-EXTENSIONS = (
-    "batch_norm",
-    "iou3d_nms",
-    "matching",
-    "points",
-    "roiaware_pool3d",
-    "sparse_conv",
-    "three_nn",
-)
 _WITH_KERNELS = ("iou3d_nms", "roiaware_pool3d", "three_nn")  # for CUDA, if they were built for it
 _OTHER_TORCH = "install the build that `python tools/scripts/install_torch.py` picks"
 # Oldest driver of each CUDA on Linux, by NVIDIA's table.

@@ -1,8 +1,20 @@
-"""Where a compiled extension is; without torch, for those that need none."""
+"""The compiled extensions, and where they are; without torch, for those that need none."""
 
 from __future__ import annotations
 
 import importlib.util
+
+# The operators; each has a folder pcdet/ops/<name> and a module <name>_ext there.
+EXTENSIONS = (
+    "batch_norm",
+    "iou3d_nms",
+    "matching",
+    "points",
+    "roiaware_pool3d",
+    "sparse_conv",
+    "three_nn",
+)
+WITHOUT_TORCH = ("matching", "points")  # plain C functions: loading torch takes seconds
 
 
 def extension_file(name: str) -> str:

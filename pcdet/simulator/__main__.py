@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from pcdet.simulator.own_sensor import (
     BEAMS,
@@ -116,11 +114,10 @@ def _claim_folder(args: argparse.Namespace) -> None:
     holds = [path.name for path in folders if path.is_dir() and any(path.iterdir())]
     if not holds:
         args.out.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", dir=args.out, prefix=f".{_RECORD}_") as file:
+        with suppress(FileExistsError), record.open("x") as file:  # by one call alone
             file.write(f"{told}\n")
-            file.flush()
-            with suppress(FileExistsError):
-                os.link(file.name, record)  # as a whole, and by one call alone
+        if record.stat().st_size == 0:  # of a call that was killed just then
+            record.write_text(f"{told}\n")
     written = read_text(record).strip() if record.exists() else "none"
     if written != told:
         what = f"holds frames already, in {', '.join(holds)}" if holds else "is another call's"

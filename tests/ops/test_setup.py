@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import pcdet
-from pcdet.doctor import software
 from pcdet.ops.common import cuda_toolkit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,6 +174,5 @@ def test_every_folder_with_code_is_a_package():
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
 
 
-def test_the_doctor_looks_at_all_extensions(script):
-    assert software.EXTENSIONS == script.EXTENSIONS
+def test_all_operators_are_built(script):
     assert set(script.EXTENSIONS) == {p.parent.name for p in (ROOT / "pcdet/ops").glob("*/src")}

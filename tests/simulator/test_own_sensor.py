@@ -161,3 +161,10 @@ def test_a_folder_that_another_call_has_claimed_is_refused(tmp_path, capsys):
     assert command.main(["--out", str(tmp_path), "--own_data"]) == 1
     assert "is another call's; expected simulator.json" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["simulator.json"]
+
+
+def test_a_call_that_was_killed_while_it_claimed_the_folder_can_be_repeated(tmp_path):
+    (tmp_path / "simulator.json").touch()
+    frames = ["--train", "1", "--val", "0", "--test", "0", "--workers", "1"]
+    assert command.main(["--out", str(tmp_path), "--own_data", "--beams", "8", *frames]) == 0
+    assert '"beams": 8' in (tmp_path / "simulator.json").read_text()
