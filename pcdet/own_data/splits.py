@@ -12,7 +12,7 @@ from pcdet.utils.errors import DataError
 from pcdet.utils.kitti_format.split import split_path, write_split
 
 SEED = 0
-# Those that a folder may list, each frame in one of them at most.
+# Those that a folder may list.
 SPLITS = ("train", "val", "test")
 _VAL_SHARE = 0.2
 
@@ -31,7 +31,7 @@ def complete_splits(folder: CustomFolder, seed: int = SEED) -> tuple[dict[str, l
 
     Raises:
         DataError: there are fewer than two labelled frames, a frame of train or val has no
-            labels, or a frame is in two lists.
+            labels, or one of train is in another list.
     """
     paths = {split: split_path(folder.root, split) for split in SPLITS}
     splits = {s: folder.frames_of_split(s) for s, path in paths.items() if path.exists()}
