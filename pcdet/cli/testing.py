@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from contextlib import closing, nullcontext
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from pcdet.datasets import build_dataloader
 from pcdet.engine.device_options import amp_type, prepare_detector
 from pcdet.engine.evaluate import eval_one_epoch
 from pcdet.models import build_network, unused_arrays
-from pcdet.run.checkpoint_folder import list_checkpoints
+from pcdet.run.checkpoint_folder import epoch_of, list_checkpoints
 from pcdet.run.curve_writer import CurveWriter
 from pcdet.run.record import RunRecord, file_identity
 from pcdet.run.session import Run
@@ -68,12 +67,6 @@ def label_of(ckpt: str) -> str:
     """What a test's folder is called: epoch_N for checkpoint_epoch_N.pth, else the file's name."""
     epoch = epoch_of(ckpt)
     return Path(ckpt).stem if epoch is None else f"epoch_{epoch}"
-
-
-def epoch_of(ckpt: str) -> int | None:
-    """N of checkpoint_epoch_N.pth; None for other names, as of released weights."""
-    match = re.fullmatch(r"checkpoint_epoch_(\d+)", Path(ckpt).stem)
-    return int(match.group(1)) if match else None
 
 
 def load_checkpoint(run: Run, model: torch.nn.Module, ckpt: Path) -> dict[str, str]:

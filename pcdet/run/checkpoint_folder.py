@@ -22,14 +22,16 @@ def full_path(path: str | Path | None) -> str | None:
     return None if path is None else os.path.realpath(path)
 
 
+def epoch_of(ckpt: str | Path) -> int | None:
+    """N of checkpoint_epoch_N.pth; None for other names, as of released weights."""
+    match = re.fullmatch(r"checkpoint_epoch_(\d+)", Path(ckpt).stem)
+    return int(match.group(1)) if match else None
+
+
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
     """List the complete checkpoints (epoch, path) of a run, oldest first."""
-    found = []
-    for path in folder.glob("checkpoint_epoch_*.pth"):
-        match = re.fullmatch(r"checkpoint_epoch_(\d+)", path.stem)
-        if match:
-            found.append((int(match.group(1)), path))
-    return sorted(found)
+    epochs = ((epoch_of(path), path) for path in folder.glob("checkpoint_epoch_*.pth"))
+    return sorted((epoch, path) for epoch, path in epochs if epoch is not None)
 
 
 def newest_file(folder: Path) -> Path | None:
