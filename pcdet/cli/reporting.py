@@ -32,18 +32,22 @@ def report_test(
         dataset: of the split that was tested.
         num_scenes: frames of scenes.html; 0 for no such page.
         logger: told where the report is.
-        checkpoint: name and sha256 of the one that was tested, if they are known.
+        checkpoint: name and sha256 of the one that was tested just now; None for a result that
+            another command has left, whose scores may be of the other kind.
     """
     # Starts matplotlib, for which the first frame of a test need not wait.
     from pcdet.viewer.report import Tested, write_report
 
     annos = load_pickle(result)
     check_frames(annos, dataset, result)
+    logits = cfg.MODEL.TEST.get("USE_RAW_SCORE", True)
+    if checkpoint is None:
+        check_scores(annos, result, logits)
     tested = Tested(
         title=title_of_result(result),
         dataset=dataset,
         annos=annos,
-        scores_are_logits=cfg.MODEL.TEST.get("USE_RAW_SCORE", True),
+        scores_are_logits=logits,
         limit_range=cfg.DATA_CONFIG.POINT_CLOUD_RANGE,
         record=RunRecord(run_dir, logger, writes=False).read(),
         curves=read_curves(run_dir / "tensorboard"),
@@ -83,7 +87,6 @@ def report_newest(
             f"{run_dir}: no results{of_weights}{of_tag} of the split {split!r}: test a checkpoint "
             "first"
         )
-    check_scores(load_pickle(result), result, cfg.MODEL.TEST.get("USE_RAW_SCORE", True))
     report_test(run_dir, result, dataset, num_scenes, logger)
 
 

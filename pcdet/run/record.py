@@ -92,7 +92,9 @@ class RunRecord:
         except OSError as error:
             self._logger.warning("%s could not be written: %s", self.path, error)
 
-    def start(self, config: Mapping[str, Any], processes: int) -> None:
+    def start(
+        self, config: Mapping[str, Any], processes: int, data_dir: Path | None = None
+    ) -> None:
         """Add an entry for the training that begins now."""
         self._entry = {
             "command": shlex.join([sys.executable, *sys.argv]),
@@ -106,6 +108,7 @@ class RunRecord:
             "git": source_revision(),
             "packages": {d.metadata["Name"]: d.version for d in metadata.distributions()},
             "config": config,
+            "data_dir": data_dir and str(data_dir),
         }
 
         def add(record: dict[str, Any]) -> None:

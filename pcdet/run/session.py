@@ -109,8 +109,7 @@ def training_session(run: Run, config: Mapping[str, Any]) -> Iterator[RunRecord]
         lock = training_lock(run.output_dir, run.logger)
         run.from_rank0(lambda: stack.enter_context(lock))
         record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0)
-        record.start(config, processes=run.num_ranks)
-        record.note(data_dir=str(run.data_dir))
+        record.start(config, processes=run.num_ranks, data_dir=run.data_dir)
         outcome = FINISHED
         try:
             yield record
