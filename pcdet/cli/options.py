@@ -83,7 +83,7 @@ def add_detection_options(parser: argparse._ActionsContainer) -> None:
         default="none",
         choices=(*AMP_NAMES, "auto", "none"),
         help="compute in 16 bits where that is safe: bf16 (what --amp alone means), or, on GPUs "
-        "that lack it, fp16; auto for bf16 on CPUs with instructions for it, else float32; it may "
+        "that lack it, fp16; auto for bf16 on CPUs that multiply it faster, else float32; it may "
         "cost pedestrians a point of AP (default: none, float32)",
     )
     parser.add_argument(

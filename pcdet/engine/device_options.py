@@ -19,8 +19,11 @@ from pcdet.utils.device_utils import default_device, why_no_gpu
 from pcdet.utils.errors import ConfigError
 
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# What Linux calls instructions that multiply bfloat16: Intel's and AMD's, Intel's tiles, Arm's.
-_BFLOAT16_FLAGS = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
+# What Linux calls instructions that multiply bfloat16 faster than float32: Intel's tiles, Arm's,
+# and dot products of vectors. Of Intel's processors these halve the speed (a Xeon of the fifth
+# generation; docs/architecture.md).
+_BFLOAT16_FLAGS = re.compile(r"\b(amx_bf16|bf16)\b")
+_DOT_PRODUCTS = re.compile(r"\bavx512_bf16\b")
 
 
 def checked_device(name: str | None) -> torch.device:
@@ -70,9 +73,9 @@ def _warn_of_no_gpu() -> None:
 def amp_type(name: str | None, device: torch.device, logger: logging.Logger) -> torch.dtype | None:
     """Choose the type that --amp names; None for no mixed precision.
 
-    "auto" is bfloat16 on a CPU with instructions for it, and else, on GPUs too, no mixed precision.
-    A CPU without instructions for bfloat16 computes in float32 all the same: it would spend five
-    times as long on a training step otherwise.
+    "auto" is bfloat16 on a CPU that multiplies it faster, and none elsewhere, on GPUs too.
+    Any other CPU computes in float32, whatever is asked for: without instructions for bfloat16 it
+    would spend five times as long on a training step.
 
     Raises:
         ConfigError: no such type, or fp16 on a CPU.
@@ -82,26 +85,32 @@ def amp_type(name: str | None, device: torch.device, logger: logging.Logger) -> 
     if name not in ("auto", *AMP_TYPES):
         raise ConfigError(f"amp: one of {['auto', 'none', *AMP_TYPES]} expected, got {name!r}")
     if name == "auto":
-        if device.type != "cpu" or not cpu_has_bfloat16():
+        if device.type != "cpu" or not cpu_gains_by_bfloat16():
             return None
-        logger.info("computing in bfloat16, as this CPU has instructions for it (--amp none: not)")
+        logger.info("computing in bfloat16, which this CPU multiplies faster (--amp none: not)")
         return torch.bfloat16
     if name == "fp16" and device.type == "cpu":
         raise ConfigError("--amp fp16 needs a GPU; on the CPU use --amp bf16 or --amp alone")
     if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
         logger.warning("--amp: this GPU computes bfloat16 in software only; try --amp fp16")
-    if name == "bf16" and device.type == "cpu" and not cpu_has_bfloat16():
-        logger.warning("--amp: this CPU has no instructions for bfloat16; computing in float32")
+    if name == "bf16" and device.type == "cpu" and not cpu_gains_by_bfloat16():
+        logger.warning("--amp: this CPU multiplies float32 faster; computing in float32")
         return None
     return AMP_TYPES[name]
 
 
-def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware, as far as `cpuinfo` tells."""
+def cpu_gains_by_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU multiplies bfloat16 faster than float32, as far as `cpuinfo` tells.
+
+    It is not timed: processes of one training, and one that resumes it, have to agree.
+    """
     try:
-        return _BFLOAT16_FLAGS.search(cpuinfo.read_text()) is not None
+        text = cpuinfo.read_text()
     except OSError:
         return False
+    if _BFLOAT16_FLAGS.search(text):
+        return True
+    return _DOT_PRODUCTS.search(text) is not None and "GenuineIntel" not in text
 
 
 def grad_scaler(dtype: torch.dtype | None, device: torch.device) -> torch.amp.GradScaler | None:

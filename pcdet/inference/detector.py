@@ -100,7 +100,7 @@ class Detector:
             cfg: yaml of its network, or a configuration; None for the one that it stores.
             device: cpu, cuda or cuda:N; None for a GPU if one is usable.
             amp: bf16, or fp16 on a GPU, to compute convolutions in 16 bits; auto for bf16 on CPUs
-                with instructions for it; None for 32 bits.
+                that multiply it faster; None for 32 bits.
             score_thresh: least probability, for all classes or by class; None for the
                 configuration's.
             convention: of the boxes: kitti_lidar, openpcdet or corners.

@@ -14,7 +14,7 @@ from pcdet.engine.device_options import (
     amp_type,
     checked_device,
     choose_algorithms,
-    cpu_has_bfloat16,
+    cpu_gains_by_bfloat16,
 )
 from pcdet.models import example_convert_to_torch
 from pcdet.models.bbox_heads.bev_network import BEVNetwork
@@ -29,29 +29,30 @@ LOGGER = logging.getLogger(__name__)
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("flags : fpu avx2 avx512f avx512_bf16 amx_tile", True),
-        ("flags : fpu avx2 amx_bf16", True),
+        ("vendor_id : GenuineIntel\nflags : fpu avx512f avx512_bf16 amx_bf16 amx_tile", True),
+        ("vendor_id : GenuineIntel\nflags : fpu avx2 avx512f avx512_bf16 avx512_fp16", False),
+        ("vendor_id : AuthenticAMD\nflags : fpu avx2 avx512f avx512_bf16", True),
         ("Features : fp asimd i8mm bf16", True),
-        ("flags : fpu avx2 avx512f avx512vl", False),
+        ("vendor_id : AuthenticAMD\nflags : fpu avx2 avx512f avx512vl", False),
     ],
 )
 def test_flags_of_the_cpu(tmp_path, line, expected):
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"model name : some CPU\n{line}\n")
-    assert cpu_has_bfloat16(cpuinfo) is expected
+    assert cpu_gains_by_bfloat16(cpuinfo) is expected
 
 
 def test_no_cpuinfo(tmp_path):
-    assert not cpu_has_bfloat16(tmp_path / "none")
+    assert not cpu_gains_by_bfloat16(tmp_path / "none")
 
 
 def test_bf16_on_a_cpu(monkeypatch, caplog):
-    monkeypatch.setattr(device_options, "cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(device_options, "cpu_gains_by_bfloat16", lambda: True)
     assert amp_type("bf16", CPU, LOGGER) == torch.bfloat16
     assert not caplog.records
-    monkeypatch.setattr(device_options, "cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(device_options, "cpu_gains_by_bfloat16", lambda: False)
     assert amp_type("bf16", CPU, LOGGER) is None
-    assert "no instructions for bfloat16; computing in float32" in caplog.text
+    assert "multiplies float32 faster; computing in float32" in caplog.text
 
 
 def test_no_amp():
@@ -61,9 +62,9 @@ def test_no_amp():
 
 def test_auto_follows_the_cpu_and_says_so(monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(device_options, "cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(device_options, "cpu_gains_by_bfloat16", lambda: False)
     assert amp_type("auto", CPU, LOGGER) is None
-    monkeypatch.setattr(device_options, "cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(device_options, "cpu_gains_by_bfloat16", lambda: True)
     assert amp_type("auto", torch.device("cuda"), LOGGER) is None
     assert not caplog.records
     assert amp_type("auto", CPU, LOGGER) == torch.bfloat16

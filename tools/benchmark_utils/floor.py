@@ -20,7 +20,7 @@ from benchmark_utils.networks import (
 )
 from benchmark_utils.ops import bev_of, cars
 from benchmark_utils.work import Ceilings, Work, counted, measure_ceilings, work_of
-from pcdet.engine.device_options import compile_dense_network, cpu_has_bfloat16
+from pcdet.engine.device_options import compile_dense_network, cpu_gains_by_bfloat16
 from pcdet.engine.optimization import build_optimizer
 from pcdet.models import example_convert_to_torch
 from pcdet.models.folding import PatchProduct, folded
@@ -72,7 +72,7 @@ def stages(data_dir: Path | None) -> Iterator[Row]:
     dtypes = [torch.float32]
     if device.type == "cuda":
         dtypes += [torch.bfloat16, torch.float16]
-    elif cpu_has_bfloat16():
+    elif cpu_gains_by_bfloat16():
         dtypes.append(torch.bfloat16)
     ceilings = measure_ceilings(device, tuple(dtypes))
     yield Row("ceiling: copy of 1 GB", 2e12 / ceilings.copy, note=f"{ceilings.copy / 1e9:.1f} GB/s")
