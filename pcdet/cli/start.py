@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import torch
@@ -82,4 +81,4 @@ def _join(args: argparse.Namespace, batch_size: int, device: torch.device) -> tu
 def _world_size(launcher: str) -> int:
     """Number of processes, as the launcher tells it; what it sets is checked by `LAUNCHERS`."""
     variable = {"pytorch": "WORLD_SIZE", "slurm": "SLURM_NTASKS"}.get(launcher, "")
-    return int(os.environ.get(variable, 1))
+    return dist_utils.number_of_processes(variable)

@@ -40,6 +40,7 @@ from pcdet.run.resume import (
     pretrained_of,
     resume,
     resume_average,
+    statistics_are_due,
     stored_entries,
 )
 from pcdet.run.session import Run, training_session
@@ -189,11 +190,18 @@ def load_state(
     if checkpoint is None:
         if run.args.pretrained_model is not None:
             load_pretrained(model, run.args.pretrained_model, cfg, run.logger)
+        elif fixed := [n for n in model.fixed_parts if [*model.get_submodule(n).parameters()]]:
+            run.logger.warning(
+                "MODEL.FREEZE or MODEL.RPN.PARAMS_FIXED keeps %s as drawn at random: give weights "
+                "for it to --pretrained_model",
+                ", ".join(fixed),
+            )
         options.average = None if decay is None else WeightAverage(model, decay)
         return Position()
     scaler, stored = options.scaler, options.stored
     at = resume(checkpoint, source, model, optimizer, scaler, stored, run.logger)
     options.batches_done = at.batches_done
+    options.statistics_are_due = statistics_are_due(checkpoint, stored["settings"], at)
     if decay is not None:
         options.average = resume_average(checkpoint, source, model, decay, run.logger)
     epochs = stored["settings"]["epochs"]

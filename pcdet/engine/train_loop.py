@@ -43,6 +43,8 @@ class Training:
         precise_bn: measure the statistics of batch normalisation anew on so many batches, when all
             epochs but those of `freeze_bn` are finished.
         freeze_bn: keep these statistics in so many last epochs.
+        statistics_are_due: measure them at the start, too: the training that this one goes on from
+            has not, as it had other options.
         average: of the weights over the steps; None for none.
     """
 
@@ -60,12 +62,19 @@ class Training:
     scaler: torch.amp.GradScaler | None = None
     precise_bn: int = 0
     freeze_bn: int = 0
+    statistics_are_due: bool = False
     average: WeightAverage | None = None
 
     def __post_init__(self) -> None:
         self.update = SafeUpdate(self.optimizer, self.scaler)
         if self.seed is None:
             self.seed = torch.initial_seed()
+
+    def draw_frames_of(self, epoch: int) -> None:
+        """Let the loader draw the frames of an epoch, counted from 0, and change them by it."""
+        self.train_loader.dataset.set_epoch(epoch)
+        if self.train_sampler is not None:
+            self.train_sampler.set_epoch(epoch)
 
     def schedule(self, it: int) -> None:
         """Set the rates of iteration `it`, counted from 0."""
@@ -132,10 +141,11 @@ def train_epochs(training: Training, at: Position, observer: Observer | None = N
         observer: hears of all epochs and steps; what it raises ends the training.
     """
     observer = observer or Observer()
+    if training.statistics_are_due and at.epoch < training.total_epochs:
+        training.draw_frames_of(at.epoch)
+        measure_statistics(training, at)
     while at.epoch < training.total_epochs:
-        training.train_loader.dataset.set_epoch(at.epoch)
-        if training.train_sampler is not None:
-            training.train_sampler.set_epoch(at.epoch)
+        training.draw_frames_of(at.epoch)
         if at.batches_done:
             training.train_sampler.skip(at.batches_done * training.train_loader.batch_size)
         train_one_epoch(training, at, observer)
@@ -171,7 +181,7 @@ def train_one_epoch(training: Training, at: Position, observer: Observer) -> Non
         max_norm = training.optim_cfg.GRAD_NORM_CLIP
         grad_norm = training.update(loss, model.parameters(), max_norm)
         if training.average is not None:
-            training.average.update(model)
+            training.average.update(model, at.it)
         values = {"loss": loss.detach(), **tb_dict, "grad_norm": grad_norm}
         observer.after_step(at, Step(batch, values, disp_dict, training.update.halted, data_wait))
 

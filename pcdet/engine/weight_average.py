@@ -2,6 +2,8 @@
 
 Each step the average moves by a share of 1 - decay towards the weights (Polyak and Juditsky, 1992,
 with the weights of the steps falling off exponentially). It is tested and released, not trained on.
+So that it soon forgets the weights that it began with, which are random, the decay of step n is at
+most (1 + n) / (10 + n), as in TensorFlow's ExponentialMovingAverage.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ class WeightAverage:
         self.state = {name: value.clone() for name, value in _state(model).items()}
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Take the weights after a step into the average."""
+    def update(self, model: nn.Module, it: int) -> None:
+        """Take the weights after step `it` of the training into the average."""
         averaged, now = [], []
         for name, value in _state(model).items():
             if value.is_floating_point():
@@ -38,7 +40,7 @@ class WeightAverage:
                 now.append(value)
             else:
                 self.state[name].copy_(value)
-        torch._foreach_lerp_(averaged, now, 1 - self.decay)
+        torch._foreach_lerp_(averaged, now, 1 - min(self.decay, (1 + it) / (10 + it)))
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Go on from an average that a checkpoint holds."""

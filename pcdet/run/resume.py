@@ -55,10 +55,10 @@ def find_start(run: Run) -> tuple[str | None, dict[str, Any] | None]:
         nonlocal checkpoint
         remove_leftovers(run.ckpt_dir)
         path, checkpoint = newest_checkpoint(run.ckpt_dir, run.logger, full_path(run.args.ckpt))
-        if path is not None and checkpoint.get("epoch") is None and checkpoint.get("it") is None:
+        if path is not None and checkpoint.get("it") is None:
             raise CheckpointError(
-                f"{path}: expected a checkpoint of this training, got one without epoch: move it "
-                "to another folder, and give it to --pretrained_model"
+                f"{path}: expected a checkpoint of this training, got one without 'it', such as "
+                "pcdet-release writes: move it to another folder, and give it to --pretrained_model"
             )
         if path is None and run.args.ckpt is not None:
             path, checkpoint = run.args.ckpt, load_checkpoint(run.args.ckpt)
@@ -222,9 +222,30 @@ def start_position(
     for name, (old, new) in sorted(changed.items()):
         told = (_told(old), _told(new), _effect(name))
         logger.warning("%s: %s was %s, is %s now%s", source, _shown(name), *told)
-    if "settings.iterations_per_epoch" in changed:
-        it = epoch * now["settings"]["iterations_per_epoch"]
+    it_now = epoch * now["settings"]["iterations_per_epoch"]
+    if checkpoint.get("epoch") is not None and not batches_done and it != it_now:
+        if "settings.iterations_per_epoch" not in changed:
+            told = (epoch, it, it_now, _effect("settings.iterations_per_epoch"))
+            logger.warning("%s: epoch %d ended at iteration %d, ends at %d now%s", source, *told)
+        it = it_now
     return epoch, it, batches_done
+
+
+def statistics_are_due(
+    checkpoint: Mapping[str, Any], settings: Mapping[str, Any], at: Position
+) -> bool:
+    """Whether PRECISE_BN should have measured before, and no step of the past did.
+
+    Args:
+        checkpoint: that the training goes on from.
+        settings: of this command, as `stored_entries` takes them.
+        at: where the training stands.
+    """
+
+    def measured(by: Mapping[str, Any]) -> bool:
+        return bool(by.get("precise_bn")) and at.epoch >= by["epochs"] - by["freeze_bn"]
+
+    return measured(settings) and not measured(checkpoint.get("settings") or {})
 
 
 def _changes(checkpoint: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple]:

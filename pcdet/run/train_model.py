@@ -27,7 +27,8 @@ class TrainOptions:
     """What `train_model` takes beyond PCDet's arguments.
 
     Attributes:
-        seed, scaler, precise_bn, freeze_bn: see `pcdet.engine.train_loop.Training`.
+        seed, scaler, precise_bn, freeze_bn, statistics_are_due: see
+            `pcdet.engine.train_loop.Training`.
         batches_done: of the first epoch, by the training that is resumed.
         log_interval: steps from one look at the losses to the next.
         ckpt_save_time_interval: seconds between checkpoints within an epoch, or None.
@@ -40,6 +41,7 @@ class TrainOptions:
     scaler: torch.amp.GradScaler | None = None
     precise_bn: int = 0
     freeze_bn: int = 0
+    statistics_are_due: bool = False
     batches_done: int = 0
     log_interval: int = 1
     ckpt_save_time_interval: float | None = None
@@ -110,6 +112,7 @@ def train_model(
         scaler=options.scaler,
         precise_bn=options.precise_bn,
         freeze_bn=options.freeze_bn,
+        statistics_are_due=options.statistics_are_due,
         average=options.average,
     )
     checkpoints = CheckpointFolder(

@@ -326,6 +326,9 @@ def _with_options_of(optimizer: torch.optim.Optimizer, state: dict[str, Any]) ->
         raise ValueError(f"{len(saved)} groups of parameters for {len(own)}")
     groups = []
     for ours, theirs in zip(own, saved):
+        if ("betas" in ours) != ("betas" in theirs):
+            kinds = ("adam", "sgd") if "betas" in theirs else ("sgd", "adam")
+            raise ValueError("it is of {}, MODEL.TRAIN.OPTIMIZATION asks for {}".format(*kinds))
         kept = {key: theirs[key] for key in _SCHEDULED if key in ours and key in theirs}
         groups.append({**ours, **kept, "params": theirs["params"]})
     return {**state, "param_groups": groups}

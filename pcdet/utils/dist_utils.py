@@ -88,6 +88,18 @@ def init_dist_pytorch(
     return _init_process_group(batch_size, backend, timeout)
 
 
+def number_of_processes(variable: str) -> int:
+    """Read a number of processes that a launcher has set; 1 if it has not.
+
+    Raises:
+        ConfigError: it is no number above 0.
+    """
+    text = os.environ.get(variable, "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{variable}: expected a number of processes, got {text!r}")
+    return int(text)
+
+
 def local_rank() -> int:
     """Number of this process among those on its machine; 0 before it has joined the others."""
     return int(os.environ.get("LOCAL_RANK", 0))
@@ -102,7 +114,7 @@ def port_for(job: str) -> int:
 
 
 def _init_process_group(batch_size: int, backend: str, timeout: float) -> tuple[int, int]:
-    world_size = int(os.environ["WORLD_SIZE"])
+    world_size = number_of_processes("WORLD_SIZE")
     if batch_size % world_size:
         raise ConfigError(
             f"--batch_size {batch_size} is the total over all processes and must be divisible "

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Optional, Union
 
@@ -209,11 +210,47 @@ def test_what_is_wrong_is_named(path, value, message):
         ),
         ("MODEL.RPN.BACKBONE.NAME", "BackBone8x", "unknown key .* with NAME BackBone8x"),
         ("MODEL.RCNN.TARGET_CONFIG.CLS_BG_THRESH", 0.8, "below CLS_FG_THRESH, 0.75, got 0.8"),
+        ("MODEL.RCNN.TARGET_CONFIG.CLS_BG_THRESH_LO", 0.6, "REG_FG_THRESH, 0.55, got 0.6"),
     ],
 )
 def test_what_is_wrong_with_a_second_stage_is_named(path, value, message):
     with pytest.raises(ConfigError, match=message):
         read_config(changed_config(path, value, "PartA2"))
+
+
+@pytest.mark.parametrize(
+    ("strides", "offsets", "fits"),
+    [
+        ([0.4, 0.4], [0.2, -39.8, -1.78], True),
+        ([0.4, 0.4], [0.0, -40.0, -1.78], True),  # the corner of each cell
+        ([0.8, 0.8], [0.4, -39.6, -1.78], False),
+        ([0.4, 0.39], [0.2, -39.8, -1.78], False),
+        ([0.4, 0.4], [0.2, 0.2, -1.78], False),
+    ],
+)
+def test_anchors_stand_in_the_cells_of_the_image(strides, offsets, fits):
+    generator = "MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR.0"
+    config = changed_config(f"{generator}.anchor_strides", strides, "sassd")
+    config.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR[0].anchor_offsets = offsets
+    told = r"anchor_strides: expected the cells of the image, \[0.4, 0.4\] .* as \[0.2, -39.8\]"
+    with nullcontext() if fits else pytest.raises(ConfigError, match=told):
+        read_config(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("DIV_FACTOR", 0.1, "expected at least 1, so that the rate rises, got 0.1"),
+        ("LR_DECAY", 10.0, "expected at most 1, so that the rate falls, got 10.0"),
+        ("LR_CLIP", 1.0, "expected at most LR, 0.003, got 1.0"),
+    ],
+)
+def test_a_rate_that_would_go_the_wrong_way_is_named(name, value, told):
+    config = make_config()
+    optimization = config.MODEL.TRAIN.OPTIMIZATION
+    optimization.update({"OPTIMIZER": "adam", "LR": 0.003, name: value})
+    with pytest.raises(ConfigError, match=f"{name}: {told}"):
+        read_config(config)
 
 
 def test_keys_that_depend_on_another_one():

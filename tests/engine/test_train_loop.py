@@ -156,6 +156,16 @@ def test_precise_bn_measures_before_the_epochs_of_freeze_bn():
     assert all(torch.equal(mean, notes.means[0]) for mean in notes.means)
 
 
+def test_statistics_that_are_due_are_measured_before_the_first_epoch():
+    training = Training(**parts(), precise_bn=3, freeze_bn=2, statistics_are_due=True)
+    notes = Notes(training.model)
+    train_epochs(training, Position(2, 6), notes)
+    data = training.train_loader.dataset
+    exact = torch.stack([data[k]["x"] for k in range(6)]).mean(dim=0)
+    (mean,) = notes.means
+    torch.testing.assert_close(mean, exact)
+
+
 @pytest.mark.parametrize("by_keyword", [False, True])
 def test_train_model_is_called_as_pcdets(tmp_path, by_keyword):
     """Checkpoints and curves come of it, and the weights are those of the loop alone."""

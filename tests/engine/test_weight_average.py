@@ -25,7 +25,8 @@ def small() -> nn.Module:
     return nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
 
 
-def test_an_average_by_hand():
+@pytest.mark.parametrize(("first", "moved"), [(1000, 0.29), (0, 9 / 11 * 0.25 + 2 * 0.75)])
+def test_an_average_by_hand(first, moved):
     model = small()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     average = WeightAverage(model, 0.9)
@@ -33,11 +34,11 @@ def test_an_average_by_hand():
         with torch.no_grad():
             for value in model.state_dict().values():
                 value.add_(1) if value.is_floating_point() else value.fill_(step)
-        average.update(model)
-    # 0.9 (0.9 w + 0.1 (w + 1)) + 0.1 (w + 2)
+        average.update(model, first + step)
+    # 0.9 (0.9 w + 0.1 (w + 1)) + 0.1 (w + 2); from the first step on the decays are 2/11 and 3/12
     for name, value in average.state.items():
         if value.is_floating_point():
-            torch.testing.assert_close(value, before[name] + 0.29)
+            torch.testing.assert_close(value, before[name] + moved)
     assert int(average.state["1.num_batches_tracked"]) == 2
 
 

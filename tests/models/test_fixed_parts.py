@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+import logging
+from argparse import Namespace
 
 import pytest
 import torch
 
 from models.model_fixture import narrow_config, random_batch, small_dataset
+from pcdet.cli.training import load_state
 from pcdet.engine.batch_norm import batch_norm_layers, precise_bn
 from pcdet.models import build_network, example_convert_to_torch, model_fn_decorator
+from pcdet.run.session import Run
+from pcdet.run.train_model import TrainOptions
 from pcdet.utils.errors import ConfigError
 
 
@@ -62,3 +67,15 @@ def test_params_fixed_keeps_statistics():
 def test_a_part_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match=r"FREEZE: the network has no part 'backbone'; it .*vfe"):
         built("backbone")
+
+
+def test_a_part_that_is_frozen_as_drawn_is_told(tmp_path, caplog):
+    args = Namespace(pretrained_model=None)
+    run = Run(args, tmp_path, tmp_path, torch.device("cpu"), 2, False, 0, logging.getLogger("test"))
+    load_state(run, built("vfe"), None, (None, None), TrainOptions())
+    assert "keeps vfe as drawn at random: give weights for it to --pretrained_model" in caplog.text
+
+
+def test_a_part_without_weights_is_not_frozen():
+    with pytest.raises(ConfigError, match=r"FREEZE: rpn_head.target_assigner has no weights"):
+        built("rpn_head.target_assigner")

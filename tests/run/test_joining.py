@@ -126,3 +126,10 @@ def test_mistakes_of_torchrun_are_named(outside_of_slurm, monkeypatch):
 def test_ports_of_jobs_differ_and_are_free_to_use():
     ports = {dist_utils.port_for(f"{job}.0") for job in range(100)}
     assert len(ports) > 95 and all(20000 <= port < 30000 for port in ports)
+
+
+@pytest.mark.parametrize("number", ["two", "0", "-1"])
+def test_a_number_of_processes_that_is_none_is_named(monkeypatch, number):
+    monkeypatch.setenv("WORLD_SIZE", number)
+    with pytest.raises(ConfigError, match=f"WORLD_SIZE: expected a number .* got '{number}'"):
+        dist_utils.number_of_processes("WORLD_SIZE")

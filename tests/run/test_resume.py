@@ -12,8 +12,16 @@ import torch
 
 from command_line import train_arguments
 from pcdet.cli import train
+from pcdet.engine.train_loop import Position
 from pcdet.run import checkpoint_folder
-from pcdet.run.resume import ckpt_of, find_start, plain_config, pretrained_of, start_position
+from pcdet.run.resume import (
+    ckpt_of,
+    find_start,
+    plain_config,
+    pretrained_of,
+    start_position,
+    statistics_are_due,
+)
 from pcdet.run.session import Run
 from pcdet.utils.checkpoint_utils import load_checkpoint, save_checkpoint
 from pcdet.utils.errors import CheckpointError, ConfigError
@@ -37,7 +45,10 @@ def test_a_changed_command_is_told(caplog):
         assert start_position(checkpoint, now, "c.pth", LOGGER) == (2, 10, 0)
     assert "c.pth: --epochs was 4, is 8 now; the learning rate follows" in caplog.text
     assert "cfg.MODEL.LR was 0.1, is 0.5 now" in caplog.text
-    assert start_position({"epoch": 3, "it": 9}, now, "pcdet.pth", LOGGER) == (3, 9, 0)
+    # PCDet's checkpoints do not say how many iterations an epoch had.
+    with caplog.at_level("WARNING"):
+        assert start_position({"epoch": 3, "it": 9}, now, "pcdet.pth", LOGGER) == (3, 15, 0)
+    assert "pcdet.pth: epoch 3 ended at iteration 9, ends at 15 now; the learning" in caplog.text
 
 
 def test_a_recipe_that_moved_into_the_yaml_is_no_change(caplog):
@@ -48,7 +59,8 @@ def test_a_recipe_that_moved_into_the_yaml_is_no_change(caplog):
     assert start_position(checkpoint, moved, "c.pth", LOGGER) == (2, 20, 0)
     assert not caplog.records
     with caplog.at_level("WARNING"):
-        start_position(checkpoint, {**moved, "settings": {"epochs": 5}}, "c.pth", LOGGER)
+        moved["settings"] = stored(epochs=5)["settings"]
+        start_position(checkpoint, moved, "c.pth", LOGGER)
     assert caplog.messages == [
         "c.pth: --epochs was 4, is 5 now; the learning rate follows the schedule of the new length "
         "from here on"
@@ -82,6 +94,24 @@ def test_what_an_older_version_did_not_store_is_not_told(caplog):
     del checkpoint["settings"]["amp"], checkpoint["config"]
     start_position(checkpoint, now, "c.pth", LOGGER)
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("then", "at", "due"),
+    [
+        ({"precise_bn": 9, "epochs": 10, "freeze_bn": 2}, 8, False),  # just measured
+        ({"precise_bn": 0, "epochs": 10, "freeze_bn": 2}, 8, True),
+        ({"precise_bn": 0, "epochs": 10, "freeze_bn": 2}, 7, False),  # comes in any case
+        ({"precise_bn": 9, "epochs": 12, "freeze_bn": 2}, 9, True),
+        ({"precise_bn": 9, "epochs": 8, "freeze_bn": 0}, 8, False),  # at the end, then
+        ({}, 9, True),  # PCDet's
+    ],
+)
+def test_statistics_are_measured_if_the_past_has_not(then, at, due):
+    settings = {"precise_bn": 20, "epochs": 10, "freeze_bn": 2}
+    checkpoint = {"settings": then} if then else {}
+    assert statistics_are_due(checkpoint, settings, Position(at)) is due
+    assert not statistics_are_due(checkpoint, {**settings, "precise_bn": 0}, Position(at))
 
 
 def test_a_position_that_is_no_number_is_named():
@@ -140,7 +170,7 @@ def test_a_configuration_becomes_plain_data():
 
 
 def save(folder: Path, name: str, epoch: object, **entries) -> str:
-    save_checkpoint({"model_state": {}, "epoch": epoch, **entries}, folder / name)
+    save_checkpoint({"model_state": {}, "epoch": epoch, "it": 100, **entries}, folder / name)
     return str(folder / name)
 
 
@@ -156,7 +186,7 @@ def test_the_same_ckpt_goes_on_from_what_it_has_led_to(tmp_path):
         return path
 
     assert found(None) is None
-    given, other = (save(tmp_path, f"{k}.pth", 10, it=100) for k in "ab")
+    given, other = (save(tmp_path, f"{k}.pth", 10) for k in "ab")
     assert found(given) == given
     old = save(folder, "checkpoint_epoch_60.pth", 60, ckpt=None)
     assert found(given) == given and found(None) == old
@@ -168,11 +198,13 @@ def test_the_same_ckpt_goes_on_from_what_it_has_led_to(tmp_path):
     assert found(given) == second
     with pytest.raises(CheckpointError, match="there is no such checkpoint"):
         found(str(tmp_path / "none.pth"))
-    released = save(tmp_path, "released.pth", 80, averaged=False)
-    with pytest.raises(
-        CheckpointError, match=r"released\.pth: .* without 'it', .*--pretrained_mod"
-    ):
+    released = save(tmp_path, "released.pth", 80, it=None, averaged=False)
+    without_it = r"released\.pth: .* without 'it', .*--pretrained_mod"
+    with pytest.raises(CheckpointError, match=without_it):
         found(released)
+    save(folder, "checkpoint_epoch_80.pth", 80, it=None, averaged=False)
+    with pytest.raises(CheckpointError, match=without_it.replace("released", "epoch_80")):
+        found(None)
 
 
 def test_a_ckpt_is_the_same_however_it_is_written(tmp_path, monkeypatch, caplog):
@@ -253,9 +285,7 @@ def test_weights_alone_are_not_gone_on_from_and_not_written_over(workplace, tmp_
     path = folder / "checkpoint_epoch_2.pth"
     save_checkpoint({"model_state": {}, "epoch": None}, path)
     before = path.read_bytes()
-    with pytest.raises(
-        CheckpointError, match=r"epoch_2\.pth: .* without epoch: .*--pretrained_mod"
-    ):
+    with pytest.raises(CheckpointError, match=r"epoch_2\.pth: .* without 'it', .*--pretrained_mod"):
         train.main(train_arguments(workplace, tmp_path, "--epochs", "2"))
     assert path.read_bytes() == before
 

@@ -105,6 +105,23 @@ def test_an_optimiser_state_of_another_model_is_refused(tmp_path):
         )
 
 
+@pytest.mark.parametrize("of", ["Adam", "SGD"])
+def test_an_optimiser_state_of_another_optimiser_is_refused(of):
+    model = nn.Linear(2, 2)
+    model(torch.ones(1, 2)).sum().backward()
+    kinds = {"Adam": torch.optim.Adam, "SGD": torch.optim.SGD}
+    optimizer = kinds.pop(of)(model.parameters(), lr=0.1)
+    optimizer.step()
+    (other,) = kinds.values()
+    with pytest.raises(CheckpointError, match=f"it is of {of.lower()}, .* asks for"):
+        checkpoint_utils.load_optimizer_state(
+            other(model.parameters(), lr=0.1),
+            {"optimizer_state": optimizer.state_dict()},
+            "c.pth",
+            LOGGER,
+        )
+
+
 class Hostile:
     def __reduce__(self):
         return os.system, ("true",)

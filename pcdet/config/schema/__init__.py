@@ -59,6 +59,7 @@ class Config(Section):
                 yield name, f"expected x and y of {told}: change one of them"
             if own is not None and own[2] > own[5]:
                 yield name, f"expected the lower z first, got {own}"
+        yield from _anchors_beside_cells(self.MODEL, self.DATA_CONFIG)
         yield from unlike_classes(self.MODEL, self.CLASS_NAMES)
         data, model = self.DATA_CONFIG, self.MODEL
         for mode, of_data, of_model in (
@@ -80,6 +81,30 @@ def unlike_classes(model: Detector, class_names: Sequence[str]) -> Iterator[tupl
         if isinstance(numbers, list) and len(numbers) != len(class_names):
             told = f"of the {len(class_names)} of CLASS_NAMES, got {numbers}"
             yield name, f"expected a number, or one for each {told}"
+
+
+def _anchors_beside_cells(model: Detector, data: DataConfig) -> Iterator[tuple[str, str]]:
+    """Find strides whose first or last anchor is not in the first or last cell of the image."""
+    target = model.RPN.RPN_HEAD.TARGET_CONFIG
+    whole, factor = data.POINT_CLOUD_RANGE, target.DOWNSAMPLED_FACTOR
+    sizes = [size * factor for size in data.VOXEL_GENERATOR.VOXEL_SIZE[:2]]
+    for k, generator in enumerate(target.ANCHOR_GENERATOR):
+        if generator.anchor_strides is None or generator.anchor_offsets is None:
+            continue
+        firsts, steps = generator.anchor_offsets[:2], generator.anchor_strides
+        for low, high, size, first, step in zip(whole, whole[3:], sizes, firsts, steps):
+            last = first + (round((high - low) / size) - 1) * step
+            inwards = ((first - low) / size, (high - last) / size)  # in cells
+            if min(inwards) < -_TOLERANCE or max(inwards) > 1 + _TOLERANCE:
+                cells = [round(size, 4) for size in sizes]
+                middle = [round(low + size / 2, 4) for low, size in zip(whole, sizes)]
+                yield (
+                    f"MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR.{k}.anchor_strides",
+                    f"expected the cells of the image, {cells} (VOXEL_SIZE times "
+                    f"DOWNSAMPLED_FACTOR), and anchor_offsets within the first, as {middle} and a "
+                    f"z, got {steps} and {generator.anchor_offsets}",
+                )
+                break
 
 
 def _is_same_area(own: Sequence[float], whole: Sequence[float], or_larger: bool) -> bool:

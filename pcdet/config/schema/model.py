@@ -284,10 +284,14 @@ class RoITargets(Section):
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """The thresholds leave no room for scores."""
+        """The thresholds leave no room for scores, or take one RoI for object and background."""
         if not self.CLS_BG_THRESH < self.CLS_FG_THRESH:
             bounds = f"CLS_FG_THRESH, {self.CLS_FG_THRESH}, got {self.CLS_BG_THRESH}"
             yield "CLS_BG_THRESH", f"expected a number below {bounds}"
+        least = min(self.CLS_FG_THRESH, self.REG_FG_THRESH)
+        if least < self.CLS_BG_THRESH_LO:
+            told = f"of CLS_FG_THRESH and REG_FG_THRESH, {least}, got {self.CLS_BG_THRESH_LO}"
+            yield "CLS_BG_THRESH_LO", f"expected at most the lower {told}"
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """The sections MODEL.TRAIN and MODEL.TEST: optimisation, proposals, detections."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Optional, Union
 
@@ -64,6 +65,20 @@ class Optimization(Section):
     SYNC_BN: bool = key(
         f"normalise by the statistics of all processes' frames together{_RECIPE}", False
     )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """A rate that grows where it should fall, or the other way round."""
+        if self.DIV_FACTOR < 1:
+            yield (
+                "DIV_FACTOR",
+                f"expected at least 1, so that the rate rises, got {self.DIV_FACTOR}",
+            )
+        if self.OPTIMIZER == "adam_onecycle":
+            return
+        if self.LR_DECAY > 1:
+            yield "LR_DECAY", f"expected at most 1, so that the rate falls, got {self.LR_DECAY}"
+        if self.LR_CLIP > self.LR:
+            yield "LR_CLIP", f"expected at most LR, {self.LR}, got {self.LR_CLIP}"
 
 
 @dataclass

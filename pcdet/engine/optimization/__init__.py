@@ -25,7 +25,9 @@ def build_optimizer(model: nn.Module, optim_cfg: EasyDict) -> torch.optim.Optimi
     """
     read_optimization(optim_cfg)
     if not any(p.requires_grad for p in model.parameters()):
-        raise ConfigError("nothing to train: all parameters are fixed (MODEL.RPN.PARAMS_FIXED)")
+        raise ConfigError(
+            "nothing to train: all parameters are fixed (MODEL.RPN.PARAMS_FIXED, MODEL.FREEZE)"
+        )
     builders = {"adam": _adam, "sgd": _sgd, "adam_onecycle": _adam_onecycle}
     return builders[optim_cfg.OPTIMIZER](model, optim_cfg)
 
