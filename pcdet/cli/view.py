@@ -42,7 +42,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     files("--cfg_file", required=True, help="yaml of the model, such as tools/cfgs/second.yaml")
     files("--data_dir", help="folder of the data set, instead of the yaml's DATA_CONFIG.DATA_DIR")
     add_extra_tag_option(files)
-    files("--output_dir", type=Path, help="folder of all runs (default: output/ in the repository)")
+    files(
+        "--output_dir",
+        type=Path,
+        help="folder of all runs (default: output/ in the repository, or in the working folder "
+        "where pcdet is installed without it)",
+    )
     files("--out", type=Path, default=Path("view.html"), help="the page (default: %(default)s)")
     files("--rerun", type=Path, metavar="FILE.rrd", help="also a recording for the Rerun viewer")
     _add_content_options(parser.add_argument_group("what to show"))
@@ -81,7 +86,8 @@ def _add_content_options(group: argparse._ArgumentGroup) -> None:
         "--train_samples",
         type=int,
         metavar="N",
-        help="show N training samples, after all augmentation, beside the frames as recorded",
+        help="show N training samples, after all augmentation, beside the frames as recorded; "
+        "instead of --frames",
     )
     add("--seed", type=int, help="with --train_samples: of the augmentation (default: 0)")
     add("--epoch", type=int, help="with --train_samples: of the augmentation (default: 0)")

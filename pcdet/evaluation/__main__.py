@@ -38,8 +38,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="write the AP of the first overlaps (the benchmark's, if none are given) with all "
         "digits to this file; null where there is none",
     )
-    parser.add_argument("--plots", type=Path, help="write a PNG a class to this folder")
-    parser.add_argument("--classes", nargs="+", default=list(rules.CLASS_NAMES), metavar="CLASS")
+    parser.add_argument("--plots", type=Path, help="write one PNG per class to this folder")
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        default=list(rules.CLASS_NAMES),
+        metavar="CLASS",
+        help="classes to score (default: the benchmark's three)",
+    )
     parser.add_argument(
         "--overlaps",
         nargs="+",

@@ -39,12 +39,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--own_data as points and labels of a sensor of one's own.",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
-    parser.add_argument("--train", type=int, default=400, help="frames of the train split")
-    parser.add_argument("--val", type=int, default=100, help="frames of the val split")
+    parser.add_argument("--train", type=int, default=400, help="frames for training (%(default)s)")
+    parser.add_argument("--val", type=int, default=100, help="frames to score (%(default)s)")
     parser.add_argument(
-        "--test", type=int, default=20, help="those of the test split; KITTI's have no labels"
+        "--test",
+        type=int,
+        default=20,
+        help="frames without labels in KITTI's layout (%(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of all scenes")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all scenes (%(default)s)")
     parser.add_argument(
         "--workers",
         type=int,

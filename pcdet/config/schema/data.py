@@ -156,7 +156,10 @@ class DataConfig(Section):
     """The frames, and what is made of them before the network."""
 
     DATASET: str = key("class of the data set", choices=DATASETS)
-    DATA_DIR: str = key("folder of the data set; a relative one starts at the repository")
+    DATA_DIR: str = key(
+        "folder of the data set; a relative one starts at the repository, or at the working folder "
+        "where pcdet is installed without it"
+    )
     FOV_POINTS_ONLY: bool = key("drop the points that the camera does not see")
     IMAGE_SHAPE: Optional[list[int]] = key(
         "height and width in pixels of images that are not there", None, length=2, at_least=1
