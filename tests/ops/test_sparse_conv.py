@@ -136,6 +136,12 @@ def test_a_voxel_that_is_there_twice_is_refused():
             {"kernel_size": (3, 2, 3)},
             r"kernel_size of a submanifold .* must be odd, got \[3, 2, 3\]",
         ),
+        (
+            {"kernel_size": (2**32 + 1, 2**32 + 1, 1)},
+            r"kernel_size must be below 2\^31 offsets, got \[4294967297, ",
+        ),
+        ({"spatial_shape": (2**31, 7, 6)}, r"spatial_shape must have sides below 2\^31 and"),
+        ({"spatial_shape": (2**29, 2**29, 8)}, r"at most 2\^60 cells in all, got 2 grids of \[5"),
         ({"dilation": (1, 0, 1)}, r"dilation must be 3 numbers .* at least 1, got \[1, 0, 1\]"),
     ],
 )
@@ -146,8 +152,18 @@ def test_pairs_of_arguments_that_do_not_fit(changes, message):
         "kernel_size": (3, 3, 3),
         "dilation": (1, 1, 1),
     }
+    arguments.update(changes)
     with pytest.raises(RuntimeError, match=message):
-        submanifold_pairs(**{**arguments, **changes})
+        submanifold_pairs(**arguments)
+    if "odd" not in message:
+        with pytest.raises(RuntimeError, match=message):
+            strided_pairs(**arguments, out_shape=SHAPE, stride=(1, 1, 1), padding=(0, 0, 0))
+
+
+def test_outputs_that_cannot_be_numbered_are_refused():
+    ones = (1, 1, 1)
+    with pytest.raises(RuntimeError, match=r"out_shape must .* 2\^60 cells in all, got 2 grids"):
+        strided_pairs(random_voxels(), SHAPE, (2**30, 2**30, 2), ones, ones, (0, 0, 0), ones)
 
 
 def random_pairs(offsets: int, rows_in: int, rows_out: int) -> torch.Tensor:

@@ -155,8 +155,9 @@ def test_a_voxel_outside_of_the_grid_is_refused(row, geometry, as_pairs):
 
 @both_forms
 @pytest.mark.parametrize("geometry", [SUBMANIFOLD["3x3x3"], STRIDED["halved"]])
-def test_a_frame_that_is_not_there_is_refused(geometry, as_pairs):
-    sites = sites_of([[2, 0, 0, 0]], SHAPE, 2)
+@pytest.mark.parametrize(("frame", "shape"), [(2, SHAPE), (2**30, (2**11, 2**11, 2**11))])
+def test_a_frame_that_is_not_there_is_refused(frame, shape, geometry, as_pairs):
+    sites = sites_of([[frame, 0, 0, 0]], shape, 2)
     with pytest.raises(IndexError, match="batch index below 2; row 0 is "):
         make_plan(sites, geometry, as_pairs), sites.check()
 

@@ -172,6 +172,8 @@ def make_plan(sites: Sites, geometry: Geometry, as_pairs: bool) -> LayerPlan:
 
 def _native_plan(sites: Sites, geometry: Geometry) -> LayerPlan:
     sizes = (geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation)
+    if len(sites) and int(sites.indices[:, 0].max()) >= sites.batch_size:
+        sites.check()  # which the operators, who do not know their number, cannot refuse
     if geometry.submanifold:
         outputs = sites
         pairs, _ = submanifold_pairs(
@@ -181,8 +183,6 @@ def _native_plan(sites: Sites, geometry: Geometry) -> LayerPlan:
         shape = geometry.out_shape(sites.spatial_shape)
         found, pairs, _ = strided_pairs(sites.indices, sites.spatial_shape, shape, *sizes)
         outputs = Sites(found, shape, sites.batch_size)
-    if len(sites) and int(sites.indices[:, 0].max()) >= sites.batch_size:
-        sites.check()
     sites.trust()  # the operators have checked the rest
     return LayerPlan(geometry, sites, outputs, Pairs(*pairs.unbind(0), len(sites), len(outputs)))
 
