@@ -273,6 +273,9 @@ def test_plans_ahead_are_those_that_the_layers_find(device):
     assert set(before) == {"a", "b", layers[3], layers[4]}
     output = layers(x)
     assert x.plans == before and output.plans is x.plans
+    strided = layers[2](other.replace_feature(other.features[:, :4]))
+    plan_ahead(other, layers)  # goes on behind the layer whose plan is there
+    assert other.plans[layers[3]].inputs is strided.sites
     assert torch.equal(output.features, layers(other).features)
 
 
@@ -285,9 +288,11 @@ def test_faults_are_found_with_the_first_plan(device):
         with pytest.raises(ValueError, match="must not hold a voxel twice, row 1"):
             layer.to(device)(SparseTensor(features, rows, SHAPE, 1))
     rows[1] += 9
-    for call in (lambda layer, x: layer(x), lambda layer, x: plan_ahead(x, layer)):
+    layer, x = SubMConv3d(4, 4, 3).to(device), SparseTensor(features, rows, SHAPE, 1)
+    for call in (lambda: layer(x), lambda: plan_ahead(x, layer)) * 2:
         with pytest.raises(IndexError, match="row 1 is"):
-            call(SubMConv3d(4, 4, 3).to(device), SparseTensor(features, rows, SHAPE, 1))
+            call()
+        assert not x.plans
 
 
 def test_layers_that_do_not_fit_each_other_are_refused():

@@ -78,8 +78,9 @@ class PlannedLayer(SparseModule):
                 f"the first with {self.indice_key!r} has {plan.geometry} at {len(plan.inputs)} "
                 f"voxels, this one {self.geometry} at {len(x.sites)}"
             )
-        plan = x.plans[self.plan_key] = self.new_plan(x.sites)
+        plan = self.new_plan(x.sites)
         x.sites.check()
+        x.plans[self.plan_key] = plan
         return plan
 
 
@@ -98,12 +99,14 @@ def plan_ahead(x: SparseTensor, network: nn.Module) -> None:
         IndexError: a voxel lies outside of the grid.
         ValueError: a voxel is there twice.
     """
-    sites = x.sites
+    sites, plans = x.sites, dict(x.plans)
     for layer in network.modules():
-        if isinstance(layer, PlannedLayer) and layer.plan_key not in x.plans:
-            plan = x.plans[layer.plan_key] = layer.new_plan(sites)
-            sites = plan.outputs
+        if isinstance(layer, PlannedLayer):
+            if layer.plan_key not in plans:
+                plans[layer.plan_key] = layer.new_plan(sites)
+            sites = plans[layer.plan_key].outputs
     x.sites.check()
+    x.plans.update(plans)  # at last, so that there is none of sites that are refused
 
 
 class _Convolution(nn.Module):
