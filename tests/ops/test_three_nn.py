@@ -113,6 +113,15 @@ def test_nothing_to_find(num_points, num_sites, batch_size, device):
     assert out.shape == (num_points, 7) and not out.any() and not features.grad.any()
 
 
+@pytest.mark.parametrize("frame", [2**32, -(2**32), 2**31, 2**63 - 1])
+def test_a_frame_beyond_32_bits_is_none(frame, device):
+    points = torch.zeros(1, 3, device=device)
+    zeros = torch.zeros(1, dtype=torch.int64, device=device)
+    for frames in ((zeros + frame, zeros), (zeros, zeros + frame)):
+        distances, nearest = three_nn(points, points, *frames, 1)
+        assert nearest.tolist() == [[-1] * 3] and distances.isinf().all()
+
+
 def test_views_that_are_not_contiguous(device):
     rng = np.random.default_rng(2)
     points, sites = (torch.from_numpy(rng.normal(size=(n, 5))).to(device) for n in (30, 40))
@@ -184,7 +193,9 @@ def test_arguments_that_do_not_fit_are_named():
     )
     refused(r"point_frames must have shape \[4\]", three_nn, points, points, zeros[:3], zeros, 1)
     refused("site_frames must be integers", three_nn, points, points, zeros, zeros.float(), 1)
-    refused("batch_size must be 0 or more, got -1", three_nn, points, points, zeros, zeros, -1)
+    for size in (-1, 2**31):
+        message = f"batch_size must be 0 or more and below 2\\^31, got {size}"
+        refused(message, three_nn, points, points, zeros, zeros, size)
     nearest, weights = torch.zeros(5, 3, dtype=torch.int64), torch.zeros(5, 3)
     refused("nearest must be int64", three_interpolate, points, nearest.int(), weights)
     refused("nearest must have 2 dim", three_interpolate, points, nearest[:, :2], weights)

@@ -34,6 +34,7 @@ namespace {
 // Cells for each site. Twice or half as many cost about the same on KITTI's frames.
 constexpr double kCellsPerSite = 4;
 constexpr int64_t kMostCellsAlong = 2048;
+constexpr int64_t kMostFrames = std::numeric_limits<int32_t>::max();
 
 int64_t cells_along(int64_t sites, int64_t frames) {
   const double each = kCellsPerSite * double(sites) / double(std::max<int64_t>(1, frames));
@@ -48,7 +49,9 @@ at::Tensor checked_frames(const at::Tensor& frames, const char* name, const at::
               " must be integers, got ", frames.scalar_type());
   TORCH_CHECK(frames.device() == rows.device(), name, " must be on the device of ", rows_name, ", ",
               rows.device(), ", got ", frames.device());
-  return frames.to(at::kInt).contiguous();
+  // What an int32 does not hold would come out as another frame.
+  const bool wide = frames.scalar_type() == at::kLong;
+  return (wide ? frames.clamp(-1, kMostFrames) : frames).to(at::kInt).contiguous();
 }
 
 // Where each run of equal keys begins: (last + 1,) int64.
@@ -78,7 +81,8 @@ std::tuple<at::Tensor, at::Tensor> three_nn(const at::Tensor& points, const at::
   check_floats(points, "points", 2, kCoordinates);
   check_floats(sites, "sites", 2, kCoordinates);
   check_alike(points, "points", sites, "sites");
-  TORCH_CHECK(frames >= 0, "batch_size must be 0 or more, got ", frames);
+  TORCH_CHECK(frames >= 0 && frames <= kMostFrames,
+              "batch_size must be 0 or more and below 2^31, got ", frames);
   const c10::DeviceGuard guard(points.device());
   const at::Tensor point_frame = checked_frames(point_frames, "point_frames", points, "points");
   const at::Tensor site_frame = checked_frames(site_frames, "site_frames", sites, "sites");
