@@ -10,7 +10,11 @@ import torch
 from op_inputs import changed, points_about_boxes, random_boxes
 
 from pcdet.ops.roiaware_pool3d import reference as plain
-from pcdet.ops.roiaware_pool3d.roiaware_pool3d_utils import RoIAwarePool3d, roiaware_pool3d
+from pcdet.ops.roiaware_pool3d.roiaware_pool3d_utils import (
+    RoIAwarePool3d,
+    list_points_of_rois,
+    roiaware_pool3d,
+)
 
 methods = pytest.mark.parametrize("method", ["max", "avg"])
 # Its length, 4, lies along +x: the box's own x is the frame's, and likewise y.
@@ -70,6 +74,12 @@ def test_cells_run_along_length_width_and_height(device):
     assert pooled[2, 2, 3] == 2
     assert pooled[2, 1, 6] == 3
     assert pooled.count_nonzero() == 3
+
+
+def test_the_last_of_more_cells_than_float32_counts(device):
+    rois, points = torch.tensor([BOX], device=device), torch.tensor([[0, 0, 1.0]], device=device)
+    listed, cells, kept, _ = list_points_of_rois(rois, points, (1, 1, 2**25), 1).lists
+    assert (listed.item(), cells.item(), kept.item()) == (0, 2**25 - 1, 1)
 
 
 def test_only_the_first_points_of_a_cell_count(device):

@@ -242,10 +242,13 @@ struct BoxGrid {
 
  private:
   // Which of the equal parts of [0, extent] holds the offset. The limits come before the cast: at a
-  // face, or in a box without extent, the quotient may be the number of parts, or no number.
+  // face, or in a box without extent, the quotient may be the number of parts, or no number. And
+  // after it, as T may round the last part's number up.
   template <typename T>
   static PCDET_HD int32_t part(T offset, T extent, int32_t parts) {
-    return static_cast<int32_t>(lesser(greater(T(0), offset / (extent / parts)), T(parts - 1)));
+    const int64_t last = parts - 1;
+    const T place = lesser(greater(T(0), offset / (extent / parts)), T(last));
+    return static_cast<int32_t>(lesser(static_cast<int64_t>(place), last));
   }
 };
 
