@@ -47,6 +47,18 @@ def test_values_and_gradients_are_those_of_float64(channels, rows, dtype):
         torch.testing.assert_close(one.double(), other.double(), rtol=exact, atol=scale)
 
 
+def test_float64_far_from_zero_keeps_its_digits():
+    generator = torch.Generator().manual_seed(0)
+    near, grad = torch.randn(2, 1500, 5, dtype=torch.float64, generator=generator)
+    near = (near * 2**20).round() / 2**20  # so that what is far is rounded no more
+    results = []
+    for x in (near.clone().requires_grad_(), (near + 2**27).requires_grad_()):
+        by = layer(5, torch.float64)
+        y, _, variance, _ = batch_norm(x, *by, 1e-3, relu=True)
+        results.append((y, variance, *torch.autograd.grad(y, (x, *by), grad)))
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-6)
+
+
 def test_gradients_by_differences():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(20, 5, dtype=torch.float64, generator=generator, requires_grad=True)

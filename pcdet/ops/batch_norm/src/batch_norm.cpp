@@ -119,12 +119,15 @@ std::tuple<at::Tensor, at::Tensor> moments(const at::Tensor& x,
   check_counts(counts, x);
   TORCH_CHECK(x.size(0) > 0, "x must have a row at least");
   const int64_t rows = x.size(0), channels = x.size(1);
+  // The square of a float64 has no digits to lose: then by the distances from the first row.
+  const bool moved = x.scalar_type() == at::kDouble;
+  const at::Tensor values = moved ? x - x[0] : x;
   at::Tensor sums;
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "moments", [&] {
     using Op = at::opmath_type<scalar_t>;
     with_kernels<scalar_t, Op>([&](auto kernels) {
       sums = sum_blocks(rows, channels, [&](int64_t begin, int64_t end, double* s, double* q) {
-        kernels.moments(x.const_data_ptr<scalar_t>(), data_or_null<Op>(counts), begin, end,
+        kernels.moments(values.const_data_ptr<scalar_t>(), data_or_null<Op>(counts), begin, end,
                         channels, s, q);
       });
     });
@@ -133,7 +136,7 @@ std::tuple<at::Tensor, at::Tensor> moments(const at::Tensor& x,
   const at::Tensor mean = sums[0];
   const at::Tensor variance = (sums[1] - mean * mean).clamp_min(0);
   const at::ScalarType type = at::toOpMathType(x.scalar_type());
-  return {mean.to(type), variance.to(type)};
+  return {(moved ? mean + x[0] : mean).to(type), variance.to(type)};
 }
 
 // Checks what rows are normalised by; returns the factor of each channel, weight * inverse_std.
@@ -189,10 +192,14 @@ at::Tensor gradient_sums(const at::Tensor& grad, const at::Tensor& x, const at::
                          const at::Tensor& bias, bool relu) {
   const at::Tensor scale = checked_scale(x, mean, inverse_std, weight, bias);
   check_gradient(grad, x);
+  // As in `moments`.
+  const bool moved = x.scalar_type() == at::kDouble;
+  const at::Tensor values = moved ? x - mean : x;
+  const at::Tensor centre = moved ? at::zeros(mean.sizes(), mean.options()) : mean;
   at::Tensor sums;
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "gradient_sums", [&] {
     using Op = at::opmath_type<scalar_t>;
-    const auto rows = normalised<scalar_t, Op>(x, mean, scale, bias, relu);
+    const auto rows = normalised<scalar_t, Op>(values, centre, scale, bias, relu);
     with_kernels<scalar_t, Op>([&](auto kernels) {
       sums =
           sum_blocks(x.size(0), x.size(1), [&](int64_t begin, int64_t end, double* s, double* p) {
@@ -201,7 +208,7 @@ at::Tensor gradient_sums(const at::Tensor& grad, const at::Tensor& x, const at::
     });
   });
   // Of the product with x - mean: double has the digits for it.
-  sums[1] -= sums[0] * mean;
+  sums[1] -= sums[0] * centre;
   return sums;
 }
 
