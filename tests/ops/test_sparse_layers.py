@@ -145,8 +145,9 @@ def test_the_maximum_equals_the_dense_one(device, size):
 
 def test_the_maximum_is_at_least_zero(device):
     x = SparseTensor(
-        torch.tensor([[-1.0, 2.0]], device=device), torch.zeros(1, 4, device=device), (2, 2, 2), 1
-    )
+        torch.tensor([[-1.0, 2.0]], device=device),
+        torch.zeros(1, 4, dtype=torch.int32, device=device), (2, 2, 2), 1,
+    )  # fmt: skip
     assert SparseMaxPool3d(2)(x).features.tolist() == [[0.0, 2.0]]
 
 
@@ -154,7 +155,7 @@ def test_the_maximum_is_at_least_zero(device):
 def test_a_network_of_next_to_nothing(device, rows):
     x = SparseTensor(
         torch.ones(len(rows), 4, device=device),
-        torch.tensor(rows, device=device).view(-1, 4), SHAPE, 2,
+        torch.tensor(rows, dtype=torch.int32, device=device).view(-1, 4), SHAPE, 2,
     )  # fmt: skip
     layers = SparseSequential(
         SubMConv3d(4, 8, 3, indice_key="a"),

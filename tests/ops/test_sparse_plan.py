@@ -19,7 +19,7 @@ both_forms = pytest.mark.parametrize("as_pairs", [True, False], ids=["pairs", "t
 
 
 def sites_of(rows, shape, batch_size=1) -> Sites:
-    return Sites(torch.tensor(rows).reshape(-1, 4), shape, batch_size)
+    return Sites(torch.tensor(rows, dtype=torch.int64).reshape(-1, 4), shape, batch_size)
 
 
 def test_a_row_of_voxels_by_hand():
@@ -153,6 +153,14 @@ def test_a_voxel_outside_of_the_grid_is_refused(row, geometry, as_pairs):
         make_plan(sites, geometry, as_pairs), sites.check()
 
 
+@pytest.mark.parametrize("column", range(4))
+@pytest.mark.parametrize("wrong", [2**32, -(2**32), 2**31])
+def test_numbers_beyond_32_bits_do_not_become_others(wrong, column):
+    sites = sites_of([[wrong if n == column else 0 for n in range(4)]], SHAPE)
+    with pytest.raises(IndexError, match="row 0 is"):
+        sites.check()
+
+
 @both_forms
 @pytest.mark.parametrize("geometry", [SUBMANIFOLD["3x3x3"], STRIDED["halved"]])
 @pytest.mark.parametrize(("frame", "shape"), [(2, SHAPE), (2**30, (2**11, 2**11, 2**11))])
@@ -187,9 +195,14 @@ def test_kernels_that_do_not_fit_are_refused(geometry, message, as_pairs):
     ("arguments", "message"),
     [
         ((torch.zeros(3, 3), SHAPE, 1), r"indices must have shape \(V, 4\), got \(3, 3\)"),
-        ((torch.zeros(3, 4), (5, 7), 1), r"spatial_shape must be 3 sizes .*, got \[5, 7\]"),
-        ((torch.zeros(3, 4), (5, 7, 0), 1), "spatial_shape must be 3 sizes"),
-        ((torch.zeros(3, 4), (1, 1, 2**25), 1), r"at most 2\^24 each, got \[1, 1, 33554432\]"),
+        ((torch.zeros(3, 4), SHAPE, 1), "indices must be integers, got torch.float32"),
+        ((torch.zeros(3, 4).int(), SHAPE, -1), "batch_size must be 0 or more .*, got -1"),
+        ((torch.zeros(3, 4).int(), (5, 7), 1), r"spatial_shape must be 3 sizes .*, got \[5, 7\]"),
+        ((torch.zeros(3, 4).int(), (5, 7, 0), 1), "spatial_shape must be 3 sizes"),
+        (
+            (torch.zeros(3, 4).int(), (1, 1, 2**25), 1),
+            r"at most 2\^24 each, got \[1, 1, 33554432\]",
+        ),
     ],
 )
 def test_sites_of_arguments_that_do_not_fit(arguments, message):

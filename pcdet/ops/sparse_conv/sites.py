@@ -37,10 +37,17 @@ class Sites:
             order: (V,) int64 rows in the order of their keys, of voxels that need no check.
 
         Raises:
-            ValueError: indices have another shape, or the grids too many cells to number.
+            ValueError: indices have another shape or are no integers, or the grids too many cells
+                to number.
         """
         if indices.dim() != 2 or indices.shape[1] != 4:
             raise ValueError(f"indices must have shape (V, 4), got {tuple(indices.shape)}")
+        if not torch.can_cast(indices.dtype, torch.int32):
+            raise ValueError(f"indices must be integers, got {indices.dtype}")
+        if not 0 <= batch_size < 2**31:
+            raise ValueError(f"batch_size must be 0 or more and below 2^31, got {batch_size}")
+        if indices.dtype.itemsize > 4:  # what an int32 does not hold would become another number
+            indices = indices.clamp(-(2**31), 2**31 - 1)
         self.indices = indices.int().contiguous()
         self.spatial_shape = [int(size) for size in spatial_shape]
         self.batch_size = batch_size
