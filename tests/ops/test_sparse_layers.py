@@ -171,7 +171,9 @@ def test_a_network_of_next_to_nothing(device, rows):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in layers.parameters())
     if not rows:
         # Batch normalisation of no voxel would end in an error, or in a mean of nothing.
-        assert SparseSequential(nn.BatchNorm1d(4).to(device))(x).features.shape == (0, 4)
+        layers = SparseSequential(nn.BatchNorm1d(4), nn.Linear(4, 7), SubMConv3d(7, 5, 3))
+        assert layers.to(device)(x).features.shape == (0, 5)
+        assert layers[0].running_mean.isfinite().all()
 
 
 def test_gradients_in_double(device):

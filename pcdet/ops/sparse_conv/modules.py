@@ -10,6 +10,7 @@ from collections.abc import Hashable, Sequence
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pcdet.ops.sparse_conv.backends import backend_for
 from pcdet.ops.sparse_conv.gather_conv import gather_conv, gather_max
@@ -27,7 +28,7 @@ class SparseModule(nn.Module):
 class SparseSequential(SparseModule, nn.Sequential):
     """Modules one after the other; those that are no `SparseModule` see the features alone.
 
-    Where there is no voxel they see nothing: batch normalisation has no mean of nothing. Only one
+    Where there is no voxel, batch normalisation sees nothing: it has no mean of nothing. Only one
     with the attribute `all_ranks`, of the voxels of all processes, sees that there are none here.
     """
 
@@ -36,9 +37,14 @@ class SparseSequential(SparseModule, nn.Sequential):
         for module in self:
             if isinstance(module, SparseModule):
                 x = module(x)
-            elif len(x.sites) or getattr(module, "all_ranks", False):
+            elif len(x.sites) or not any(map(_averages_rows, module.modules())):
                 x = x.replace_feature(module(x.features))
         return x
+
+
+def _averages_rows(module: nn.Module) -> bool:
+    """Whether it is batch normalisation by the rows of this process alone."""
+    return isinstance(module, _BatchNorm) and not getattr(module, "all_ranks", False)
 
 
 class PlannedLayer(SparseModule):
