@@ -86,7 +86,7 @@ def test_half_precision(dtype):
 @pytest.mark.parametrize("rows", [[], [[1, 4, 6, 4]]], ids=["no voxel", "one voxel"])
 @pytest.mark.parametrize("geometry", [SUBMANIFOLD["3x3x3"], STRIDED["halved"]])
 def test_next_to_nothing(rows, geometry):
-    cells = torch.tensor(rows, device=DEVICE).view(-1, 4)
+    cells = torch.tensor(rows, dtype=torch.int64, device=DEVICE).view(-1, 4)
     assert_as_on_the_cpu(Sites(cells, (5, 7, 6), 3), geometry, (4, 5))
 
 
