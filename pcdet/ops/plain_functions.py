@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import operator
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,9 @@ def call(function: Any, *arguments: np.ndarray | int) -> Any:
     """Call a function of pointers and int64; the arrays must have no gaps, as `checked` sees to."""
     return function(
         *(
-            ctypes.c_int64(value) if isinstance(value, int) else ctypes.c_void_p(value.ctypes.data)
+            ctypes.c_void_p(value.ctypes.data)
+            if isinstance(value, np.ndarray)
+            else ctypes.c_int64(operator.index(value))
             for value in arguments
         )
     )

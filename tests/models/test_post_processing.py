@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +17,13 @@ LOGITS = torch.tensor([[0.0, -9], [-9, 1], [2, -9], [-9, 3]])
 
 @pytest.mark.parametrize("multi_classes_nms", [False, True])
 @pytest.mark.parametrize(
-    ("thresholds", "kept"), [(0.6, [1, 2, 3]), ([0.6, 0.9], [2, 3]), ([0.9, 0.6], [1, 3])]
+    ("thresholds", "kept"),
+    [
+        (0.6, [1, 2, 3]),
+        (np.float32(0.6), [1, 2, 3]),
+        ([0.6, 0.9], [2, 3]),
+        ([0.9, 0.6], [1, 3]),
+    ],
 )
 def test_a_threshold_for_each_class(multi_classes_nms, thresholds, kept):
     found = PostProcessor(score_thresh=thresholds, multi_classes_nms=multi_classes_nms)(

@@ -30,6 +30,8 @@ VIEW = {
         (group_points, GRID, "voxel_size", np.ones(3)),
         (group_points, GRID, "minimum", np.ones(2, np.float32)),
         (group_points, GRID, "grid_size", np.ones(3, np.int32)),
+        (group_points, GRID, "grid_size", np.array([4, 2**31 + 1, 4])),
+        (group_points, GRID, "grid_size", np.full(3, 2**22)),
         (points_in_view, VIEW, "points", np.zeros((5, 3))),
         (points_in_view, VIEW, "to_rect", np.eye(4, dtype=np.float32)),
         (points_in_view, VIEW, "p2", np.eye(3, 4)),
@@ -50,6 +52,14 @@ def test_as_many_voxels_as_are_allowed(max_voxels):
     np.testing.assert_array_equal(coordinates[:, ::-1], points[:kept])
     np.testing.assert_array_equal(voxels, np.stack((points[:kept], 0 * points[:kept]), 1))
     assert num_points.tolist() == [1] * kept
+
+
+def test_numbers_of_numpy():
+    points = np.zeros((5, 3), np.float32)
+    numbers = {"max_num_points": np.int64(2), "max_voxels": np.int32(8)}
+    found = group_points(points, **{**GRID, **numbers})
+    for one, other in zip(found, group_points(points, **GRID)):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_rows_with_gaps():

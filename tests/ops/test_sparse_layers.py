@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+import re
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -34,7 +36,7 @@ from pcdet.ops.sparse_conv import (
 )
 from pcdet.ops.sparse_conv.backends import backend_for, torch_backend
 from pcdet.ops.sparse_conv.gather_conv import gather_conv
-from pcdet.ops.sparse_conv.plan import make_plan
+from pcdet.ops.sparse_conv.plan import Geometry, make_plan
 
 _ON_CUDA = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 
@@ -337,6 +339,26 @@ def test_a_plan_for_another_backend_is_refused(monkeypatch):
     monkeypatch.setenv("SPARSE_CONV", "torch")
     with pytest.raises(ValueError, match="must be Tables for the backend torch, got Pairs"):
         layer(x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "size"),
+    [(SubMConv3d, "kernel_size", (3.9, 3, 3)), (SubMConv3d, "dilation", (1, 1, 0)),
+     (SparseConv3d, "stride", 0), (SparseConv3d, "stride", (2, 2)), (SparseConv3d, "padding", -1),
+     (SparseInverseConv3d, "kernel_size", 3.0), (SparseMaxPool3d, "kernel_size", 0)],
+)  # fmt: skip
+def test_sizes_that_do_not_fit_are_named(layer, name, size):
+    channels = {} if layer is SparseMaxPool3d else {"in_channels": 4, "out_channels": 4}
+    arguments = {**channels, "kernel_size": 3, "indice_key": "a", name: size}
+    message = f"{name} must be a whole number of at least [01], .*, got {re.escape(repr(size))}"
+    with pytest.raises(ValueError, match=message):
+        layer(**arguments)
+
+
+def test_sizes_of_numpy():
+    layer = SparseConv3d(4, 4, np.int64(3), np.array([2, 1, 2]), torch.tensor([0, 1, 1]))
+    assert layer.geometry == Geometry((3, 3, 3), (2, 1, 2), (0, 1, 1))
+    assert all(type(size) is int for size in layer.geometry.stride)
 
 
 def test_features_that_do_not_fit_the_sites():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -141,7 +142,7 @@ class PostProcessor:
         decode: Callable[[torch.Tensor], torch.Tensor],
     ) -> dict[str, torch.Tensor]:
         least = self.score_thresh
-        if not isinstance(least, (int, float)):
+        if not isinstance(least, numbers.Real):
             least = logits.new_tensor(least)[labels - 1]
         # Not ">=": a score that is no number must come as far as the look for those.
         possible = ~(torch.sigmoid(logits) < least) & (logits != -torch.inf)

@@ -7,6 +7,8 @@ loaded. An argument that does not fit raises a ValueError that names it.
 from __future__ import annotations
 
 import ctypes
+import math
+import operator
 
 import numpy as np
 
@@ -46,7 +48,12 @@ def group_points(
         num_points (V,) int32, the used rows of each.
     """
     points = _checked_points(points)
-    limit = min(max_voxels, len(points))
+    grid_size = checked("grid_size", grid_size, np.int64, (3,))
+    if grid_size.max() > 2**31 or math.prod(grid_size.tolist()) > 2**63:
+        raise ValueError(
+            f"grid_size must be at most 2^31 each way and 2^63 voxels, got {grid_size.tolist()}"
+        )
+    limit = min(operator.index(max_voxels), len(points))
     table = np.full(2 << limit.bit_length(), -1, np.int32)
     keys, slots = np.empty(limit, np.int64), np.empty(len(points), np.int64)
     coordinates, num_points = np.empty((limit, 3), np.int32), np.zeros(limit, np.int32)
@@ -56,7 +63,7 @@ def group_points(
         *points.shape,
         checked("voxel_size", voxel_size, np.float32, (3,)),
         checked("minimum", minimum, np.float32, (3,)),
-        checked("grid_size", grid_size, np.int64, (3,)),
+        grid_size,
         max_num_points,
         limit,
         table,

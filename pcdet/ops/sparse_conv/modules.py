@@ -6,7 +6,8 @@ A layer asks for its plan, which `plan_ahead` has made or it makes itself, then 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+import operator
+from collections.abc import Hashable, Iterable, Sequence
 
 import torch
 from torch import nn
@@ -178,10 +179,9 @@ class SubMConv3d(_Convolution, PlannedLayer):
             indice_key: layers at the same sites with the same kernel share a plan by it.
         """
         del padding
-        size = _three(kernel_size)
-        geometry = Geometry(size, dilation=_three(dilation), submanifold=True)
+        geometry = _geometry(kernel_size, dilation=dilation, submanifold=True)
         PlannedLayer.__init__(self, geometry, indice_key)
-        self.make_weights(in_channels, out_channels, size, bias)
+        self.make_weights(in_channels, out_channels, geometry.kernel_size, bias)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Convolve; the sites stay."""
@@ -214,8 +214,8 @@ class SparseConv3d(_Convolution, PlannedLayer):
             bias: whether to add one.
             indice_key: by which a `SparseInverseConv3d` finds the way back.
         """
-        sizes = (kernel_size, stride, padding, dilation)
-        PlannedLayer.__init__(self, Geometry(*map(_three, sizes)), indice_key)
+        geometry = _geometry(kernel_size, stride, padding, dilation)
+        PlannedLayer.__init__(self, geometry, indice_key)
         self.make_weights(in_channels, out_channels, self.geometry.kernel_size, bias)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
@@ -245,7 +245,7 @@ class SparseInverseConv3d(_Convolution, SparseModule):
         """
         SparseModule.__init__(self)
         self.indice_key = indice_key
-        self.make_weights(in_channels, out_channels, _three(kernel_size), bias)
+        self.make_weights(in_channels, out_channels, _three("kernel_size", kernel_size), bias)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Convolve, onto the sites of before.
@@ -291,8 +291,9 @@ class SparseMaxPool3d(PlannedLayer):
             dilation: inputs from one offset to the next.
             indice_key: by which a `SparseInverseConv3d` finds the way back.
         """
-        sizes = (kernel_size, kernel_size if stride is None else stride, padding, dilation)
-        super().__init__(Geometry(*map(_three, sizes)), indice_key)
+        stride = kernel_size if stride is None else stride
+        geometry = _geometry(kernel_size, stride, padding, dilation)
+        super().__init__(geometry, indice_key)
 
     def new_plan(self, sites: Sites) -> LayerPlan:
         """See `PlannedLayer`."""
@@ -305,9 +306,31 @@ class SparseMaxPool3d(PlannedLayer):
         return x.moved_to(plan.outputs, gather_max(x.features, plan.neighbours))
 
 
-def _three(size: Size) -> tuple[int, int, int]:
-    """A size along z, y, x from one number or three."""
-    if isinstance(size, int):
-        return (size,) * 3
-    z, y, x = map(int, size)
-    return z, y, x
+def _geometry(
+    kernel_size: Size,
+    stride: Size = 1,
+    padding: Size = 0,
+    dilation: Size = 1,
+    submanifold: bool = False,
+) -> Geometry:
+    return Geometry(
+        _three("kernel_size", kernel_size),
+        _three("stride", stride),
+        _three("padding", padding),
+        _three("dilation", dilation),
+        submanifold,
+    )
+
+
+def _three(name: str, size: Size) -> tuple[int, int, int]:
+    """A size along z, y, x from one whole number or three; only of padding there may be none."""
+    least = 0 if name == "padding" else 1
+    try:
+        z, y, x = map(operator.index, size if isinstance(size, Iterable) else (size,) * 3)
+        if min(z, y, x) >= least:
+            return z, y, x
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(
+        f"{name} must be a whole number of at least {least}, or three (z, y, x), got {size!r}"
+    )
