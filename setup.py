@@ -111,8 +111,9 @@ def prepare_cuda() -> Toolkit | None:
         sys.stderr.write(f"pcdet: building the operators for the CPU alone; {reason}\n")
         return None
     cpp_extension.CUDA_HOME = str(toolkit.home)  # torch's own search knows no wheels
-    os.environ.setdefault("TORCH_CUDA_ARCH_LIST", default_architectures(toolkit.nvcc))
-    architectures = os.environ["TORCH_CUDA_ARCH_LIST"]
+    given = os.environ.get("TORCH_CUDA_ARCH_LIST", "").strip()
+    architectures = given or default_architectures(toolkit.nvcc)
+    os.environ["TORCH_CUDA_ARCH_LIST"] = architectures
     sys.stderr.write(f"pcdet: building for CUDA by {toolkit.home}, {architectures}\n")
     return toolkit
 

@@ -48,7 +48,10 @@ def script(monkeypatch, toolkit):
     return module
 
 
-def test_builds_for_what_the_toolkit_knows(script, capsys):
+@pytest.mark.parametrize("given", [None, "", " "])
+def test_builds_for_what_the_toolkit_knows(script, monkeypatch, capsys, given):
+    if given is not None:
+        monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", given)
     assert script.prepare_cuda()
     assert os.environ["TORCH_CUDA_ARCH_LIST"] == "7.5;8.0;8.6;8.9;9.0+PTX"
     assert capsys.readouterr().err.endswith(", 7.5;8.0;8.6;8.9;9.0+PTX\n")
