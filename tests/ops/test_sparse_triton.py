@@ -127,6 +127,18 @@ def test_double_is_left_to_torch():
     )
 
 
+def test_factors_are_rounded_as_torchs_settings_say(monkeypatch):
+    cudnn = torch.backends.cudnn
+    for allowed, expected in ((False, "ieee"), (True, "tf32")):
+        monkeypatch.setattr(cudnn, "allow_tf32", allowed)
+        assert triton_backend._precision(torch.float32) == expected
+    if hasattr(cudnn, "conv"):
+        for precision in ("ieee", "tf32"):  # the first makes the flag raise, the second was there
+            cudnn.conv.fp32_precision = precision
+            assert triton_backend._precision(torch.float32) == precision
+    assert triton_backend._precision(torch.bfloat16) == "ieee"
+
+
 def test_layers(monkeypatch):
     """Convolution and pooling, with SPARSE_CONV=triton, under autocast too."""
     monkeypatch.setenv("SPARSE_CONV", "triton")

@@ -93,7 +93,11 @@ def _block(channels: int, most: int) -> int:
 
 def _precision(dtype: torch.dtype) -> str:
     """How factors are rounded: TF32 wherever torch's own convolutions of float32 may be."""
-    tf32 = dtype == torch.float32 and torch.version.hip is None and torch.backends.cudnn.allow_tf32
+    if dtype != torch.float32 or torch.version.hip is not None:
+        return "ieee"
+    # From torch 2.9 on, where the older flag raises once this setting has been used.
+    conv = getattr(torch.backends.cudnn, "conv", None)
+    tf32 = torch.backends.cudnn.allow_tf32 if conv is None else conv.fp32_precision == "tf32"
     return "tf32" if tf32 else "ieee"
 
 
