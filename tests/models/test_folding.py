@@ -13,6 +13,7 @@ from models.model_fixture import narrow_config, random_batch, small_dataset, sma
 from pcdet.engine.batch_norm import freeze_bn
 from pcdet.models import build_network, example_convert_to_torch
 from pcdet.models.folding import PatchProduct, folded, fuse_relu_
+from pcdet.models.model_utils.norm import VoxelNorm
 from pcdet.ops.sparse_conv import SparseConv3d, SparseSequential, SparseTensor, SubMConv3d
 
 DETECTORS = ("second", "pointpillar", "PartA2", "sassd")
@@ -146,7 +147,7 @@ def test_layers_of_images(layer):
 
 
 def test_factors_worked_out_by_hand():
-    layers = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1, eps=0.0))
+    layers = nn.Sequential(nn.Linear(1, 1), VoxelNorm(1, eps=0.0))
     layers[0].weight.data[:], layers[0].bias.data[:] = 3.0, 5.0
     layers[1].running_mean[:], layers[1].running_var[:] = 1.0, 4.0
     layers[1].weight.data[:], layers[1].bias.data[:] = 6.0, 7.0
@@ -163,10 +164,12 @@ def test_what_cannot_be_folded_stays():
         nn.Sequential(nn.Conv2d(3, 6, 1, groups=3), nn.BatchNorm2d(6)),
         nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)),
         nn.Sequential(shared, nn.BatchNorm2d(3), shared),
+        nn.Sequential(nn.Flatten(2), nn.Linear(30, 3), nn.BatchNorm1d(3)),
+        nn.Sequential(nn.Flatten(2), nn.Linear(30, 7), VoxelNorm(3)),
     ]
     for layers in cases:
         other = check(layers.double(), IMAGE)
-        assert any(isinstance(layer, nn.BatchNorm2d) for layer in other), layers
+        assert any(isinstance(layer, _BatchNorm) for layer in other), layers
 
 
 def test_sequences_of_sequences_and_norms_without_weights():
