@@ -215,6 +215,14 @@ def test_first_convolution_around_the_pillars_alone(stride, bias):
             torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("groups", 3), ("padding", "same"), ("padding_mode", "reflect")]
+)
+def test_first_convolution_of_what_cells_cannot_have(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be .*, got {value!r}"):
+        FirstConvolution(3, 6, 3, **{name: value})
+
+
 def test_head_gets_pillars_or_their_image():
     """The pillars on a CPU, but where the head or the backbone needs the image; alike in effect."""
     model = small_model("pointpillar")

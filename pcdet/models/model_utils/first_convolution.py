@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,6 +34,20 @@ class FirstConvolution(nn.Conv2d):
     Of cells it is computed around them alone, and what it makes of them is laid out as its weight
     is. It has no groups.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        """Take the arguments of `nn.Conv2d`.
+
+        Raises:
+            ValueError: groups, a padding by name or not of zeros, which cells cannot have.
+        """
+        super().__init__(*args, **kwargs)
+        if self.groups != 1:
+            raise ValueError(f"groups must be 1, got {self.groups}")
+        if isinstance(self.padding, str):
+            raise ValueError(f"padding must be numbers, got {self.padding!r}")
+        if self.padding_mode != "zeros":
+            raise ValueError(f"padding_mode must be 'zeros', got {self.padding_mode!r}")
 
     def forward(self, input: torch.Tensor | SparseTensor) -> torch.Tensor:
         """(B, C, H, W) image, or a sparse tensor of depth 1, to (B, Cout, h, w)."""
