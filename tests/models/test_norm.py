@@ -34,6 +34,37 @@ def test_layers_follow_torchs(ours, torchs, shape, momentum):
     torch.testing.assert_close(ours.eval()(x), torchs.eval()(x))
 
 
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    ("options", "weight", "numbers"),
+    [
+        ({"affine": False}, torch.float32, torch.float32),
+        ({"track_running_stats": False}, torch.float32, torch.float32),
+        ({}, torch.bfloat16, torch.bfloat16),
+        ({}, torch.float32, torch.float16),
+    ],
+)
+@pytest.mark.parametrize(
+    ("ours", "torchs", "shape"),
+    [(VoxelNorm, nn.BatchNorm1d, (50, 8)), (ImageNorm, nn.BatchNorm2d, (2, 8, 9, 7))],
+)
+def test_what_the_operators_lack_torch_computes(
+    ours, torchs, shape, options, weight, numbers, training, relu
+):
+    ours, torchs = (kind(8, **options).to(weight).train(training) for kind in (ours, torchs))
+    ours.relu = relu
+    x = (2 + torch.randn(shape)).to(numbers)
+    x = x.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else x
+    found, expected = ours(x), torchs(x)
+    assert torch.equal(found, expected.relu() if relu else expected)
+
+
+def test_counts_are_not_passed_over():
+    with pytest.raises(RuntimeError, match="dtype"):
+        VoxelNorm(8).bfloat16()(torch.randn(5, 8).bfloat16(), torch.ones(5))
+
+
 @pytest.mark.parametrize("name", ["second", "pointpillar", "PartA2"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_losses_in_float32_are_those_of_float64(name, threads):

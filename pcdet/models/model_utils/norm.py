@@ -30,11 +30,12 @@ class VoxelNorm(nn.BatchNorm1d):
 
     def forward(self, input: torch.Tensor, counts: torch.Tensor | None = None) -> torch.Tensor:
         """(N, C) rows; N may be 0 or 1. On a CPU each can stand for `counts` (N,) equal ones."""
-        plainly = input.device.type in _SUM_PLAINLY
+        plainly = _suits(self, input)
         # Not len() in a test, a number that torch.export would take for constant.
         alone = self.training and len(input) < 2
         few = alone and (counts is None or int(counts.sum()) < 2)
-        if self.training and (self.all_ranks or (plainly and not few)):
+        few = few and self.running_mean is not None  # else torch tells
+        if self.training and (self.all_ranks or ((plainly or counts is not None) and not few)):
             return _normalise_by_batch(self, input, counts)
         if plainly and self.relu:
             return _normalise_by_averages(self, input)
@@ -61,7 +62,7 @@ class ImageNorm(nn.BatchNorm2d):
         """(B, C, H, W) images, to the same layout."""
         cells = input.permute(0, 2, 3, 1)
         # In the usual layout torch sums well.
-        plainly = input.device.type in _SUM_PLAINLY and cells.is_contiguous()
+        plainly = _suits(self, input) and cells.is_contiguous()
         if self.training and (plainly or self.all_ranks):
             normalise = _normalise_by_batch
         elif plainly and self.relu:
@@ -89,6 +90,17 @@ def synchronise_norms_(model: nn.Module, device: torch.device) -> nn.Module:
         if isinstance(layer, (VoxelNorm, ImageNorm, nn.SyncBatchNorm)):
             layer.all_ranks = True
     return model
+
+
+def _suits(norm: VoxelNorm | ImageNorm, input: torch.Tensor) -> bool:
+    """Whether the operators of `batch_norm` can do this: it has all tensors, in their types."""
+    dtype = torch.float32 if input.dtype == torch.bfloat16 else input.dtype
+    tensors = (norm.weight, norm.bias, norm.running_mean)
+    return (
+        input.device.type in _SUM_PLAINLY
+        and dtype in (torch.float32, torch.float64)
+        and all(tensor is not None and tensor.dtype == dtype for tensor in tensors)
+    )
 
 
 def _normalise_by_batch(
