@@ -373,6 +373,14 @@ def test_the_image_from_above():
     assert image.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("row", [[-1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 6]])
+def test_no_image_of_a_voxel_outside_of_the_grid(row):
+    x = SparseTensor(torch.ones(1, 4), torch.tensor([row]), SHAPE, 1)
+    for image in (SparseTensor.dense, dense_bev):
+        with pytest.raises(IndexError, match="out of bounds"):
+            image(x)
+
+
 def test_layers_equal_those_of_spconv():
     """Weights under a seed, names, and numbers, where spconv is installed."""
     core = pytest.importorskip("spconv.core", reason="spconv is optional")

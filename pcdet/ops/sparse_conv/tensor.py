@@ -75,9 +75,13 @@ class SparseTensor:
         return other
 
     def dense(self) -> torch.Tensor:
-        """(B, C, D, H, W) grid that is zero elsewhere."""
+        """(B, C, D, H, W) grid that is zero elsewhere.
+
+        Raises:
+            IndexError: a voxel lies outside of the grid.
+        """
         grid = self.features.new_zeros(self.batch_size, *self.spatial_shape, self.features.shape[1])
-        grid[tuple(self.indices.long().unbind(dim=1))] = self.features
+        grid[_places(self)] = self.features
         return grid.permute(0, 4, 1, 2, 3)
 
 
@@ -90,10 +94,18 @@ def dense_bev(tensor: SparseTensor) -> torch.Tensor:
     Returns:
         (B, C * D, H, W), channel c * D + z, in channels_last memory: a voxel's features then lie
         side by side, and the convolutions that follow on the CPU are faster in this layout.
+
+    Raises:
+        IndexError: a voxel lies outside of the grid.
     """
     depth, height, width = tensor.spatial_shape
     features = tensor.features
     image = features.new_zeros(tensor.batch_size, height, width, features.shape[1], depth)
-    b, z, y, x = tensor.indices.long().unbind(dim=1)
+    b, z, y, x = _places(tensor)
     image[b, y, x, :, z] = features
     return image.flatten(3).permute(0, 3, 1, 2)
+
+
+def _places(tensor: SparseTensor) -> tuple[torch.Tensor, ...]:
+    """int64 batch indices, z, y and x; negative ones, which would count from the end, far out."""
+    return (tensor.indices.long() & 0xFFFFFFFF).unbind(dim=1)
