@@ -104,6 +104,8 @@ def test_anchors_outside_the_mask_are_ignored_and_never_forced(seed, device):
     torch.testing.assert_close(result["box_reg_targets"][0].cpu()[positive], expected)
     nothing = assigner(torch.zeros(1, 0, 8), mask[None])["box_cls_labels"][0]
     assert torch.equal(nothing, torch.where(mask, 0, -1))
+    twice = assigner(boxes.expand(2, -1, -1), torch.stack((mask, mask), dim=1).t())
+    assert torch.equal(twice["box_cls_labels"], labels.expand(2, -1))
 
 
 def test_all_anchors_that_tie_for_the_best_are_positive():

@@ -92,7 +92,7 @@ class TargetAssigner(nn.Module):
             gt, slot = gt[pair], slot[pair]  # (Q,) each
             site = site + gt // max_gt * num_anchors  # (Q,) in B * N
             if mask is not None:
-                overlap = overlap * mask.view(-1)[site]
+                overlap = overlap * mask.reshape(-1)[site]
             # (B * M,) the greatest overlap of each box with any anchor
             best_of_gt = overlap.new_zeros(len(boxes)).scatter_reduce(0, gt, overlap, "amax")
             forced = (overlap == best_of_gt[gt]) & (overlap > 0)
@@ -102,7 +102,7 @@ class TargetAssigner(nn.Module):
                 boxes[owner][:, BOX], anchors[chosen % num_anchors]
             )
         if mask is not None:
-            labels = labels.masked_fill(~mask.view(-1), -1)
+            labels = labels.masked_fill(~mask.reshape(-1), -1)
         return {
             "box_cls_labels": labels.view(batch_size, num_anchors),
             "box_reg_targets": targets.view(batch_size, num_anchors, -1),
