@@ -43,7 +43,8 @@ Array = TypeVar("Array", np.ndarray, torch.Tensor)
 def _numpy_or_torch(function: Callable) -> Callable:
     """Let a torch function take NumPy arrays: views go in, arrays of the same dtype come out.
 
-    torch takes no array that runs backwards: of such a one, a copy goes in.
+    torch takes no array that runs backwards, and warns of one that cannot be written to: of such
+    ones, copies go in.
     """
 
     @functools.wraps(function)
@@ -60,7 +61,8 @@ def _tensor(value: Any) -> Any:
     """An array as a tensor, all else as it is."""
     if not isinstance(value, np.ndarray):
         return value
-    return torch.as_tensor(value.copy() if min(value.strides, default=0) < 0 else value)
+    plain = value.flags.writeable and min(value.strides, default=0) >= 0
+    return torch.as_tensor(value if plain else value.copy())
 
 
 @_numpy_or_torch

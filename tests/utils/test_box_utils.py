@@ -67,6 +67,18 @@ def test_numpy_and_torch_agree_and_keep_the_type(dtype):
         np.testing.assert_array_equal(function(boxes[::-1]), ours[::-1])
 
 
+def test_arrays_that_cannot_be_written_to(recwarn):
+    boxes = np.ones((2, 7), np.float32)
+    boxes.flags.writeable = False
+    torch.set_warn_always(True)
+    try:
+        box_utils.boxes3d_to_bevboxes_lidar(boxes)
+        box_utils.first_box_of_points(boxes, boxes)
+    finally:
+        torch.set_warn_always(False)
+    assert not recwarn.list
+
+
 def test_points_that_run_backwards_or_are_whole_numbers():
     points = np.array([[10, 0, 1, 7], [0, 10, 2, 8]])
     turned = box_utils.rotate_pc_along_z(points, 0.9)
