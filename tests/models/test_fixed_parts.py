@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.model_fixture import narrow_config, random_batch, small_dataset
-from pcdet.cli.training import load_state
+from pcdet.cli import training
 from pcdet.engine.batch_norm import batch_norm_layers, precise_bn
 from pcdet.models import build_network, example_convert_to_torch, model_fn_decorator
 from pcdet.run.session import Run
@@ -69,10 +69,11 @@ def test_a_part_that_is_not_there_is_named():
         built("backbone")
 
 
-def test_a_part_that_is_frozen_as_drawn_is_told(tmp_path, caplog):
+def test_a_part_that_is_frozen_as_drawn_is_told(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(training, "cfg", narrow_config("pointpillar"))
     args = Namespace(pretrained_model=None)
     run = Run(args, tmp_path, tmp_path, torch.device("cpu"), 2, False, 0, logging.getLogger("test"))
-    load_state(run, built("vfe"), None, (None, None), TrainOptions())
+    training.load_state(run, built("vfe"), None, (None, None), TrainOptions())
     assert "keeps vfe as drawn at random: give weights for it to --pretrained_model" in caplog.text
 
 
