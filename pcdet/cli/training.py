@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -190,12 +191,8 @@ def load_state(
     if checkpoint is None:
         if run.args.pretrained_model is not None:
             load_pretrained(model, run.args.pretrained_model, cfg, run.logger)
-        elif fixed := [n for n in model.fixed_parts if [*model.get_submodule(n).parameters()]]:
-            run.logger.warning(
-                "MODEL.FREEZE or MODEL.RPN.PARAMS_FIXED keeps %s as drawn at random: give weights "
-                "for it to --pretrained_model",
-                ", ".join(fixed),
-            )
+        else:
+            tell_of_fixed_parts(model, run.logger)
         options.average = None if decay is None else WeightAverage(model, decay)
         return Position()
     scaler, stored = options.scaler, options.stored
@@ -207,7 +204,26 @@ def load_state(
     epochs = stored["settings"]["epochs"]
     if at.epoch >= epochs:
         run.logger.info("nothing to do: %d of %d epochs are finished", at.epoch, epochs)
+    if options.statistics_are_due:
+        told = "measured now" if at.epoch < epochs else "not measured, as all epochs are finished"
+        run.logger.warning("--precise_bn: statistics of normalisation are %s", told)
     return at
+
+
+def tell_of_fixed_parts(model: nn.Module, logger: logging.Logger) -> None:
+    """Warn of parts that keep the weights that they were drawn with."""
+    has_weights = {
+        n: any(True for _ in model.get_submodule(n).parameters()) for n in model.fixed_parts
+    }
+    for name in cfg.MODEL.get("FREEZE", ()):
+        if not has_weights[name]:
+            logger.warning("MODEL.FREEZE: %s has no weights that could be frozen", name)
+    if any(has_weights.values()):
+        logger.warning(
+            "MODEL.FREEZE or MODEL.RPN.PARAMS_FIXED keeps %s as drawn at random: give weights "
+            "for it to --pretrained_model",
+            ", ".join(name for name, has in has_weights.items() if has),
+        )
 
 
 @contextmanager

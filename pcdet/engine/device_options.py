@@ -20,8 +20,8 @@ from pcdet.utils.errors import ConfigError
 
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # What Linux calls instructions that multiply bfloat16 faster than float32: Intel's tiles, Arm's,
-# and dot products of vectors. Of Intel's processors these halve the speed (a Xeon of the fifth
-# generation; docs/architecture.md).
+# and dot products of vectors, but not Intel's: on a Xeon of the fifth generation these halve the
+# speed (docs/architecture.md).
 _BFLOAT16_FLAGS = re.compile(r"\b(amx_bf16|bf16)\b")
 _DOT_PRODUCTS = re.compile(r"\bavx512_bf16\b")
 
@@ -74,8 +74,8 @@ def amp_type(name: str | None, device: torch.device, logger: logging.Logger) -> 
     """Choose the type that --amp names; None for no mixed precision.
 
     "auto" is bfloat16 on a CPU that multiplies it faster, and none elsewhere, on GPUs too.
-    Any other CPU computes in float32, whatever is asked for: without instructions for bfloat16 it
-    would spend five times as long on a training step.
+    Any other CPU computes in float32, whatever is asked for: without instructions for bfloat16 a
+    training step would take five times as long.
 
     Raises:
         ConfigError: no such type, or fp16 on a CPU.
@@ -94,7 +94,7 @@ def amp_type(name: str | None, device: torch.device, logger: logging.Logger) -> 
     if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
         logger.warning("--amp: this GPU computes bfloat16 in software only; try --amp fp16")
     if name == "bf16" and device.type == "cpu" and not cpu_gains_by_bfloat16():
-        logger.warning("--amp: this CPU multiplies float32 faster; computing in float32")
+        logger.warning("--amp: not known to multiply bfloat16 faster, this CPU computes in float32")
         return None
     return AMP_TYPES[name]
 

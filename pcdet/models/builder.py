@@ -86,8 +86,6 @@ def _fix_parts(detector: Any, model: Any) -> None:
     first_stage = ("vfe", "rpn_net", "rpn_head") if model.RPN.PARAMS_FIXED else ()
     for name in (*first_stage, *model.FREEZE):
         try:
-            if name in model.FREEZE and not detector.get_submodule(name).state_dict():
-                raise ConfigError(f"MODEL.FREEZE: {name} has no weights that could be frozen")
             detector.fix(name)
         except AttributeError:
             parts = [part for part, _ in detector.named_children()]

@@ -156,15 +156,10 @@ def _can_take_in(layer: nn.Module, norm: nn.Module) -> bool:
         and norm.running_mean is not None
         and norm.num_features == layer.weight.shape[_OUTPUT_DIMENSION[type(layer)]]
         # Others normalise dimension 1, which of (B, N, C) is not that of the layer's output.
-        and (type(layer) is not nn.Linear or _takes_rows(norm))
+        and (type(layer) is not nn.Linear or isinstance(norm, VoxelNorm))
         and getattr(layer, "groups", 1) == 1
         and not getattr(layer, "relu", False)  # which would come before the normalisation
     )
-
-
-def _takes_rows(norm: nn.Module) -> bool:
-    """Whether it is for rows (N, C) alone, or what `synchronise_norms_` made of such a one."""
-    return isinstance(norm, VoxelNorm) or getattr(norm, "all_ranks", False)
 
 
 def _take_in(layer: nn.Module, norm: _BatchNorm) -> None:

@@ -226,7 +226,7 @@ def start_position(
     if checkpoint.get("epoch") is not None and not batches_done and it != it_now:
         if "settings.iterations_per_epoch" not in changed:
             told = (epoch, it, it_now, _effect("settings.iterations_per_epoch"))
-            logger.warning("%s: epoch %d ended at iteration %d, ends at %d now%s", source, *told)
+            logger.warning("%s: epoch %d and iteration %d; it ends at %d here%s", source, *told)
         it = it_now
     return epoch, it, batches_done
 
@@ -243,7 +243,8 @@ def statistics_are_due(
     """
 
     def measured(by: Mapping[str, Any]) -> bool:
-        return bool(by.get("precise_bn")) and at.epoch >= by["epochs"] - by["freeze_bn"]
+        last = by.get("epochs", float("inf")) - by.get("freeze_bn", 0)
+        return bool(by.get("precise_bn")) and at.epoch >= last
 
     return measured(settings) and not measured(checkpoint.get("settings") or {})
 

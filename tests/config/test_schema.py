@@ -248,7 +248,7 @@ def test_anchors_stand_in_the_cells_of_the_image(strides, offsets, fits):
 def test_a_rate_that_would_go_the_wrong_way_is_named(name, value, told):
     config = make_config()
     optimization = config.MODEL.TRAIN.OPTIMIZATION
-    optimization.update({"OPTIMIZER": "adam", "LR": 0.003, name: value})
+    optimization.update({"OPTIMIZER": "adam", "LR": 0.003, "LR_WARMUP": True, name: value})
     with pytest.raises(ConfigError, match=f"{name}: {told}"):
         read_config(config)
 

@@ -70,13 +70,15 @@ def test_a_part_that_is_not_there_is_named():
 
 
 def test_a_part_that_is_frozen_as_drawn_is_told(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(training, "cfg", narrow_config("pointpillar"))
+    cfg, names = narrow_config("pointpillar"), ["vfe", "rpn_head.target_assigner"]
+    cfg.MODEL.FREEZE = names
+    monkeypatch.setattr(training, "cfg", cfg)
     args = Namespace(pretrained_model=None)
     run = Run(args, tmp_path, tmp_path, torch.device("cpu"), 2, False, 0, logging.getLogger("test"))
-    training.load_state(run, built("vfe"), None, (None, None), TrainOptions())
-    assert "keeps vfe as drawn at random: give weights for it to --pretrained_model" in caplog.text
-
-
-def test_a_part_without_weights_is_not_frozen():
-    with pytest.raises(ConfigError, match=r"FREEZE: rpn_head.target_assigner has no weights"):
-        built("rpn_head.target_assigner")
+    model = built(*names, params_fixed=True)
+    training.load_state(run, model, None, (None, None), TrainOptions())
+    assert caplog.messages == [
+        "MODEL.FREEZE: rpn_head.target_assigner has no weights that could be frozen",
+        "MODEL.FREEZE or MODEL.RPN.PARAMS_FIXED keeps vfe, rpn_head as drawn at random: give "
+        "weights for it to --pretrained_model",
+    ]

@@ -134,7 +134,7 @@ def test_factors_are_rounded_as_torchs_settings_say(monkeypatch):
         assert triton_backend._precision(torch.float32) == expected
     if hasattr(cudnn, "conv"):
         for precision in ("ieee", "tf32"):  # the first makes the flag raise, the second was there
-            cudnn.conv.fp32_precision = precision
+            monkeypatch.setattr(cudnn.conv, "fp32_precision", precision)
             assert triton_backend._precision(torch.float32) == precision
     assert triton_backend._precision(torch.bfloat16) == "ieee"
 

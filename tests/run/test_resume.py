@@ -48,7 +48,7 @@ def test_a_changed_command_is_told(caplog):
     # PCDet's checkpoints do not say how many iterations an epoch had.
     with caplog.at_level("WARNING"):
         assert start_position({"epoch": 3, "it": 9}, now, "pcdet.pth", LOGGER) == (3, 15, 0)
-    assert "pcdet.pth: epoch 3 ended at iteration 9, ends at 15 now; the learning" in caplog.text
+    assert "pcdet.pth: epoch 3 and iteration 9; it ends at 15 here; the learning" in caplog.text
 
 
 def test_a_recipe_that_moved_into_the_yaml_is_no_change(caplog):
@@ -104,6 +104,8 @@ def test_what_an_older_version_did_not_store_is_not_told(caplog):
         ({"precise_bn": 0, "epochs": 10, "freeze_bn": 2}, 7, False),  # comes in any case
         ({"precise_bn": 9, "epochs": 12, "freeze_bn": 2}, 9, True),
         ({"precise_bn": 9, "epochs": 8, "freeze_bn": 0}, 8, False),  # at the end, then
+        ({"precise_bn": 9, "epochs": 8}, 9, False),  # before there was FREEZE_BN
+        ({"precise_bn": 9}, 9, True),
         ({}, 9, True),  # PCDet's
     ],
 )

@@ -368,7 +368,7 @@ class Detector(Section):
     )
     FREEZE: list[str] = key(
         "parts whose weights and statistics stay as they are, by their names in the network, such "
-        "as vfe or rpn_net.conv1",
+        "as rpn_net.conv1",
         [],
     )
     VFE: Encoder = key(by_name=VFES)

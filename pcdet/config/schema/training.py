@@ -68,12 +68,11 @@ class Optimization(Section):
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """A rate that grows where it should fall, or the other way round."""
-        if self.DIV_FACTOR < 1:
-            yield (
-                "DIV_FACTOR",
-                f"expected at least 1, so that the rate rises, got {self.DIV_FACTOR}",
-            )
-        if self.OPTIMIZER == "adam_onecycle":
+        one_cycle = self.OPTIMIZER == "adam_onecycle"
+        if self.DIV_FACTOR < 1 and (one_cycle or self.LR_WARMUP):
+            told = f"so that the rate rises, got {self.DIV_FACTOR}"
+            yield "DIV_FACTOR", f"expected at least 1, {told}"
+        if one_cycle:
             return
         if self.LR_DECAY > 1:
             yield "LR_DECAY", f"expected at most 1, so that the rate falls, got {self.LR_DECAY}"
@@ -106,7 +105,7 @@ class Train(Proposals):
     OPTIMIZATION: Optimization = key()
     EMA: Optional[float] = key(
         "average the weights over the steps, those of earlier steps falling off by this factor, as "
-        "0.999; the average is tested and released; null for none",
+        "0.999, and faster at first; the average is tested and released; null for none",
         None,
         above=0,
         below=1,

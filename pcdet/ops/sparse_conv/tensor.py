@@ -78,7 +78,7 @@ class SparseTensor:
         """(B, C, D, H, W) grid that is zero elsewhere.
 
         Raises:
-            IndexError: a voxel lies outside of the grid.
+            IndexError: a voxel lies outside of the grid (on the CPU).
         """
         grid = self.features.new_zeros(self.batch_size, *self.spatial_shape, self.features.shape[1])
         grid[_places(self)] = self.features
@@ -96,7 +96,7 @@ def dense_bev(tensor: SparseTensor) -> torch.Tensor:
         side by side, and the convolutions that follow on the CPU are faster in this layout.
 
     Raises:
-        IndexError: a voxel lies outside of the grid.
+        IndexError: a voxel lies outside of the grid (on the CPU).
     """
     depth, height, width = tensor.spatial_shape
     features = tensor.features
