@@ -142,8 +142,8 @@ def settings_of(network: BuiltNetwork, batch_size: int) -> dict[str, Any]:
         "max_voxels": generator.max_voxels,
         "num_point_features": network.samples.num_point_features,
         "anchors": {
-            "x": anchors[0, :, 0, X].tolist(),
-            "y": anchors[:, 0, 0, Y].tolist(),
+            "x": anchors[0, :, :, X].tolist(),
+            "y": anchors[:, 0, :, Y].tolist(),
             "per_location": anchors[0, 0, :, [Z, *range(W, RZ + 1)]].tolist(),
         },
         "direction": None

@@ -139,7 +139,7 @@ def _decode(
     per_cell = np.array(grid["per_location"], np.float64)  # (A, 5): z of the bottom, w, l, h, ry
     cell, kind = index // len(per_cell), index % len(per_cell)
     row, column = cell // len(grid["x"]), cell % len(grid["x"])
-    x, y = np.array(grid["x"])[column], np.array(grid["y"])[row]
+    x, y = np.array(grid["x"])[column, kind], np.array(grid["y"])[row, kind]
     z, w, l, h, ry = per_cell[kind].T  # noqa: E741 (the length)
     r = residuals[index].T
     diagonal, height = np.sqrt(w**2 + l**2), np.exp(r[H]) * h

@@ -18,7 +18,7 @@ from models.model_fixture import narrow_config
 from pcdet import Detector
 from pcdet.cli import export
 from pcdet.export import files, standalone
-from pcdet.export.networks import exportable
+from pcdet.export.networks import exportable, settings_of
 from pcdet.inference.network import build_from_config
 from pcdet.utils.errors import ConfigError, PcdetError
 
@@ -76,6 +76,18 @@ def test_the_boxes_are_those_of_the_detector(pillars, voting):
         np.testing.assert_allclose(boxes[order], wanted.boxes, atol=1e-4)
         np.testing.assert_allclose(scores[order], wanted.scores, atol=1e-5)
         np.testing.assert_array_equal(labels[order], wanted.labels)
+
+
+def test_classes_may_have_anchors_in_places_of_their_own():
+    cfg = narrow_config("pointpillar")
+    z = cfg.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR[1].anchor_range[2]
+    other = [1, -3, z, 9, 5, z]
+    cfg.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR[1].anchor_range = other
+    network = build_from_config(cfg)
+    anchors = network.model.rpn_head.target_assigner.anchors.reshape(-1, 7).numpy()
+    settings, index = settings_of(network, 1), np.arange(len(anchors))
+    boxes = standalone._decode(index, np.zeros_like(anchors), None, settings)
+    np.testing.assert_allclose(boxes, anchors, atol=1e-6)
 
 
 def test_frames_without_points(pillars):
