@@ -69,9 +69,14 @@ def _empty_array(cls: Any, shape: Any, code: Any) -> np.ndarray:
     return np.zeros(0, np.int8)
 
 
-def _array_of_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+def _array_of_buffer(data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> np.ndarray:
+    """An array; from NumPy 2.4 on, order K says that its axes are those of `shape` permuted."""
     _check_shape(shape, dtype, data)
-    if order not in ("C", "F"):
+    if order == "K" and isinstance(axes, tuple) and all(type(axis) is int for axis in axes):
+        if sorted(axes) != list(range(len(shape))):
+            raise ValueError("an array whose axes are not permuted but others")
+        return np.ndarray(shape, dtype, buffer=bytes(data)).transpose(axes).copy("K")
+    if order not in ("C", "F") or axes is not None:
         raise ValueError("an array in neither C nor Fortran order")
     return np.ndarray(shape, dtype, buffer=bytes(data), order=order).copy(order)
 

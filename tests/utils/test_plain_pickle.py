@@ -15,6 +15,7 @@ RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85
 FLOAT64 = b"cnumpy\ndtype\n\x8c\x02f8\x85R"
 # An array, by NumPy's two ways, and a text, each of the 4096 bytes that entry 0 of the memo holds.
 BUFFER_CALL = FROMBUFFER + b"(h\x00" + FLOAT64 + b"M\x00\x02\x85\x8c\x01CtR"
+PERMUTED = FROMBUFFER + b"(C\x10" + bytes(16) + FLOAT64 + b"K\x01K\x02\x86\x8c\x01K"
 STATE = RECONSTRUCT + b"(K\x01M\x00\x02\x85" + FLOAT64 + b"\x89h\x00tb"
 SCALAR = b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n\x8c\x05U1024\x85Rh\x00tR"
 
@@ -48,6 +49,10 @@ HOSTILE = [
     (pickle.dumps([FieldsOfPointers()], 4), "not plain data"),
     (program(FROMBUFFER + b"N}\x8c\x0c__defaults__K\x01\x85s\x86b"), "a state for a _Global"),
     (program(b"N" + pickle.LONG_BINGET + struct.pack("<I", 2**31)), "2147483648"),
+    (program(PERMUTED + b"K\x00K\x02\x86tR"), "axes are not permuted"),
+    (program(PERMUTED + b"K\x00\x88\x86tR"), "neither C nor Fortran order"),
+    (program(PERMUTED + b"K\x00\x85tR"), "axes are not permuted"),
+    (program(PERMUTED + b"NtR"), "neither C nor Fortran order"),
     (program(b"cos\nsystem\n\x8c\x04true\x85R"), "os.system, which is not plain data"),
     (program(b"cnumpy\nndarray\nJ\x00\xe1\xf5\x05\x85\x85R"), "a call of what is no function"),
     (program(FLOAT64 + b"(K\x03\x8c\x01>NNNJ\xff\xff\xff\xfftb"), "byte order"),
@@ -110,6 +115,7 @@ def test_what_pickle_writes_is_read_back(protocol):
 ARRAYS = [
     np.arange(24.0).reshape(2, 3, 4),
     np.asfortranarray(np.arange(6, dtype=np.int32).reshape(2, 3)),
+    np.arange(24.0).reshape(2, 3, 4).transpose(1, 2, 0),
     np.arange(12)[::-2],
     np.array(["Car", "DontCare"]),
     np.zeros(0, np.float32),
