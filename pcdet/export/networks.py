@@ -52,6 +52,8 @@ class PillarsToOutputs(nn.Module):
         place = coordinates[:, 1:].flip(1).to(voxels.dtype)
         centers = (place + 0.5) * self.voxel_size + self.low
         features = self.vfe(voxels, num_points, centers)
+        # A pillar without points, which stands for none, has features by the normalisation.
+        features = features * (num_points > 0).unsqueeze(1)
         image = self.rpn_net(features, coordinates, self.batch_size)
         return tuple(self.rpn_head(image).values())
 

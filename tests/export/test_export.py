@@ -100,6 +100,21 @@ def test_frames_without_points(pillars):
         standalone.make_pillars([], settings)
 
 
+def test_frames_without_points_give_what_the_network_gives():
+    network = build_from_config(narrow_config("pointpillar"))
+    model = network.model.eval()
+    model.vfe.pfn_layers[-1].norm.bias.data.fill_(1.0)
+    inputs = standalone.make_pillars([np.zeros((0, 4))], settings_of(network, 1))
+    tensors = [torch.from_numpy(value) for value in inputs.values()]
+    names = ("voxels", "num_points", "voxel_centers")
+    empty = dict(zip(names, (*(t[:0] for t in tensors[:2]), torch.zeros(0, 3))))
+    with torch.no_grad():
+        image = model.head_input(model.encode_voxels(empty), tensors[2][:0], 1)
+        expected = model.rpn_head(image)
+        for one, other in zip(exportable(network, 1).module(*tensors), expected.values()):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
 def test_torch_export_gives_the_same(pillars):
     ckpt, out, batch_size = pillars
     settings = standalone.read_settings(out / "pointpillar.json")
