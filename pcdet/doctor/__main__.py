@@ -67,7 +67,11 @@ def examine(data_path: Path | None, cfg_file: str | None = None) -> list[Finding
     usual = default_data_path(cfg_file)
     root = usual if data_path is None else data_path
     parts = dict(_PARTS)
-    if is_own_data(root):
+    try:
+        own_data = is_own_data(root)
+    except OSError:  # the parts below meet it again, and tell it
+        own_data = False
+    if own_data:
         parts["data folder"] = partial(examine_own_data, root, partial(settings_of, cfg_file))
     else:
         parts["data folder"] = partial(examine_data, root, data_path is not None)

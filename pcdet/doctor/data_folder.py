@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,9 @@ def examine_data(root: Path, given: bool) -> list[Finding]:
     Args:
         root: the folder.
         given: the user named it, so that it has to be there.
+
+    Raises:
+        OSError: the folder, or one in it, may not be read.
     """
     if not root.is_dir():
         advice = (
@@ -34,6 +38,7 @@ def examine_data(root: Path, given: bool) -> list[Finding]:
             "--data_path; README.md shows the layout"
         )
         return [Finding("data folder", f"{root}, missing", advice, broken=given)]
+    os.stat(f"{root}/.")  # noqa: PTH116 - a Path drops the point, which asks for the right to enter
     findings = [Finding("data folder", str(root))]
     frames = {split: listed_frames(root, split) for split in _SPLITS}
     for split, names in frames.items():
@@ -86,7 +91,11 @@ def _split(root: Path, split: str, names: list[str] | None) -> Finding:
 
 def _stems(folder: Path, suffix: str) -> set[str]:
     """Names of the visible files of a folder, without their suffix; none if it is not there."""
-    return {path.stem for path in folder.glob(f"[!.]*{suffix}")}
+    try:  # Path.glob finds nothing where it may not read
+        paths = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    return {path.stem for path in paths if path.name.endswith(suffix) and path.name[0] != "."}
 
 
 def _frame_files(folder: Path, wanted: set[str]) -> Finding:

@@ -29,4 +29,7 @@ def ask(name: str, part: Callable[[], list[Finding]]) -> list[Finding]:
         return part()
     except Exception as error:  # whatever a broken installation raises
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return [Finding(name, f"cannot be examined ({reason})", f"{name}: {reason}", broken=True)]
+        advice = f"{name}: {reason}"
+        if isinstance(error, PermissionError):
+            advice += ": give this user the permission to read it"
+        return [Finding(name, f"cannot be examined ({reason})", advice, broken=True)]

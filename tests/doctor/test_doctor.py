@@ -134,6 +134,17 @@ def test_a_missing_data_folder_is_a_fault_only_if_it_was_named(tmp_path):
         assert finding.broken == given
 
 
+def test_a_folder_that_may_not_be_read_is_a_finding(data, monkeypatch):
+    assert advice(examine(data.parent / ("a" * 300)))["data folder"]  # too long a name for Linux
+
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    told = advice(examine(data))["data folder"]
+    assert told.endswith("training/velodyne': give this user the permission to read it")
+
+
 @pytest.fixture
 def gpu(monkeypatch):
     """A machine with a GPU of capability 8.6 and a CUDA 12.8 torch."""
