@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from pcdet.utils.kitti_format.folders import (
     part_of_split,
 )
 
-CREATE = "python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
+_CREATE = "python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
 _SPLITS = ("train", "val", "test")
 
 
@@ -52,7 +53,7 @@ def examine_data(root: Path, given: bool) -> list[Finding]:
     if (root / TRAINING).is_dir():
         findings.append(_planes(root / TRAINING))
         findings += _first_scan(root, frames["train"] or ())
-    remedy = f"run `{CREATE} --data_path {root}`"
+    remedy = f"run {preparation(root)}"
     for split, names in frames.items():
         path = root / f"kitti_infos_{split}.pkl"
         # A list for test alone comes with each download; its frames do not.
@@ -62,6 +63,11 @@ def examine_data(root: Path, given: bool) -> list[Finding]:
             findings.append(finding)
     findings.append(database_finding(root / "kitti_dbinfos_train.pkl", remedy))
     return findings
+
+
+def preparation(root: Path, options: str = "") -> str:
+    """The command that prepares a folder, as a shell takes it, between backticks."""
+    return f"`{_CREATE}{options} --data_path {shlex.quote(str(root))}`"
 
 
 def listed_frames(root: Path, split: str) -> list[str] | None:
@@ -84,7 +90,7 @@ def _split(root: Path, split: str, names: list[str] | None) -> Finding:
         return Finding(name, f"{state} (needed only for testing/)")
     advice = (
         f"{root / name} is {state}: take the list of the standard split, or draw one by "
-        f"`{CREATE} --make_random_split SEED`"
+        f"{preparation(root, ' --make_random_split SEED')}"
     )
     return Finding(name, state, advice, broken=True)
 
@@ -137,7 +143,8 @@ def _first_scan(root: Path, names: Sequence[str]) -> list[Finding]:
     try:
         read_points(path, NUM_POINT_FEATURES)
     except DataError as error:
-        advice = f"{error}; scans of other columns need `{CREATE} --num_point_features N`"
+        command = preparation(root, " --num_point_features N")
+        advice = f"{error}; scans of other columns need {command}"
         return [Finding("training/velodyne", "not as it should be", advice, broken=True)]
     return []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pcdet.doctor.data_folder import CREATE
+from pcdet.doctor.data_folder import preparation
 from pcdet.doctor.findings import Finding
 
 _SPLITS = ("train", "val")
@@ -77,5 +77,5 @@ def _changes(root: Path, split: str, facts: dict[str, Any]) -> list[Finding]:
     changed = changed_files(root / TRAINING, facts)
     if not changed:
         return []
-    advice = f"{told_change(changed)}: run `{CREATE} --data_path {root}`"
+    advice = f"{told_change(changed)}: run {preparation(root)}"
     return [Finding(f"kitti_infos_{split}.pkl", "older than its labels", advice, broken=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ def examine_own_data(root: Path, settings: Callable[[], tuple[Any, bool, bool]])
 
 
 def _run(root: Path) -> str:
-    return f"run `{_PREPARE} {root}`"
+    return f"run `{_PREPARE} {shlex.quote(str(root))}`"
 
 
 def _files(folder: CustomFolder) -> Finding:

@@ -126,6 +126,16 @@ def test_what_is_amiss_in_the_data_is_one_line(data, monkeypatch, change, name, 
     assert any(finding.broken for finding in findings) == broken
 
 
+def test_commands_name_the_folder_as_a_shell_takes_it(data, monkeypatch):
+    root = data.rename(data.parent / "my data")
+    leave_pointers(root, monkeypatch)
+    (root / "ImageSets/val.txt").unlink()
+    told = advice(examine_data(root, given=True))
+    assert f"--make_random_split SEED --data_path '{root}'`" in told["ImageSets/val.txt"]
+    assert f"--num_point_features N --data_path '{root}'`" in told["training/velodyne"]
+    assert f"create_kitti_infos --data_path '{root}'`" in told["kitti_infos_train.pkl"]
+
+
 def test_a_missing_data_folder_is_a_fault_only_if_it_was_named(tmp_path):
     for given in (True, False):
         (finding,) = examine_data(tmp_path / "nowhere", given)

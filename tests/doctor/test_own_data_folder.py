@@ -115,3 +115,10 @@ def test_the_yaml_leads_to_the_folder(prepared, capsys):
     assert default_data_path(str(yaml)) == prepared
     assert main(["--cfg_file", str(yaml)]) == 0
     assert "one's own data" in capsys.readouterr().out
+
+
+def test_commands_name_the_folder_as_a_shell_takes_it(data):
+    root = data.rename(data.parent / "my data")
+    (root / "custom_infos_val.pkl").unlink()
+    told = of_data(root)["custom_infos_val.pkl"][1]
+    assert told.endswith(f"run `pcdet-custom prepare '{root}'`")
