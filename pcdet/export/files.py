@@ -24,6 +24,7 @@ OPSET = 18
 # What a network computed by onnxruntime may differ by from torch: rounding in another order.
 TOLERANCE = 1e-4
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+_LEAST_TORCH = (2, 5)  # the first whose ONNX exporter takes the graph of torch.export
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -40,7 +41,7 @@ def export(network: BuiltNetwork, folder: Path, name: str, batch_size: int) -> P
         The ONNX file.
 
     Raises:
-        ConfigError: a package is missing, or the network cannot be exported.
+        ConfigError: a package is missing or too old, or the network cannot be exported.
         PcdetError: onnxruntime computes something else than torch.
     """
     missing = [package for package in _PACKAGES if find_spec(package) is None]
@@ -48,6 +49,8 @@ def export(network: BuiltNetwork, folder: Path, name: str, batch_size: int) -> P
         raise ConfigError(
             f"export needs packages that are missing: pip install {' '.join(missing)}"
         )
+    if torch.__version__ < _LEAST_TORCH:
+        raise ConfigError(f"export needs torch 2.5 or later, and this is {torch.__version__}")
     part = exportable(network, batch_size)
     settings = {
         "network": network.config.MODEL.NAME,

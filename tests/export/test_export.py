@@ -212,6 +212,11 @@ def test_what_cannot_be_exported_is_told(monkeypatch, tmp_path):
         files.export(network, tmp_path, "a", 1)
     with pytest.raises(ConfigError, match="--batch_size 4: only PointPillars take it"):
         files.export(build_from_config(narrow_config("second")), tmp_path, "a", 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", type(torch.__version__)("2.4.1+cpu"))
+        with pytest.raises(ConfigError, match=r"torch 2\.5 or later, and this is 2\.4"):
+            files.export(network, tmp_path / "folder", "a", 1)
+    assert not (tmp_path / "folder").exists()
     monkeypatch.setattr(files, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install onnx onnxscript onnxruntime"):
         files.export(network, tmp_path, "a", 1)
