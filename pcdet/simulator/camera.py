@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from pcdet.simulator import ground as terrain
@@ -14,6 +13,7 @@ from pcdet.simulator.raycast import GROUND, NOTHING, Hits, Rays
 from pcdet.simulator.recording import Recording
 from pcdet.simulator.scene import Scene
 from pcdet.simulator.windows import camera_windows
+from pcdet.utils.compiling import compiled
 
 _HAZE_DISTANCE = 140.0  # metres over which two thirds of the contrast is lost
 _HAZE = np.array([0.80, 0.85, 0.90])
@@ -82,7 +82,7 @@ def _shade(scene: Scene, hits: Hits, rays: Rays) -> np.ndarray:
     return _paint(table, scene.volumes, scene.ground.plan, hits, haze, rays)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _paint(table, volumes, plan, hits, haze, rays):
     """The picture (R, C, 3) uint8.
 
@@ -126,7 +126,7 @@ def _paint(table, volumes, plan, hits, haze, rays):
     return image
 
 
-@numba.njit(cache=True)
+@compiled()
 def _lit_colours(triangles, surfaces, sun):
     """Colour (T, 3) of each triangle under the scene's light."""
     colours = np.empty((len(triangles), 3))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numba
 import numpy as np
 
 from pcdet.simulator import raycast
@@ -12,6 +11,7 @@ from pcdet.simulator.leaves import cast_volumes_
 from pcdet.simulator.raycast import Hits, Rays
 from pcdet.simulator.scene import Scene
 from pcdet.simulator.windows import enclosing, volume_hulls
+from pcdet.utils.compiling import compiled
 
 
 def cast_scene(
@@ -48,7 +48,7 @@ def visible_of(scene: Scene, hits: Hits) -> np.ndarray:
     return _visible(hits, scene.owner, len(scene.objects))
 
 
-@numba.njit(cache=True)
+@compiled()
 def _visible(hits, owner, objects):
     """The counts of `visible_of`; owner as in `Scene`."""
     visible = np.zeros(objects, np.int64)

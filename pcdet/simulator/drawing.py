@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from pcdet.utils.compiling import compiled
 
 # Kinds of shapes. A row of numbers is a shape: its kind, how many sides it has, its material (6),
 # and what its kind measures, see `_draw_shape_`; the rest of `MEASURES` is filled up.
@@ -45,7 +46,7 @@ _CIRCLES = np.stack([_circle(0.0, 2 * np.pi, sides) for sides in range(MOST_SIDE
 _MERIDIANS = np.stack([_circle(-np.pi / 2, np.pi / 2, n) for n in range(MOST_SIDES // 2 + 1)])
 
 
-@numba.njit(cache=True)
+@compiled()
 def grid_triangles(points: np.ndarray) -> np.ndarray:
     """Triangles of a sheet given by a grid of points.
 
@@ -60,7 +61,7 @@ def grid_triangles(points: np.ndarray) -> np.ndarray:
     return triangles
 
 
-@numba.njit(cache=True)
+@compiled()
 def draw(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Draw shapes one after the other.
 
@@ -85,7 +86,7 @@ def draw(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return triangles, surfaces
 
 
-@numba.njit(cache=True)
+@compiled()
 def _size(shape):
     """The number of triangles of a shape."""
     kind, sides = int(shape[0]), int(shape[1])
@@ -100,7 +101,7 @@ def _size(shape):
     return sides // 2 * sides * 2
 
 
-@numba.njit(cache=True)
+@compiled()
 def _draw_shape_(triangles, shape):
     """Write the triangles of one shape."""
     kind, sides, measures = int(shape[0]), int(shape[1]), shape[_FIRST:]
@@ -120,7 +121,7 @@ def _draw_shape_(triangles, shape):
         _fill_sheet_(triangles, _ball(measures, sides))
 
 
-@numba.njit(cache=True)
+@compiled()
 def _fill_sheet_(triangles, points):
     """Write the triangles of a grid of points (M, N, 3), see `grid_triangles`."""
     rows, columns = points.shape[0] - 1, points.shape[1] - 1
@@ -134,7 +135,7 @@ def _fill_sheet_(triangles, points):
                 triangles[k + 1, 2, axis] = points[i, j + 1, axis]
 
 
-@numba.njit(cache=True)
+@compiled()
 def _fill_box_(triangles, size, centre):
     """Write the triangles (12, 3, 3) of a box."""
     for k in range(12):
@@ -144,7 +145,7 @@ def _fill_box_(triangles, size, centre):
                 triangles[k, corner, axis] = place * size[axis] + centre[axis]
 
 
-@numba.njit(cache=True)
+@compiled()
 def _tube(measures, circle):
     """Rings (4, N, 3) of a tube with closed ends: its start, end, radii and flatness."""
     ends, radii, flatness = measures[:6].copy().reshape(2, 3), measures[6:8], measures[8]
@@ -170,7 +171,7 @@ def _tube(measures, circle):
     return rings
 
 
-@numba.njit(cache=True)
+@compiled()
 def _ring(measures, circle):
     """Two upright circles (2, N, 3) about x, z: their y and radius, one after the other."""
     rims = np.empty((2, len(circle), 3))
@@ -183,7 +184,7 @@ def _ring(measures, circle):
     return rims
 
 
-@numba.njit(cache=True)
+@compiled()
 def _ball(measures, sides):
     """Circles of latitude (sides // 2 + 1, sides + 1, 3) of an ellipsoid: its centre and radii."""
     points = np.empty((sides // 2 + 1, sides + 1, 3))

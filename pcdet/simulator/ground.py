@@ -7,11 +7,11 @@ from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from pcdet.simulator import materials as m
 from pcdet.simulator.road import ROAD, Road, is_painted, lateral_of
+from pcdet.utils.compiling import compiled
 
 HALF_SIZE = 84.0  # the field reaches this far from the sensor, metres
 CELL = 0.25
@@ -24,7 +24,7 @@ _CROWN = 0.012  # mean fall of a road from its middle to its kerb
 _ROUGHNESS = np.array([0.0, 0.003, 0.020, 0.008, 0.0], np.float32)  # of one cell, metres
 
 
-@numba.njit(cache=True)
+@compiled()
 def wetness(x: float, y: float, rain: float) -> float:
     """How much of its reflectivity wet ground keeps when light falls straight on it.
 
@@ -178,14 +178,14 @@ def _on_any(roads: list[Road], x: float, y: float, margin: float) -> bool:
     return any(abs(road.lateral(x, y)) < road.half_width + margin for road in roads)
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def height_at(field: np.ndarray, x: float, y: float) -> float:
     """Height of the ground field at x, y, bilinear, clamped at its border."""
     i, j, a, b = _cell_of(field, x, y)
     return _between(field, np.uintp(i), np.uintp(j), a, b)
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def heights_at_(field: np.ndarray, x: np.ndarray, y: np.ndarray, heights: np.ndarray) -> None:
     """Write the heights (N,) of the ground field at N points, as by `height_at`."""
     i, j = np.empty(len(x), np.int32), np.empty(len(x), np.int32)
@@ -197,7 +197,7 @@ def heights_at_(field: np.ndarray, x: np.ndarray, y: np.ndarray, heights: np.nda
         heights[n] = _between(field, np.uintp(i[n]), np.uintp(j[n]), a[n], b[n])
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _cell_of(field, x, y):
     """The first corner of the cell that x, y lies in, and its place in the cell, 0 to 1."""
     top = field.shape[0] - 1.001
@@ -207,7 +207,7 @@ def _cell_of(field, x, y):
     return i, j, u - i, v - j
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _between(field, i, j, a, b):
     """Height at a place a, b in the cell i, j."""
     one = np.uintp(1)
@@ -216,7 +216,7 @@ def _between(field, i, j, a, b):
     return low * (1.0 - a) + high * a
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _field(gentle, axis, noise, plan):
     """The height field: kerbs, banks, the crown of the road and roughness on a `gentle` land.
 
@@ -251,13 +251,13 @@ def _field(gentle, axis, noise, plan):
     return field
 
 
-@numba.njit(cache=True)
+@compiled()
 def _profile(verge):
     """Width of the pavement, margin, slope, limit and roughness of a verge."""
     return verge.sidewalk, verge.margin, verge.slope, verge.limit, _ROUGHNESS[verge.cover]
 
 
-@numba.njit(cache=True)
+@compiled()
 def _places_(roads, x, axis, lateral, edge):
     """Write what `_place` tells of the nodes x, axis (N,) to `lateral` and `edge` (N,)."""
     for k in range(len(roads)):
@@ -269,7 +269,7 @@ def _places_(roads, x, axis, lateral, edge):
             edge[j] = min(np.inf if k == 0 else edge[j], abs(off) - half_width)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _place(roads, x, y):
     """Distance of a point from the first road's middle and the nearest kerb (negative on roads)."""
     lateral, edge = 0.0, np.inf
@@ -282,7 +282,7 @@ def _place(roads, x, y):
     return lateral, edge
 
 
-@numba.njit(cache=True)
+@compiled()
 def _unpainted(verges, lateral, edge):
     """Cover of a point but for lane markings."""
     verge = verges[0 if lateral > 0 else 1]
@@ -291,7 +291,7 @@ def _unpainted(verges, lateral, edge):
     return PAVING if edge < verge.sidewalk else verge.cover
 
 
-@numba.njit(cache=True)
+@compiled()
 def cover_at(roads: np.ndarray, verges: np.ndarray, divider: bool, x: float, y: float) -> int:
     """Index into `SURFACES` of the ground at a point; roads, verges, divider as in `Plan`."""
     lateral, edge = _place(roads, x, y)

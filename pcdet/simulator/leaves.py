@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from pcdet.simulator.foliage import ELLIPSOID
 from pcdet.simulator.raycast import Hits, Rays
+from pcdet.utils.compiling import compiled
 
 _PRIME_X, _PRIME_Y, _PRIME_Z, _PRIME_SEED = 73856093, 19349663, 83492791, 2654435761
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _hashed(n):
     """A pseudo-random number in [0, 1) for an integer."""
     n = (n ^ (n >> 13)) * 1274126177
@@ -19,7 +19,7 @@ def _hashed(n):
     return (n & 0xFFFFF) / 1048576.0
 
 
-@numba.njit(cache=True, fastmath=True, forceinline=True)
+@compiled(fastmath=True, forceinline=True)
 def _noise(x, y, z, seed):
     """Smooth noise in [0, 1) with features of unit size: between numbers at integer places."""
     i, j, k = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
@@ -36,7 +36,7 @@ def _noise(x, y, z, seed):
     return (1.0 - a) * near + a * far
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _local(x, y, z, turn, half):
     """A vector of the LiDAR frame along the axes of a volume, in units of its half size.
 
@@ -51,7 +51,7 @@ def _local(x, y, z, turn, half):
     return (x * cosine + y * sine) / half[0], (y * cosine - x * sine) / half[1], z / half[2]
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _pierce_(body, origin, directions, distance, span, path):
     """Write where the rays of a row enter and leave a volume; those that miss it leave first.
 
@@ -84,7 +84,7 @@ def _pierce_(body, origin, directions, distance, span, path):
         enters[c], leaves[c] = low, high
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _slab(o, d, low, high):
     """Where o + t d lies between -1 and 1, cut with [low, high]."""
     d = d if abs(d) > 1e-9 else 1e-9
@@ -92,7 +92,7 @@ def _slab(o, d, low, high):
     return max(low, min(t0, t1)), min(high, max(t0, t1))
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _depth(shape, place, size):
     """How far inside a volume a place in units of its half size lies, metres; at most so far."""
     x, y, z = place
@@ -103,7 +103,7 @@ def _depth(shape, place, size):
     return min(depth, (1.0 - z) * rz)
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def cast_volumes_(
     volumes: np.ndarray,
     windows: np.ndarray,
@@ -153,7 +153,7 @@ def cast_volumes_(
                             distance[r, c], index[r, c] = stop, first + k
 
 
-@numba.njit(cache=True, fastmath=True, forceinline=True)
+@compiled(fastmath=True, forceinline=True)
 def _stop(body, origin, ray, span, texture):
     """Where along a ray a leaf stops it, 0 if none does.
 
@@ -185,7 +185,7 @@ def _stop(body, origin, ray, span, texture):
     return 0.0
 
 
-@numba.njit(cache=True, fastmath=True, forceinline=True)
+@compiled(fastmath=True, forceinline=True)
 def _deeper(body, origin, ray, span, depth):
     """Where a ray is deeper inside a volume than `depth`: where it enters and leaves, or 0, 0.
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from pcdet.simulator import ground as terrain
@@ -18,6 +17,7 @@ from pcdet.simulator.raycast import GROUND, NOTHING, Rays
 from pcdet.simulator.scene import Scene, SceneObject
 from pcdet.simulator.sensor import HDL_64E, Sensor
 from pcdet.simulator.windows import lidar_windows
+from pcdet.utils.compiling import compiled
 
 _LEAF = (0.45, 0.01)  # reflectivity and shift of foliage
 _LEAF_PARTIAL = 0.13  # share of beams that a leaf catches only in part
@@ -160,7 +160,7 @@ def _draw(rng: np.random.Generator, count: int, model: Sensor) -> _Chance:
     return _Chance(threshold, kept, grain, noise, rng.standard_normal(count), bias, streaks)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _through_glass_(surfaces, chance, hits):
     """Put what sends each beam back in the place of what is hit, panes resolved by chance.
 
@@ -193,7 +193,7 @@ def mixed_ranges(distance: np.ndarray, index: np.ndarray, rng: np.random.Generat
     return _mixed(distance, index, rng.random(distance.shape, dtype=np.float32))
 
 
-@numba.njit(cache=True)
+@compiled()
 def _mixed(distance, index, chance):
     """The ranges of `mixed_ranges`; chance (R, C) float32 is uniform."""
     ranges, columns = distance.copy(), distance.shape[1]
@@ -207,7 +207,7 @@ def _mixed(distance, index, chance):
     return ranges
 
 
-@numba.njit(cache=True)
+@compiled()
 def _coming_back(distance, index, blind, farthest):
     """The hits (R, C) nearer than `farthest`, float32, that the car does not cover, a `_Met`."""
     size, count = distance.size, 0
@@ -244,7 +244,7 @@ def _materials(scene: Scene, met: _Met, rays: Rays, rng: np.random.Generator) ->
     return returns
 
 
-@numba.njit(cache=True)
+@compiled()
 def _strike_(rays, met, solids, ground, returns):
     """Write material and geometry of all hits but leaves to `returns`.
 
@@ -290,7 +290,7 @@ def _strike_(rays, met, solids, ground, returns):
         cosine[n] = max(cosine[n], 0.01)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _incidence(triangles, k, x, y, z):
     """Cosine of the angle between a ray x, y, z and the normal of triangle k of (T, 3, 3)."""
     ax, ay, az = float(triangles[k, 0, 0]), float(triangles[k, 0, 1]), float(triangles[k, 0, 2])
@@ -301,7 +301,7 @@ def _incidence(triangles, k, x, y, z):
     return abs(nx / size * x + ny / size * y + nz / size * z)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _measure(met, returns, rays, chance, traits):
     """What the sensor reports of N hits.
 
@@ -350,20 +350,20 @@ def _measure(met, returns, rays, chance, traits):
     return points[:count], seen[:count]
 
 
-@numba.njit(cache=True)
+@compiled()
 def _signal(reflectivity, cosine, retro, distance):
     """Strength of the light that returns from a hit."""
     light = _RETRO_GAIN * max(cosine, 0.2) if retro else reflectivity * cosine
     return light / max(distance, _NEAR_FOCUS) ** 2
 
 
-@numba.njit(cache=True)
+@compiled()
 def _brightness(reflectivity, shift, cosine):
     """Intensity of a hit at any distance; sensors even that out."""
     return 0.30 + 0.13 * math.log10(reflectivity / 0.2) + shift + 0.05 * math.log10(cosine / 0.2)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _wear(bright, row, distance, random, streak):
     """What the HDL-64E of KITTI's car makes of the intensity of a hit.
 
@@ -377,7 +377,7 @@ def _wear(bright, row, distance, random, streak):
     return bright - sensor.WEAKNESS[row] * min(max((0.42 - bright) / 0.06, 0.0), 1.8)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _between(curve, x):
     """Value at x of a curve (2, K), linear between its places and level beyond them."""
     last = curve.shape[1] - 1

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from pcdet.simulator.drawing import (
@@ -24,6 +23,7 @@ from pcdet.simulator.drawing import (
     draw,
     grid_triangles,
 )
+from pcdet.utils.compiling import compiled
 
 SOLID, GLASS, RETRO, CLOTH = 0, 1, 2, 3
 
@@ -109,7 +109,7 @@ class Mesh:
         return Mesh([Drawn(triangles, self.surfaces)])
 
 
-@numba.njit(cache=True)
+@compiled()
 def _extent(triangles):
     """Least and greatest coordinates, (3,) each, of triangles (T, 3, 3)."""
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
@@ -121,7 +121,7 @@ def _extent(triangles):
     return low, high
 
 
-@numba.njit(cache=True)
+@compiled()
 def _moved(triangles, placing):
     """Triangles (T, 3, 3) put in their place.
 

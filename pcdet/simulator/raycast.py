@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from pcdet.simulator.ground import HALF_SIZE, heights_at_
+from pcdet.utils.compiling import compiled
 
 NOTHING, GROUND = -1, -2
 FAR = np.float32(1e4)
@@ -77,7 +77,7 @@ def _distances() -> np.ndarray:
 _DISTANCES = _distances()
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def cast_ground_(field: np.ndarray, rays: Rays, hits: Hits) -> None:
     """Meet the ground with the rays of a grid whose columns lie in upright planes.
 
@@ -122,7 +122,7 @@ def cast_ground_(field: np.ndarray, rays: Rays, hits: Hits) -> None:
             break
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _profiles(field, rays):
     """Heights (K, C) of the ground below the columns of a grid of rays, at all `_DISTANCES`."""
     rows, columns = rays.directions.shape[1:]
@@ -166,7 +166,7 @@ def cast_triangles_(
     _cast_by_object_(triangles, is_glass, owner, windows, rays, hits, no_hits(hits.index.shape, 0))
 
 
-@numba.njit(cache=True)
+@compiled()
 def _cast_by_object_(triangles, is_glass, owner, windows, rays, hits, alone):
     """As `cast_triangles_`; `alone` are hits of nothing, before and afterwards."""
     first = 0
@@ -187,7 +187,7 @@ def _cast_by_object_(triangles, is_glass, owner, windows, rays, hits, alone):
 
 
 # True divisions, not approximate ones, so that a ray's place in the row makes no difference.
-@numba.njit(cache=True, fastmath={"contract", "nnan", "nsz"}, error_model="numpy")
+@compiled(fastmath={"contract", "nnan", "nsz"}, error_model="numpy")
 def _meet_(triangles, windows, is_glass, panes, span, rays, layer, area):
     """Meet some triangles with the rays of their windows, by Moeller and Trumbore.
 
@@ -244,7 +244,7 @@ def _meet_(triangles, windows, is_glass, panes, span, rays, layer, area):
     return top, bottom, left, right
 
 
-@numba.njit(cache=True)
+@compiled()
 def _piece(first, last, columns):
     """The next piece of a window that does not go beyond the last column.
 
@@ -259,7 +259,7 @@ def _piece(first, last, columns):
     return low, low + width, first + stop - start
 
 
-@numba.njit(cache=True)
+@compiled()
 def _add_(alone, area, hits):
     """Add what was met of one object to `hits`, and forget it.
 

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-import numba
 import numpy as np
+
+from pcdet.utils.compiling import compiled
 
 _MIN_CURVATURE = 1e-5
 _HALF_LINE = 0.07  # half the width of a painted line, metres
@@ -25,14 +26,14 @@ ROAD = np.dtype(
 )
 
 
-@numba.njit(cache=True)
+@compiled()
 def lateral_of(centre_x: float, centre_y: float, radius: float, x: float, y: float) -> float:
     """Distance (left positive) of a point of the LiDAR frame from the centre line of a road."""
     dx, dy = x - centre_x, y - centre_y
     return radius - math.copysign(math.sqrt(dx * dx + dy * dy), radius)
 
 
-@numba.njit(cache=True)
+@compiled()
 def is_painted(road: np.record, x: float, y: float) -> bool:
     """Tell whether a point lies on a painted line: dashes between lanes, or either edge's line.
 

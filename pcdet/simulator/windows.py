@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from pcdet.simulator.drawing import BOX_FACES
 from pcdet.simulator.sensor import HDL_64E, Sensor
+from pcdet.utils.compiling import compiled
 
 _NEAR = 0.3  # metres in front of the camera
 
@@ -27,7 +27,7 @@ def lidar_windows(triangles: np.ndarray, sensor: Sensor = HDL_64E) -> np.ndarray
     return _turn_windows(triangles, falls, apex, sensor.firings, margin)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _turn_windows(triangles, falls, apex, firings, margin):
     """The windows of `lidar_windows`.
 
@@ -65,7 +65,7 @@ def _turn_windows(triangles, falls, apex, firings, margin):
     return windows
 
 
-@numba.njit(cache=True)
+@compiled()
 def _azimuths(triangles, k):
     """Azimuth of a triangle's first corner, and the least and greatest of all from there."""
     x, y = triangles[k, 0, 0], triangles[k, 0, 1]
@@ -77,7 +77,7 @@ def _azimuths(triangles, k):
     return math.atan2(y, x), left, right
 
 
-@numba.njit(cache=True)
+@compiled()
 def _distance_to_axis(triangles, k):
     """Least horizontal distance of a triangle from the origin, 0 if it lies about it."""
     best, lefts, rights = np.inf, 0, 0
@@ -94,7 +94,7 @@ def _distance_to_axis(triangles, k):
     return 0.0 if max(lefts, rights) == 3 else math.sqrt(best)
 
 
-@numba.njit(cache=True)
+@compiled()
 def camera_windows(
     triangles: np.ndarray, projection: np.ndarray, shape: tuple[int, int]
 ) -> np.ndarray:
@@ -133,7 +133,7 @@ def camera_windows(
     return windows
 
 
-@numba.njit(cache=True)
+@compiled()
 def _cut_(points, seen):
     """Write to `seen` (6, 3) the corners of what of a triangle (3, 3) has a depth above `_NEAR`.
 

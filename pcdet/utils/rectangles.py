@@ -7,10 +7,10 @@ the first axis, counter-clockwise from +x. A LiDAR box seen from above is the re
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from pcdet.utils import box_columns
+from pcdet.utils.compiling import compiled
 
 # Columns of a rectangle.
 X, Y, U, V, TURN = range(5)
@@ -26,7 +26,7 @@ def rectangles_of_boxes(boxes3d: np.ndarray) -> np.ndarray:
     return rectangles
 
 
-@numba.njit(cache=True)
+@compiled()
 def overlaps_any(rectangle: np.ndarray, others: np.ndarray, skip: int = -1) -> bool:
     """Tell whether a rectangle overlaps one of others.
 

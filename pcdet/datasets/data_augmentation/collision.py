@@ -5,9 +5,9 @@ Two boxes collide if their rectangles share more than an edge; one inside the ot
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from pcdet.utils.compiling import compiled
 from pcdet.utils.rectangles import TURN, X, Y, overlaps_any, rectangles_of_boxes
 
 
@@ -43,7 +43,7 @@ def first_free_try(
     return _first_free(rectangles_of_boxes(boxes), valid, moves, turns)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _select_free(rectangles, num_fixed):
     """`select_free_boxes` of rectangles (M, 5)."""
     kept = rectangles.copy()
@@ -58,7 +58,7 @@ def _select_free(rectangles, num_fixed):
     return chosen
 
 
-@numba.njit(cache=True)
+@compiled()
 def _first_free(rectangles, valid, moves, turns):
     """`first_free_try` of rectangles (M, 5)."""
     current = rectangles.copy()

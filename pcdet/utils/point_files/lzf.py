@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from pcdet.utils.compiling import compiled
 
 # The shortest code, three bytes, stands for at most 264 bytes.
 _LARGEST_FACTOR = 88
@@ -31,7 +32,7 @@ def decompress(data: np.ndarray, size: int) -> np.ndarray:
     return result
 
 
-@numba.njit(cache=True)
+@compiled()
 def _decompress_(data, result):
     """Bytes written to `result`, -1 where the data refer to what is not there."""
     read, written = 0, 0
