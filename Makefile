@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 # Python compiles what is imported when it is: pip would compile everything, which takes longer than
 # to install it.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-SOURCES := $(shell git ls-files '*.h' '*.cuh' '*.cpp' '*.cu' 2>/dev/null)
+SOURCES := $(shell find pcdet tests -name '*.h' -o -name '*.cuh' -o -name '*.cpp' -o -name '*.cu')
 NATIVE := $(wildcard pcdet/ops/*/src/* pcdet/ops/common/*)
 FIRST_CALL := $(VENV)/first_call
 
