@@ -125,6 +125,13 @@ def test_a_named_torch_is_installed(pip):
     assert pip.calls == [["torch==2.12.0"]]
     pip.fails = ("torch==2.12.0",)
     assert load("install_torch").main(["torch==2.12.0"]) == 1
+    assert pip.calls[-1][0] == "https://download.pytorch.org/whl/cpu"
+
+
+def test_a_named_build_comes_from_its_own_index(pip):
+    pip.fails = ("torch==2.12.0+cu126",)
+    load("install_torch").main(["torch==2.12.0+cu126"])
+    assert pip.calls[-1] == ["https://download.pytorch.org/whl/cu126", "torch==2.12.0+cu126"]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ installs instead. Needs nothing but Python and pip.
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 import sys
 from typing import NamedTuple
@@ -104,7 +105,8 @@ def install(requirement: str, index: str) -> bool:
 def main(arguments: list[str]) -> int:
     """Run the command line; return its exit code."""
     if arguments:
-        return int(not install(arguments[0], "cpu"))
+        build = re.search(r"\+([\w.]+)$", arguments[0])
+        return int(not install(arguments[0], build[1] if build else "cpu"))
     requirement, index, reason = choose(find_gpus())
     sys.stdout.write(f"== {requirement}: {reason}\n")
     sys.stdout.flush()
