@@ -6,6 +6,9 @@
 
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+ifneq ($(words $(VENV)),1)
+$(error VENV is "$(VENV)": give one path without spaces)
+endif
 HAS_GPU := $(shell nvidia-smi -L 2>/dev/null | grep -c GPU)
 
 BIN := $(VENV)/bin
@@ -13,6 +16,9 @@ BIN := $(VENV)/bin
 # to install it.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 SOURCES := $(shell find pcdet tests -name '*.h' -o -name '*.cuh' -o -name '*.cpp' -o -name '*.cu')
+# Has a Python end with a message unless pcdet runs on it.
+JUDGE_PYTHON := import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 14) else \
+    "Python %d.%d is of no use here: choose 3.10 to 3.14, as in make PYTHON=python3.11" % v)
 NATIVE := $(wildcard pcdet/ops/*/src/* pcdet/ops/common/*)
 FIRST_CALL := $(VENV)/first_call
 
@@ -51,8 +57,12 @@ help:
 setup: $(VENV)/.installed
 
 $(VENV)/.torch:
+	@$(PYTHON) -c '$(JUDGE_PYTHON)'
 	@echo "== environment in $(VENV), with $$($(PYTHON) --version)"
-	$(PYTHON) -m venv $(VENV)
+	@# One that this rule has begun is made anew, as it keeps its Python; any other is left alone.
+	$(PYTHON) -m venv $(if $(wildcard $(VENV)/.begun),--clear) $(VENV)
+	@$(BIN)/python -c '$(JUDGE_PYTHON)' || { echo "$(VENV) is of that Python: run make clean"; exit 1; }
+	@touch $(VENV)/.begun
 	$(BIN)/python tools/scripts/install_torch.py $(if $(TORCH),"$(TORCH)")
 	@touch $@
 
@@ -66,6 +76,7 @@ $(VENV)/.installed: $(VENV)/.requirements setup.py pyproject.toml $(NATIVE)
 	@echo "== pcdet and its native operators"
 	$(PIP) --no-build-isolation --no-deps --editable .
 	@echo "== what Python and numba compile at the first call"
+	@rm -rf $(FIRST_CALL)
 	@{ export PYTHONDONTWRITEBYTECODE= && \
 	   $(BIN)/python -m pcdet.simulator --out $(FIRST_CALL) --train 1 --val 1 --test 0 && \
 	   $(BIN)/python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos \
@@ -153,5 +164,5 @@ soak: setup
 	$(BIN)/python tools/soak.py
 
 clean:
-	rm -rf $(VENV) build pcdet.egg-info
+	rm -rf "$(VENV)" build pcdet.egg-info
 	find pcdet -name '*.so' -delete

@@ -134,6 +134,26 @@ def test_a_named_build_comes_from_its_own_index(pip):
     assert pip.calls[-1] == ["https://download.pytorch.org/whl/cu126", "torch==2.12.0+cu126"]
 
 
+def make(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["make", "-C", ROOT, *words], capture_output=True, text=True)
+
+
+def test_make_refuses_an_old_python_before_it_writes(tmp_path):
+    python = tmp_path / "python3.9"
+    code = "import sys; sys.version_info = (3, 9); exec(sys.argv[1])"
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{code}' \"$2\"\n")
+    python.chmod(0o755)
+    done = make("setup", f"VENV={tmp_path / 'venv'}", f"PYTHON={python}")
+    assert done.returncode and "Python 3.9 is of no use here: choose 3.10 to" in done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "venv").exists()
+
+
+def test_make_refuses_a_folder_with_a_space():
+    done = make("--dry-run", "clean", "VENV=a b")
+    assert (done.returncode, done.stdout.count("rm")) == (2, 0)
+    assert 'VENV is "a b": give one path without spaces' in done.stderr
+
+
 @pytest.fixture
 def gpu(monkeypatch, tmp_path):
     """A torch for CUDA 13.0 that sees a GPU, on a machine without a toolkit."""
