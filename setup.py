@@ -141,10 +141,12 @@ def openmp_flags() -> list[str]:
     That is so for GCC. clang calls another runtime, which need not be there, and Apple's refuses
     the flag: built by them the operators compute in one thread.
     """
-    command = shlex.split(os.environ.get("CXX", "c++"))
-    result = subprocess.run(
-        [*command, "-dM", "-E", "-x", "c++", os.devnull], capture_output=True, text=True
-    )
+    command = shlex.split(os.environ.get("CXX") or "c++")
+    macros = [*command, "-dM", "-E", "-x", "c++", os.devnull]
+    try:
+        result = subprocess.run(macros, capture_output=True, text=True)
+    except OSError as error:
+        sys.exit(f"pcdet is compiled by a C++ compiler: install g++ or set CXX ({error})")
     if result.returncode == 0 and "__clang__" not in result.stdout:
         return ["-fopenmp"]
     sys.stderr.write(f"pcdet: {command[0]} is not GCC, so the operators compute in one thread\n")

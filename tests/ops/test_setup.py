@@ -156,6 +156,12 @@ def test_threads_where_the_compiler_has_the_openmp_of_torch(
     assert ("compute in one thread" in capsys.readouterr().err) == (not flags)
 
 
+def test_without_a_compiler_one_line_says_what_is_needed(script, monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", str(tmp_path / "none"))
+    with pytest.raises(SystemExit, match=r"a C\+\+ compiler: install g\+\+ or set CXX .*none"):
+        script.openmp_flags()
+
+
 def test_the_compile_check_is_skipped_without_nvcc(tmp_path):
     for tool in ("bash", "dirname"):
         (tmp_path / tool).symlink_to(shutil.which(tool))
