@@ -6,6 +6,8 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -160,6 +162,22 @@ def test_without_a_compiler_one_line_says_what_is_needed(script, monkeypatch, tm
     monkeypatch.setenv("CXX", str(tmp_path / "none"))
     with pytest.raises(SystemExit, match=r"a C\+\+ compiler: install g\+\+ or set CXX .*none"):
         script.openmp_flags()
+
+
+def test_the_source_archive_has_what_a_build_reads(tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "pcdet", source / "pcdet", ignore=shutil.ignore_patterns("*.so"))
+    for name in ("setup.py", "pyproject.toml", "requirements.txt", "README.md", "MANIFEST.in"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "setup.py", "--quiet", "sdist"]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    [archive] = (source / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        names = {name.partition("/")[2] for name in file.getnames()}
+    kinds = (".py", ".cpp", ".cu", ".h", ".cuh")
+    wanted = {p for p in (source / "pcdet").rglob("*") if p.suffix in kinds}
+    assert {str(path.relative_to(source)) for path in wanted} <= names
+    assert "requirements.txt" in names
 
 
 def test_the_compile_check_is_skipped_without_nvcc(tmp_path):
