@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmark_utils.common import Row
 from benchmark_utils.memory import PeakMemory
 from pcdet.config import cfg
+from pcdet.engine.device_options import choose_algorithms
 from pcdet.run.leaving import run_command
 from pcdet.utils import log_utils
 from pcdet.utils.errors import DataError
@@ -56,9 +57,10 @@ def find_data(data_dir: Path | None) -> Path | None:
     return None
 
 
-def format_row(row: Row, memory: int) -> str:
+def format_row(row: Row, memory: int | None) -> str:
     """Write a measurement, and the bytes that it took on the way, as a line of the table."""
-    text = f"{row.stage:<52} {row.milliseconds:>10.2f} ms {memory / 2**20:>6.0f} MiB"
+    size = "-" if memory is None else f"{memory / 2**20:.0f} MiB"
+    text = f"{row.stage:<52} {row.milliseconds:>10.2f} ms {size:>10}"
     if row.ratio is not None:
         text += (
             f"   {row.ratio:>6.1f} x as fast as {row.baseline} ({row.baseline_milliseconds:.1f} ms)"
@@ -72,6 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     """Measure the stages and print a table."""
     args = parse_args(argv)
     data_dir = find_data(args.data_dir)
+    choose_algorithms()
     out = sys.stdout
     out.write(f"{log_utils.machine_line()}\n")
     out.write(f"frames: {data_dir or 'none; give --data_dir to measure on real ones'}\n")

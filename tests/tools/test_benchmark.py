@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
+import benchmark
 from benchmark_utils import infos
+from benchmark_utils.common import Row
 from benchmark_utils.memory import PeakMemory
 from benchmark_utils.work import Ceilings, Work, counted
 from pcdet.models.model_utils.first_convolution import FirstConvolution
@@ -22,10 +24,15 @@ def test_a_large_set_is_measured_on_some_of_its_frames(tmp_path, monkeypatch):
         (tmp_path / "training" / kind).mkdir(parents=True)
         for k in range(500):
             (tmp_path / "training" / kind / f"{k:06d}.{suffix}").touch()
-    counts, hulls = [], []
+    counts, hulls, processes = [], [], []
+
+    def get_infos(num_workers, sample_id_list):
+        counts.append(len(set(sample_id_list)))
+        processes.append(num_workers)
+
     dataset = SimpleNamespace(
         root_split_path=tmp_path / "training",
-        get_infos=lambda num_workers, sample_id_list: counts.append(len(set(sample_id_list))),
+        get_infos=get_infos,
         create_groundtruth_database=lambda save_path, num_workers: None,
         get_lidar=lambda frame: np.zeros((0, 4), np.float32),
         get_calib=lambda frame: None,
@@ -33,7 +40,11 @@ def test_a_large_set_is_measured_on_some_of_its_frames(tmp_path, monkeypatch):
     monkeypatch.setattr(infos, "BaseKittiDataset", lambda folder: dataset)
     monkeypatch.setattr(infos, "_plain_count", lambda dataset, frame: hulls.append(frame))
     monkeypatch.setattr(infos, "estimate_road_plane", lambda points, calib, rng: None)
-    assert len(list(infos.stages(tmp_path))) == 5
+    monkeypatch.setattr(infos, "available_cores", lambda: 3)
+    rows = list(infos.stages(tmp_path))
+    assert [row.note.partition(";")[0] for row in rows[2:4]] == ["3 processes"] * 2
+    # What is compared with one process is one itself.
+    assert len(rows) == 5 and processes[0] == 1 and processes[-1] == 3
     assert set(counts) == {30, 240} and len(set(hulls)) == 30
 
 
@@ -43,7 +54,19 @@ def test_memory_is_that_since_the_last_reset():
     del held
     assert 60 * 2**20 < memory.taken() < 100 * 2**20
     memory.reset()
-    assert memory.taken() < 20 * 2**20
+    assert (memory.taken() or 0) < 20 * 2**20
+
+
+def test_what_computes_on_the_cpu_alone_has_no_memory_of_the_gpu(monkeypatch, capsys):
+    for name in ("reset_peak_memory_stats", "memory_allocated", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda: 7)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    monkeypatch.setattr(infos, "stages", lambda data_dir: [Row("reading", 2.0)])
+    monkeypatch.setattr("pcdet.utils.log_utils.machine_line", str)
+    benchmark.main(["--stages", "infos"])
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["reading", "2.00", "ms", "-"]
+    assert torch.backends.cudnn.benchmark  # as in a training
 
 
 def test_work_is_counted_from_the_shapes_of_the_layers():

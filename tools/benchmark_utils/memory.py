@@ -31,10 +31,11 @@ class PeakMemory:
                 Path("/proc/self/clear_refs").write_text("5")
             self._held = _of_process("VmRSS")
 
-    def taken(self) -> int:
-        """Bytes."""
-        peak = torch.cuda.max_memory_allocated if torch.cuda.is_available() else _of_process
-        return peak() - self._held
+    def taken(self) -> int | None:
+        """Bytes; None where there is a GPU, and nothing was computed on it."""
+        if torch.cuda.is_available():
+            return torch.cuda.max_memory_allocated() - self._held or None
+        return _of_process() - self._held
 
 
 def _of_process(entry: str = "VmHWM") -> int:
