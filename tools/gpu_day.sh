@@ -15,6 +15,13 @@ python=${PYTHON:-$([[ -x .venv/bin/python ]] && echo .venv/bin/python || echo py
 frames=${FRAMES:-40}
 epochs=${EPOCHS:-5}
 data=$out/data
+known=$(sed -n 's/^step \([a-z_]*\) .*/\1/p' tools/gpu_day.sh)
+for name in "${steps[@]}"; do
+    if ! grep -qx -- "$name" <<<"$known"; then
+        echo "gpu_day.sh: no step is called $name; there are:" $known >&2
+        exit 2
+    fi
+done
 mkdir -p "$out"
 : >"$out/steps.jsonl"
 
@@ -24,6 +31,7 @@ step() {
     shift
     if ((${#steps[@]})) && [[ " ${steps[*]} " != *" $name "* ]]; then return; fi
     echo "== $name: $*"
+    rm -f "$out/$name.json" # of an earlier call
     timeout --kill-after=10 "${STEP_SECONDS:-300}" "$@" >"$out/$name.log" 2>&1 || rc=$?
     tail -n 3 "$out/$name.log" | cut -c 1-160
     printf '{"step": "%s", "rc": %d, "seconds": %d}\n' "$name" "$rc" $((SECONDS - begun)) |
@@ -37,6 +45,7 @@ train() {
 
 # A training that is killed within an epoch and started again must end as one that ran through.
 kill_and_resume() {
+    rm -rf "$out"/runs/second_demo/{through,killed} # of an earlier call, which would be resumed
     train --extra_tag through --deterministic || return 1
     train --extra_tag killed --deterministic --ckpt_save_time_interval 2 &
     local training=$! waited=0
@@ -53,6 +62,7 @@ kill_and_resume() {
 }
 
 half_precision() {
+    rm -rf "$out"/runs/second_demo/{bf16,fp16}
     train --extra_tag bf16 --amp bf16 || return 1
     if "$python" -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then
         train --extra_tag fp16 --amp fp16
@@ -65,6 +75,7 @@ test_run() {
 }
 
 one_rank() {
+    rm -rf "$out/runs/second_demo/one_rank"
     "$python" -m torch.distributed.run --standalone --nproc_per_node=1 tools/train.py \
         --launcher pytorch --cfg_file tools/cfgs/second_demo.yaml --data_dir "$data" \
         --output_dir "$out/runs" --extra_tag one_rank --epochs 1 --batch_size 4 --seed 1
