@@ -1,4 +1,4 @@
-"""What tools/gpu_day.sh runs."""
+"""What tools/gpu_day.sh runs, and what its trace counts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from torch.autograd import DeviceType
+
+from gpu_day.trace import on_gpu
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "gpu_day.sh"
 
@@ -41,3 +45,15 @@ def test_results_of_an_earlier_call_are_not_those_of_this(call, tmp_path):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert [step["step"] for step in summary["steps"]] == ["trace"]
     assert "trace" not in summary and summary["parity"] == 1
+
+
+def test_the_time_of_a_kernel_is_counted_once():
+    rows = [
+        SimpleNamespace(key=key, device_type=device, is_user_annotation=annotation)
+        for key, device, annotation in (
+            ("aten::mm", DeviceType.CPU, False),  # names the time of its kernels, too
+            ("gemm", DeviceType.CUDA, False),
+            ("Optimizer.step", DeviceType.CUDA, True),
+        )
+    ]
+    assert [row.key for row in rows if on_gpu(row)] == ["gemm"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -64,6 +65,15 @@ def count_waits(step: Any, device: torch.device) -> dict[str, int]:
     return dict(Counter(places))
 
 
+def on_gpu(event: Any) -> bool:
+    """Whether a row of the profile is work of the GPU itself.
+
+    Rows of the host name the time of the kernels that they launched once more, those of annotations
+    that of all kernels in them.
+    """
+    return event.device_type == DeviceType.CUDA and not event.is_user_annotation
+
+
 def trace(device: torch.device, amp: torch.dtype | None) -> dict[str, Any]:
     """Time some steps, and profile another one."""
     step = make_step(device, amp)
@@ -82,7 +92,8 @@ def trace(device: torch.device, amp: torch.dtype | None) -> dict[str, Any]:
         synchronized(None)
     events = profiler.key_averages()
     counts = {e.key: e.count for e in events}
-    busy = sum(e.self_device_time_total for e in events) / 1000
+    kernels = [e for e in events if on_gpu(e)]
+    busy = sum(e.self_device_time_total for e in kernels) / 1000
     return {
         "milliseconds": milliseconds,
         "launches": sum(counts.get(name, 0) for name in _LAUNCHES),
@@ -93,8 +104,7 @@ def trace(device: torch.device, amp: torch.dtype | None) -> dict[str, Any]:
         "waits_by_line": count_waits(step, device),
         "longest_kernels": [
             [e.key[:80], e.count, e.self_device_time_total / 1000]
-            for e in sorted(events, key=lambda e: -e.self_device_time_total)[:15]
-            if e.self_device_time_total
+            for e in sorted(kernels, key=lambda e: -e.self_device_time_total)[:15]
         ],
     }
 
