@@ -71,7 +71,8 @@ def examine_torch() -> list[Finding]:
         advice = f"torch cannot be imported ({reason}): install it, https://pytorch.org says how"
         return [Finding("torch", "cannot be imported", advice, broken=True)]
     cuda, gpus = torch.version.cuda, gpus_of_driver()
-    version = Finding("torch", f"{torch.__version__}, {f'CUDA {cuda}' if cuda else 'CPU build'}")
+    others = f"ROCm {torch.version.hip}" if torch.version.hip else "CPU build"
+    version = Finding("torch", f"{torch.__version__}, {f'CUDA {cuda}' if cuda else others}")
     least = requirements().get("torch", ())
     if version_numbers(torch.__version__) < least:
         oldest = ".".join(map(str, least))
@@ -140,7 +141,8 @@ def examine_toolkit() -> list[Finding]:
     if torch is None:
         return [Finding("CUDA toolkit", "not examined: it needs torch")]
     if torch.version.cuda is None:
-        return [Finding("CUDA toolkit", "not needed: this torch is built for the CPU")]
+        kind = "ROCm" if torch.version.hip else "the CPU"
+        return [Finding("CUDA toolkit", f"not needed: this torch is built for {kind}")]
     from pcdet.ops.common import cuda_toolkit  # needs torch
 
     try:

@@ -246,6 +246,19 @@ def test_a_torch_of_another_kind_than_the_gpu(gpu, monkeypatch):
     assert "this torch cannot use the GPU" in advice(software.examine_torch())["torch"]
 
 
+def test_a_torch_for_rocm(gpu, monkeypatch):
+    monkeypatch.setattr(software, "run_quietly", lambda *command: None)
+    monkeypatch.setattr(software, "architectures_of", lambda name: [])
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["gfx906"])
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.version, "hip", "6.2")
+    found = [*software.examine_torch(), *software.examine_toolkit()]
+    assert states(found)["torch"].endswith("ROCm 6.2") and not advice(found)
+    assert states(found)["CUDA toolkit"] == "not needed: this torch is built for ROCm"
+    told = advice(software.examine_extensions())["three_nn"]
+    assert "this torch is built for ROCm 6.2: install a CUDA build of torch, which needs a" in told
+
+
 def test_a_toolkit_of_another_cuda(gpu, monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     for name in ("bin/nvcc", "include/cuda_runtime.h"):

@@ -51,7 +51,8 @@ def nvcc_wheel() -> str | None:
 def remedy() -> str:
     """How to come by a toolkit for this torch, as the beginning of a sentence."""
     if torch.version.cuda is None:
-        return "install a CUDA build of torch"
+        needs = ", which needs a GPU of NVIDIA's" if torch.version.hip else ""
+        return f"install a CUDA build of torch{needs}"
     wheel = nvcc_wheel()
     by_hand = f"install the toolkit of CUDA {torch.version.cuda} and set CUDA_HOME to its folder"
     return f'run `pip install "{wheel}"`, or {by_hand}' if wheel else by_hand
@@ -69,11 +70,12 @@ def find_toolkit() -> Toolkit:
     (site-packages/nvidia/cu13) are tried in turn.
 
     Raises:
-        CudaUnusable: this torch is built for the CPU, or there is no such toolkit; with the fault
+        CudaUnusable: this torch is not built for CUDA, or there is no such toolkit; with the fault
             of the last that was found, as wrappers of an nvcc lie on the PATH, before it.
     """
     if torch.version.cuda is None:
-        raise CudaUnusable(f"this torch is built for the CPU: {remedy()}")
+        kind = f"ROCm {torch.version.hip}" if torch.version.hip else "the CPU"
+        raise CudaUnusable(f"this torch is built for {kind}: {remedy()}")
     faults = []
     for home in _folders():
         try:
