@@ -119,7 +119,8 @@ std::tuple<at::Tensor, at::Tensor> moments(const at::Tensor& x,
   check_counts(counts, x);
   TORCH_CHECK(x.size(0) > 0, "x must have a row at least");
   const int64_t rows = x.size(0), channels = x.size(1);
-  // A double has no digits to spare for the square of a float64: of its distance from the first row.
+  // A double has no digits to spare for the square of a float64: of its distance from the first
+  // row.
   const bool moved = x.scalar_type() == at::kDouble;
   const at::Tensor values = moved ? x - x[0] : x;
   at::Tensor sums;
