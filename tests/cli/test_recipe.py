@@ -41,7 +41,7 @@ def test_the_sources_are_told():
         ("pointpillar_demo", (7, 2, "bf16", 30, 2, False)),
         ("PartA2_demo", (5, 2, "bf16", 30, 2, False)),
         ("second_synthetic", (7, 2, None, 100, 1, False)),
-        ("pointpillar_synthetic", (10, 2, None, 60, 1, False)),
+        ("pointpillar_synthetic", (9, 2, None, 60, 1, False)),
     ],
 )
 def test_recipes_of_the_yaml_files(name, expected):
