@@ -127,15 +127,18 @@ def test_double_is_left_to_torch():
     )
 
 
-def test_factors_are_rounded_as_torchs_settings_say(monkeypatch):
-    cudnn = torch.backends.cudnn
-    for allowed, expected in ((False, "ieee"), (True, "tf32")):
-        monkeypatch.setattr(cudnn, "allow_tf32", allowed)
-        assert triton_backend._precision(torch.float32) == expected
-    if hasattr(cudnn, "conv"):
-        for precision in ("ieee", "tf32"):  # the first makes the flag raise, the second was there
-            monkeypatch.setattr(cudnn.conv, "fp32_precision", precision)
-            assert triton_backend._precision(torch.float32) == precision
+@pytest.mark.parametrize("newer", [False, True][: 1 + hasattr(torch.backends.cudnn, "conv")])
+def test_factors_are_rounded_as_torchs_settings_say(newer):
+    place, name, values = torch.backends.cudnn, "allow_tf32", (False, True)
+    if newer:
+        place, name, values = place.conv, "fp32_precision", ("ieee", "tf32")
+    before = getattr(place, name)
+    try:
+        for value, expected in zip(values, ("ieee", "tf32")):
+            setattr(place, name, value)
+            assert triton_backend._precision(torch.float32) == expected
+    finally:
+        setattr(place, name, before)
     assert triton_backend._precision(torch.bfloat16) == "ieee"
 
 
