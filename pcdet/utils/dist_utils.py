@@ -137,7 +137,7 @@ def _init_process_group(batch_size: int, backend: str, timeout: float) -> tuple[
 
 def _choose_gpu() -> None:
     """One GPU for each process; Slurm may show each process its own one only."""
-    gpus, here = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    gpus, here = torch.cuda.device_count(), number_of_processes("LOCAL_WORLD_SIZE")
     if here > gpus:
         raise ConfigError(f"{here} processes on this machine, which has {gpus} GPUs: one for each")
     torch.cuda.set_device(local_rank() % gpus)
