@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from easydict import EasyDict
@@ -18,6 +19,7 @@ from pcdet.own_data.sheet import write_sheet
 from pcdet.utils import log_utils
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.frame_pool import available_cores
+from pcdet.utils.preparing_commands import prepare_command
 
 _MOST_ERRORS = 20  # that are told one by one
 
@@ -41,7 +43,7 @@ def check(args: argparse.Namespace) -> None:
         told = "\n".join(checked.errors[:_MOST_ERRORS])
         raise DataError(f"{len(checked.errors)} frames cannot be used:\n{told}")
     if not checked.warnings:
-        logger.info("nothing is amiss; next: pcdet-custom prepare %s", args.folder)
+        logger.info("nothing is amiss; next: %s", prepare_command(args.folder))
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -76,14 +78,14 @@ def prepare(args: argparse.Namespace) -> None:
             "before you train",
             len(prepared.warnings),
         )
-    logger.info("next: %s --cfg_file %s", program, first)
+    logger.info("next: %s --cfg_file %s", program, shlex.quote(str(first)))
 
 
 def import_labels(args: argparse.Namespace) -> None:
     """Turn the files of another program into a folder."""
     logger = log_utils.create_logger()
     import_folder(args.format, args.source, args.folder, args.points)
-    logger.info("next: pcdet-custom check %s", args.folder)
+    logger.info("next: pcdet-custom check %s", shlex.quote(str(args.folder)))
 
 
 COMMANDS = {"check": check, "prepare": prepare, "import": import_labels}

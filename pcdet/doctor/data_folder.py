@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from pcdet.utils.kitti_format.folders import (
     frame_path,
     part_of_split,
 )
+from pcdet.utils.preparing_commands import create_infos_command
 
-_CREATE = "python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
 _SPLITS = ("train", "val", "test")
 
 
@@ -66,8 +65,8 @@ def examine_data(root: Path, given: bool) -> list[Finding]:
 
 
 def preparation(root: Path, options: str = "") -> str:
-    """The command that prepares a folder, as a shell takes it, between backticks."""
-    return f"`{_CREATE}{options} --data_path {shlex.quote(str(root))}`"
+    """The command that prepares a folder, between backticks."""
+    return f"`{create_infos_command(root, options)}`"
 
 
 def listed_frames(root: Path, split: str) -> list[str] | None:
@@ -90,7 +89,7 @@ def _split(root: Path, split: str, names: list[str] | None) -> Finding:
         return Finding(name, f"{state} (needed only for testing/)")
     advice = (
         f"{root / name} is {state}: take the list of the standard split, or draw one by "
-        f"{preparation(root, ' --make_random_split SEED')}"
+        f"{preparation(root, '--make_random_split SEED')}"
     )
     return Finding(name, state, advice, broken=True)
 
@@ -143,7 +142,7 @@ def _first_scan(root: Path, names: Sequence[str]) -> list[Finding]:
     try:
         read_points(path, NUM_POINT_FEATURES)
     except DataError as error:
-        command = preparation(root, " --num_point_features N")
+        command = preparation(root, "--num_point_features N")
         advice = f"{error}; scans of other columns need {command}"
         return [Finding("training/velodyne", "not as it should be", advice, broken=True)]
     return []

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pcdet.doctor.data_folder import database_finding, infos_finding, listed_frames
 from pcdet.doctor.findings import Finding
+from pcdet.utils.preparing_commands import prepare_command
 
 if TYPE_CHECKING:
     from pcdet.datasets.custom.folder import CustomFolder
 
-_PREPARE = "pcdet-custom prepare"
 _SPLITS = ("train", "val")
 
 
@@ -58,7 +57,7 @@ def examine_own_data(root: Path, settings: Callable[[], tuple[Any, bool, bool]])
 
 
 def _run(root: Path) -> str:
-    return f"run `{_PREPARE} {shlex.quote(str(root))}`"
+    return f"run `{prepare_command(root)}`"
 
 
 def _files(folder: CustomFolder) -> Finding:

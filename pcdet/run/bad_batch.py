@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def save_bad_batch(path: Path, batch: dict[str, Any], state: dict[str, Any]) -> 
         save_checkpoint({**state, "batch": kept}, path)
     except OSError as error:
         return f"the batch could not be written to {path}: {error.strerror or error}"
-    return f"python tools/replay.py {path} computes it again and names the module"
+    return f"python tools/replay.py {shlex.quote(str(path))} computes it again and names the module"
 
 
 def load_bad_batch(path: str | os.PathLike) -> dict[str, Any]:

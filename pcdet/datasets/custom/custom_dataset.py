@@ -14,7 +14,6 @@ from pcdet.config import cfg as global_cfg
 from pcdet.config.schema import read_data_config, read_test
 from pcdet.datasets.custom.folder import CustomFolder, usual_columns
 from pcdet.datasets.custom.infos import (
-    PREPARE_COMMAND,
     check_files_unchanged,
     lidar_as_camera,
     load_infos,
@@ -29,6 +28,7 @@ from pcdet.utils.array_utils import FinitePoints, as_numpy
 from pcdet.utils.box_utils import CENTER, DIMS
 from pcdet.utils.errors import ConfigError
 from pcdet.utils.kitti_format.split import warn_of_other_frames
+from pcdet.utils.preparing_commands import prepare_command
 
 # Least probability of a detection in the table of confusions.
 _COUNTED_SCORE = 0.3
@@ -83,7 +83,7 @@ class CustomDataset(DatasetTemplate):
         self._finite_points = FinitePoints(self._folder.columns)
         for path in map(self.resolve_path, cfg.DATA_CONFIG[self.mode].INFO_PATH):
             infos = load_infos(path, has_label=training)
-            warn_of_other_frames(path, infos, f"{PREPARE_COMMAND} {path.parent}", self.logger)
+            warn_of_other_frames(path, infos, prepare_command(path.parent), self.logger)
             self.infos += infos
         check_files_unchanged(self._folder, self.infos)
         self._by_name = {info["point_cloud"]["lidar_idx"]: info for info in self.infos}

@@ -25,8 +25,8 @@ from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.planes import is_road
 from pcdet.utils.object_points import points_of_boxes
 from pcdet.utils.point_files.fields import intensity_column
+from pcdet.utils.preparing_commands import prepare_command
 
-PREPARE_COMMAND = "pcdet-custom prepare"
 # Ground is looked for so many metres around the sensor; where it is not the objects', once more so
 # many metres above and below their bottoms.
 _ROAD_REACH, _ROAD_DEPTH = 60.0, 1.0
@@ -219,7 +219,7 @@ def load_infos(path: Path, has_label: bool) -> list[dict[str, Any]]:
         DataError: the file cannot be read, or an info lacks a key or has a value that does not fit.
     """
     if not path.exists():
-        raise DataError(f"{path}: missing; make it with `{PREPARE_COMMAND} {path.parent}`")
+        raise DataError(f"{path}: missing; make it with `{prepare_command(path.parent)}`")
     infos = load_pickle(path)
     try:
         if not isinstance(infos, list) or not infos:
@@ -228,7 +228,8 @@ def load_infos(path: Path, has_label: bool) -> list[dict[str, Any]]:
         for info in infos:
             _check_info(info, has_label)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path}: {error}; make it with `{PREPARE_COMMAND}`") from error
+        command = prepare_command(path.parent)
+        raise DataError(f"{path}: {error}; make it with `{command}`") from error
     return infos
 
 
@@ -266,7 +267,7 @@ def check_files_unchanged(folder: CustomFolder, infos: Sequence[dict[str, Any]])
     if changed:
         raise DataError(
             f"{changed[0]}: changed since the infos were made, as did files of {len(changed) - 1} "
-            f"other frames of {len(infos)}; run `{PREPARE_COMMAND} {folder.root}`"
+            f"other frames of {len(infos)}; run `{prepare_command(folder.root)}`"
         )
 
 

@@ -19,6 +19,7 @@ from pcdet.utils.file_checks import check_array
 from pcdet.utils.io_utils import LARGEST_NUMBER, load_pickle, regular_file_size
 from pcdet.utils.kitti_format.planes import heights_above_plane
 from pcdet.utils.point_files import read_rows
+from pcdet.utils.preparing_commands import create_infos_command
 
 if TYPE_CHECKING:
     from pcdet.utils.kitti_format.calib import Calibration
@@ -259,7 +260,7 @@ def _read_infos(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         raise DataError(
             f"{path}: the database infos for ground-truth sampling are missing; for KITTI, make "
-            "them with `python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos`"
+            f"them with `{create_infos_command(path.parent)}`"
         )
     database = load_pickle(path)
     try:

@@ -43,9 +43,10 @@ from pcdet.utils.info_record import read_record
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.folders import TRAINING, image_path
 from pcdet.utils.kitti_format.frame_facts import changed_files, told_change, told_split
-from pcdet.utils.kitti_format.infos import CREATE_COMMAND, has_camera, load_info_files
+from pcdet.utils.kitti_format.infos import has_camera, load_info_files
 from pcdet.utils.kitti_format.label import DONT_CARE
 from pcdet.utils.log_utils import create_logger
+from pcdet.utils.preparing_commands import create_infos_command
 
 _LOGGER = logging.getLogger("pcdet.datasets.kitti")
 
@@ -138,10 +139,12 @@ class KittiDataset(BaseKittiDataset):
             name, columns = info["point_cloud"]["lidar_idx"], self.num_stored_features
             known = info["point_cloud"].get("num_features", columns)
             if known != columns:
+                options = f"--num_point_features {columns}"
+                command = create_infos_command(self.root_path, options)
                 raise ConfigError(
                     f"DATA_CONFIG.NUM_POINT_FEATURES.total: {columns}, and {files} was made of "
                     f"scans with {known} numbers of each point (frame {name}): correct it, or make "
-                    f"infos anew by `{CREATE_COMMAND} --num_point_features {columns}`"
+                    f"infos anew by `{command}`"
                 )
             if self._fov_points_only and not has_camera(info):
                 raise ConfigError(
@@ -156,8 +159,8 @@ class KittiDataset(BaseKittiDataset):
             facts = (read_record(path) or {}).get("facts") if path.exists() else None
             changed = changed_files(self.root_path / TRAINING, facts) if facts else []
             if changed:
-                told = told_change(changed)
-                self.logger.warning("%s: %s; run `%s`", path, told, CREATE_COMMAND)
+                command = create_infos_command(self.root_path)
+                self.logger.warning("%s: %s; run `%s`", path, told_change(changed), command)
 
     @property
     def sample_ids(self) -> list[str]:

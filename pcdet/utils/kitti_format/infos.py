@@ -18,8 +18,7 @@ from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.label import DONT_CARE
 from pcdet.utils.kitti_format.planes import is_road
 from pcdet.utils.kitti_format.split import warn_of_other_frames
-
-CREATE_COMMAND = "python -m pcdet.datasets.kitti.kitti_dataset create_kitti_infos"
+from pcdet.utils.preparing_commands import CREATE_INFOS, create_infos_command
 
 _CALIB_SHAPES = {
     "P2": ((4, 4), (3, 4)),
@@ -86,15 +85,15 @@ def load_info_files(
     present = [path for path in paths if path.exists()]
     if not present:
         names = ", ".join(map(str, paths)) or "INFO_PATH is empty"
-        raise DataError(f"no info file is there ({names}); make them with `{CREATE_COMMAND}`")
+        command = create_infos_command(paths[0].parent) if paths else CREATE_INFOS
+        raise DataError(f"no info file is there ({names}); make them with `{command}`")
     for path in paths:
         if path not in present:
             logger.warning("%s of INFO_PATH is missing: skipped", path)
     infos = []
     for path in present:
         of_file = load_infos(path, has_label)
-        command = f"{CREATE_COMMAND} --data_path {path.parent}"
-        warn_of_other_frames(path, of_file, command, logger)
+        warn_of_other_frames(path, of_file, create_infos_command(path.parent), logger)
         infos += of_file
     return infos
 
@@ -144,7 +143,7 @@ def _check_agreement(annos: dict[str, np.ndarray], calib: Calibration) -> None:
             f"gt_boxes_lidar of object {k} contradicts location, dimensions and rotation_y: "
             f"expected {np.round(expected[k], 2).tolist()}, got {np.round(boxes[k], 2).tolist()}; "
             "infos of OpenPCDet 0.3 and later have such, or the calibration is another's: make "
-            f"infos and database again with `{CREATE_COMMAND}`"
+            f"infos and database again with `{CREATE_INFOS}`"
         )
 
 

@@ -115,8 +115,10 @@ def test_planes_files_come_first(tmp_path, cfg):
 
 
 def test_missing_infos_are_named(tmp_path, cfg):
-    with pytest.raises(DataError, match=r"no info file .*kitti_infos_val\.pkl.* create_kitti_in"):
-        make(make_tiny_kitti(tmp_path), cfg, "val", training=False)
+    root = make_tiny_kitti(tmp_path / "of my own")
+    told = r"no info file .*kitti_infos_val\.pkl.* create_kitti_infos --data_path '.*of my own.*'`"
+    with pytest.raises(DataError, match=told):
+        make(root, cfg, "val", training=False)
 
 
 def test_lists_that_were_edited_after_the_infos_are_told(tmp_path, cfg, caplog):
