@@ -110,12 +110,21 @@ struct PairsByOffset {
   }
 };
 
-// The pairs with targets from `begin` to `end`, of an offset whose targets ascend.
-OffsetPairs pairs_within(const OffsetPairs& pairs, Range range) {
-  const int32_t *begin = pairs.targets, *end = begin + pairs.count;
-  const int64_t first = std::lower_bound(begin, end, range.begin) - begin;
-  const int64_t last = std::lower_bound(begin + first, end, range.end) - begin;
-  return {pairs.sources + first, pairs.targets + first, last - first};
+// The pairs of each tile of `rows` targets, of each offset, whose targets ascend: [tile][offset].
+std::vector<OffsetPairs> pairs_of_tiles(const std::vector<OffsetPairs>& offsets, int64_t num_tiles,
+                                        int64_t rows) {
+  std::vector<OffsetPairs> tiles(num_tiles * offsets.size());
+  for (size_t k = 0; k < offsets.size(); ++k) {
+    OffsetPairs left = offsets[k];
+    for (int64_t tile = 0; tile < num_tiles; ++tile) {
+      // As no target comes twice, a tile has at most as many pairs as rows.
+      const int32_t* const end = left.targets + std::min(left.count, rows);
+      const int64_t count = std::lower_bound(left.targets, end, (tile + 1) * rows) - left.targets;
+      tiles[tile * offsets.size() + k] = {left.sources, left.targets, count};
+      left = {left.sources + count, left.targets + count, left.count - count};
+    }
+  }
+  return tiles;
 }
 
 // Calls task(n) for each n below `count`; a thread that is free takes the next.
@@ -155,14 +164,11 @@ struct Convolution {
       held.resize(std::max<size_t>(held.size(), (rows.end - rows.begin) * channels.out));
       sums = held.data() - rows.begin * channels.out;
     }
-    for (int64_t row = rows.begin; row < rows.end; ++row) {
-      Sum<T>* const numbers = sums + row * channels.out;
-      if (bias == nullptr) {
-        std::fill_n(numbers, channels.out, Sum<T>(0));
-      } else {
-        std::copy_n(bias, channels.out, numbers);
-      }
+    Sum<T>* const end = sums + rows.end * channels.out;
+    for (Sum<T>* row = sums + rows.begin * channels.out; bias && row < end; row += channels.out) {
+      std::copy_n(bias, channels.out, row);
     }
+    if (!bias) std::fill(sums + rows.begin * channels.out, end, Sum<T>(0));
   }
   void add(const OffsetPairs& pairs, size_t offset) const {
     const T* const matrix = weight + offset * size_t(channels.in * channels.out);
@@ -175,19 +181,27 @@ struct Convolution {
 };
 
 // So many rows of outputs are made at a time, from the first offset to the last: they and the rows
-// that they are made of then stay in the second cache. Blocks of bfloat16 are fuller with more.
+// that they are made of then stay in the second cache, and each thread has a few tiles. Blocks of
+// bfloat16 are fuller with more.
 template <typename T>
-constexpr int64_t kTileRows = std::is_same_v<T, BFloat16> ? 512 : 256;
+int64_t tile_rows(int64_t num_targets, int64_t channels) {
+  if (std::is_same_v<T, BFloat16>) return 512;
+  constexpr int64_t kCache = 131072, kFewest = 256;
+  const int64_t fit = kCache / (std::max<int64_t>(channels, 1) * sizeof(T));
+  return std::max(kFewest, std::min(fit, num_targets / (4 * at::get_num_threads())));
+}
 
 template <typename T>
 void convolve_tiles(const Convolution<T>& convolution, const std::vector<OffsetPairs>& offsets,
                     int64_t num_targets) {
-  constexpr int64_t kRows = kTileRows<T>;
-  for_each_task((num_targets + kRows - 1) / kRows, [&](int64_t tile) {
-    const Range rows{tile * kRows, std::min((tile + 1) * kRows, num_targets)};
+  const int64_t size = tile_rows<T>(num_targets, convolution.channels.out);
+  const int64_t num_tiles = (num_targets + size - 1) / size;
+  const std::vector<OffsetPairs> pairs = pairs_of_tiles(offsets, num_tiles, size);
+  for_each_task(num_tiles, [&](int64_t tile) {
+    const Range rows{tile * size, std::min((tile + 1) * size, num_targets)};
     Convolution<T> part = convolution;
     part.start(rows, Blocks::of_this_thread().tile);
-    for (size_t k = 0; k < offsets.size(); ++k) part.add(pairs_within(offsets[k], rows), k);
+    for (size_t k = 0; k < offsets.size(); ++k) part.add(pairs[tile * offsets.size() + k], k);
     part.finish(rows);
   });
 }
