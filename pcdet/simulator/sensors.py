@@ -4,7 +4,7 @@ VLP-16: user manual 63-9243 (elevations, 0.2 degrees between firings at 10 Hz, 1
 HDL-32E: user manual (elevations from -30.67 to 10.67 degrees by 4/3, 1 to 100 m, 2 cm; 2,170
 firings at 10 Hz). OS1-64, first generation: data sheet (33.2 degrees, 1,024 firings, 0.8 m to 120 m
 at 80 % reflectivity, 1.5 to 3 cm). Pandar64: user manual (elevations; 0.2 degrees between firings,
-200 m at 10 %, 2 cm); each unit has a calibration of its own.
+200 m at 10 %, 2 cm); each unit has a calibration of its own. HDL-64E: 120 m at 80 %.
 
 Left out are the millimetres between the lasers of one sensor, and their offsets in azimuth.
 """
@@ -20,11 +20,16 @@ from pcdet.simulator.sensor import HDL_64E, Sensor
 from pcdet.utils.errors import ConfigError
 
 _NEAR = 0.5  # metres; what is nearer is not reported, where the maker says nothing else
+_HDL_64E_SIGHT = 0.8, 120.0  # of its data sheet, as `sight` below
 
 
 def _detection(reflectivity: float, distance: float) -> float:
-    """Least signal, from the distance at which a target of a reflectivity is still seen."""
-    return reflectivity / distance**2
+    """Least signal, from the distance at which a target of a reflectivity is still seen.
+
+    It is in proportion to the HDL-64E's, which was fitted to real frames with the materials.
+    """
+    bright, far = _HDL_64E_SIGHT
+    return HDL_64E.detection * (reflectivity / bright) * (far / distance) ** 2
 
 
 def _sensor(
@@ -41,7 +46,8 @@ def _sensor(
         name: of the model.
         degrees: elevations of its lasers, the highest first.
         firings: of a turn.
-        sight: a reflectivity, and the distance at which such a target is seen, metres.
+        sight: a reflectivity, and the distance at which such a target is seen, metres; nothing
+            is reported from farther away.
         noise: of a range, metres.
         near: the least range, metres.
     """
@@ -51,7 +57,7 @@ def _sensor(
         (0.0,) * len(degrees),
         firings,
         2 * np.pi / firings,
-        (near, 200.0),
+        (near, sight[1]),
         (0.0, noise),
         _detection(*sight),
         1.8,

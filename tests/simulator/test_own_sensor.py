@@ -74,13 +74,13 @@ def test_heights_that_make_no_sense_are_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", sorted(SENSORS))
-def test_a_sensor_by_name_has_the_beams_of_its_data_sheet(tmp_path, name):
+def test_points_of_a_sensor_by_name_lie_on_its_lasers(tmp_path, name):
     setup = named_sensor(name.upper())
     write_own_data(tmp_path, {"train": 1}, setup, seed=3)
     points = np.load(tmp_path / "points" / "000000.npy")
     model, far = SENSORS[name], np.linalg.norm(points[:, :3], axis=1) > 15
-    height = np.interp(np.arange(model.rings), np.arange(model.rings), model.apex).mean()
-    elevation = np.arctan2(points[far, 2] - height, np.hypot(points[far, 0], points[far, 1]))
+    flat = np.hypot(points[far, 0], points[far, 1])
+    elevation = np.arctan2(points[far, 2] - np.mean(model.apex), flat)
     off = np.abs(elevation[:, None] - np.array(model.elevations)).min(axis=1)
     assert np.percentile(off, 95) < np.deg2rad(0.25)
     near = np.hypot(points[:, 0], points[:, 1]) < 20
@@ -119,19 +119,19 @@ def test_vans_are_cars_and_half_of_the_frames_are_turned_about(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "rings", "top", "bottom", "near"),
+    ("name", "rings", "top", "bottom", "near", "far"),
     [
-        ("vlp-16", 16, 15, -15, 0.5), ("hdl-32e", 32, 10.67, -30.67, 1.0),
-        ("os1-64", 64, 16.6, -16.6, 0.8), ("pandar64", 64, 14.88, -24.9, 0.5),
-        ("hdl-64e", 64, 1.94, -25.0, 2.0),
+        ("vlp-16", 16, 15, -15, 0.5, 100), ("hdl-32e", 32, 10.67, -30.67, 1.0, 100),
+        ("os1-64", 64, 16.6, -16.6, 0.8, 120), ("pandar64", 64, 14.88, -24.9, 0.5, 200),
+        ("mast", 32, 10.67, -30.67, 1.0, 100), ("hdl-64e", 64, 1.94, -25.0, 2.0, 80),
     ],
 )  # fmt: skip
-def test_elevations_and_least_ranges_of_the_data_sheets(name, rings, top, bottom, near):
+def test_elevations_and_ranges_of_the_data_sheets(name, rings, top, bottom, near, far):
     degrees = np.rad2deg(SENSORS[name].elevations)
     assert len(degrees) == rings
     assert (np.diff(degrees) < 0).all()
     np.testing.assert_allclose([degrees[0], degrees[-1]], [top, bottom], atol=0.02)
-    assert SENSORS[name].ranges[0] == near
+    assert SENSORS[name].ranges == (near, far)
 
 
 def test_elevations_of_the_pandar64_are_those_of_its_manual():
