@@ -36,7 +36,7 @@ _STREAK_SHARES = 0.05, 0.02
 _GRAIN, _CLOTH_GRAIN = 0.04, 0.10  # of the intensity, from beam to beam
 _RETRO_GAIN, _RETRO_GRAIN = 60.0, 0.15
 _GLOSSY = 0.1  # surfaces darker than this are varnished
-# Metres from which on varnish fades more than all else, and how much a metre.
+# Metres from which on varnish fades more than all else, and how much a metre, for the HDL-64E.
 _VARNISH_FADING = 15.0, 0.008
 _MIRROR_LOBE = 0.25, 60.0  # strength and sharpness of the gloss seen square on
 # Share of edges at which a beam meets both sides and reports a range between them.
@@ -138,7 +138,7 @@ def sweep(scene: Scene, rng: np.random.Generator, model: Sensor = HDL_64E) -> Sw
     _through_glass_(scene.surfaces, rng.random(hits.distance.shape, dtype=np.float32), hits)
     distance = mixed_ranges(hits.distance, hits.index, rng)
     met = _coming_back(distance, hits.index, beams.blind, np.float32(1.01 * model.ranges[1]))
-    returns = _materials(scene, met, beams.rays, rng)
+    returns = _materials(scene, met, beams.rays, model == HDL_64E, rng)
     chance = _draw(rng, len(met.index), model)
     traits = model.ranges, model.noise[1], model == HDL_64E
     points, seen = _measure(met, returns, beams.rays, chance, traits)
@@ -222,8 +222,10 @@ def _coming_back(distance, index, blind, farthest):
     return _Met(row[:count], column[:count], far[:count], what[:count])
 
 
-def _materials(scene: Scene, met: _Met, rays: Rays, rng: np.random.Generator) -> _Returns:
-    """What each hit is made of and how it is struck."""
+def _materials(
+    scene: Scene, met: _Met, rays: Rays, worn: bool, rng: np.random.Generator
+) -> _Returns:
+    """What each hit is made of and how it is struck; `worn`: varnish fades with the distance."""
     count, ground = len(met.index), scene.ground
     cosine = rng.uniform(0.1, 1.0, count)  # leaves lie every way
     partial = 0.3 * rng.random(count) * (rng.random(count) < _LEAF_PARTIAL)
@@ -239,13 +241,14 @@ def _materials(scene: Scene, met: _Met, rays: Rays, rng: np.random.Generator) ->
         met,
         (scene.triangles, scene.surfaces),
         (ground.plan, ground.slope[0], ground.shade, ground.rain),
+        _VARNISH_FADING if worn else (0.0, 0.0),
         returns,
     )
     return returns
 
 
 @compiled()
-def _strike_(rays, met, solids, ground, returns):
+def _strike_(rays, met, solids, ground, varnish, returns):
     """Write material and geometry of all hits but leaves to `returns`.
 
     Args:
@@ -253,12 +256,13 @@ def _strike_(rays, met, solids, ground, returns):
         met: the hits.
         solids: triangles and their surfaces, as in `Scene`.
         ground: plan, slope along x, shade and rain of the ground.
+        varnish: how it fades, as `_VARNISH_FADING`.
         returns: what is written to.
     """
     triangles, surfaces = solids
     (roads, verges, _, divider), slope, shade, rain = ground
     reflectivity, shift, cosine, retro, grain = returns
-    (strength, sharpness), (clear, fading) = _MIRROR_LOBE, _VARNISH_FADING
+    (strength, sharpness), (clear, fading) = _MIRROR_LOBE, varnish
     for n in range(len(met.index)):
         what, row, column = met.index[n], met.row[n], met.column[n]
         # No view of the ray's direction: to make one takes longer than all that follows.

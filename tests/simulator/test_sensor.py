@@ -108,3 +108,13 @@ def test_other_sensors_see_asphalt_and_cars_by_their_sheets_beside_the_hdl_64e(n
     assert np.isin(turn.ring, lasers).sum() > 0.98 * len(lasers) * model.firings > 0
     shares = [(each.owner >= 0).sum() / each.visible.sum() for each in (turn, as_fitted)]
     assert shares[0] / shares[1] == pytest.approx(ratio, abs=0.04)
+
+
+def test_cars_fade_with_the_distance_for_the_hdl_64e_alone():
+    black = {}
+    for model in (HDL_64E, SENSORS["pandar64"]):
+        for distance in (14.0, 30.0):
+            turn = turn_about_cars(model, distance)
+            black[model.name, distance] = (turn.points[turn.owner >= 0, 3] == 0).mean()
+    assert black["HDL-64E", 30.0] > black["HDL-64E", 14.0] + 0.15
+    assert black["Pandar64", 30.0] == pytest.approx(black["Pandar64", 14.0], abs=0.05)
