@@ -120,15 +120,18 @@ class _Chance(NamedTuple):
     streaks: np.ndarray
 
 
-def sweep(scene: Scene, rng: np.random.Generator, model: Sensor = HDL_64E) -> Sweep:
+def sweep(
+    scene: Scene, rng: np.random.Generator, model: Sensor = HDL_64E, whole: bool = False
+) -> Sweep:
     """Make one turn of the sensor.
 
     Args:
         scene: the scene.
         rng: for noise, chance returns and leaves.
         model: the sensor.
+        whole: no object is torn where the turn begins and ends, see `motion.seen_in_turn`.
     """
-    beams, scene = sensor.beams(model), seen_in_turn(scene)
+    beams, scene = sensor.beams(model), seen_in_turn(scene, whole)
 
     def windows_of(triangles: np.ndarray) -> np.ndarray:
         return lidar_windows(triangles, model)

@@ -34,17 +34,28 @@ class Motion:
 STANDING = Motion()
 
 
-def seen_in_turn(scene: Scene) -> Scene:
+def seen_in_turn(scene: Scene, whole: bool = False) -> Scene:
     """Return the scene with each thing where the sensor finds it when it points there.
 
     The ground stays as it is: along a road it looks the same from a metre farther on.
+
+    Args:
+        scene: the scene at the picture's moment.
+        whole: objects behind the sensor, where the turn begins and ends, are in one piece, as if it
+            went on past their middles; else one part is seen a turn after the other.
     """
     headings = np.array([thing.heading for thing in scene.objects])
     speeds = np.array([thing.speed for thing in scene.objects])
     velocities = np.column_stack([speeds * np.cos(headings), speeds * np.sin(headings)])
     # The last row is for what has no owner, -1.
     velocities = np.vstack([velocities, np.zeros(2)]).astype(np.float32)
+    spots = np.array([thing.position for thing in scene.objects]).reshape(-1, 3)
+    middles = _azimuth(spots)
     azimuth = np.arctan2(scene.triangles[..., 1], scene.triangles[..., 0])
+    if whole:
+        owned = scene.owner >= 0
+        off = middles[scene.owner[owned], None] - azimuth[owned]
+        azimuth[owned] += 2 * np.pi * np.rint(off / (2 * np.pi))
     seam = (np.abs(azimuth - azimuth[:, :1]) > np.pi).any(axis=1)  # where the turn begins, behind
     azimuth[seam] = azimuth[seam, :1]
     triangles, volumes = scene.triangles.copy(), scene.volumes.copy()
@@ -53,10 +64,8 @@ def seen_in_turn(scene: Scene) -> Scene:
     )
     centres = volumes[:, 1:3]
     volumes[:, 1:3] = _moved(centres, _azimuth(centres), np.zeros(2), scene.motion)
-    spots = np.array([thing.position for thing in scene.objects]).reshape(-1, 3)
-    azimuth = _azimuth(spots)
-    spots[:, :2] = _moved(spots[:, :2], azimuth, velocities[:-1], scene.motion)
-    headings = headings - scene.motion.yaw_rate * _moment(azimuth)
+    spots[:, :2] = _moved(spots[:, :2], middles, velocities[:-1], scene.motion)
+    headings = headings - scene.motion.yaw_rate * _moment(middles)
     objects = [
         replace(thing, position=spot, heading=float(heading))
         for thing, spot, heading in zip(scene.objects, spots, headings)

@@ -94,7 +94,7 @@ def write_own_frame(job: OwnFrame) -> None:
     rng = np.random.default_rng([job.seed, _STREAM, job.number])
     setup = job.setup
     scene = draw_scene(rng, setup.height, dict(setup.stand_ins), setup.sensor.beside_road)
-    turn = sweep(scene, rng, setup.sensor)
+    turn = sweep(scene, rng, setup.sensor, whole=True)  # as labels are all around
     kept = turn.ring % setup.step == 0
     about = setup.half_turns and rng.random() < 0.5
     points = turn.points[kept].astype(np.float32)

@@ -68,6 +68,16 @@ def test_leaves_and_walls_behind_the_car_do_not_stretch_over_the_scene():
     assert np.ptp(seen.triangles, axis=1).max() <= np.ptp(wall.mesh.triangles, axis=1).max() + 0.02
 
 
+@pytest.mark.parametrize(("whole", "longer"), [(True, 0.0), (False, 1.4)])
+def test_a_car_where_the_turn_begins_and_ends_is_torn_or_whole(whole, longer):
+    car = a_car(-12.0, 0.2)
+    seen = motion.seen_in_turn(scene_of([car], moving=Motion(14.0)), whole)
+    along = seen.triangles[..., 0] - seen.objects[0].position[0]
+    assert np.ptp(along) == pytest.approx(car.size[0] + longer, abs=0.1)
+    if whole:
+        assert np.abs(along).max() == pytest.approx(car.size[0] / 2, abs=0.05)
+
+
 def test_an_empty_scene_moves_nothing():
     assert motion.seen_in_turn(scene_of(moving=Motion(15.0))).objects == []
 

@@ -9,9 +9,24 @@ import pytest
 
 from pcdet.simulator import __main__ as command
 from pcdet.simulator.forklift import forklift
-from pcdet.simulator.own_sensor import fewer_beams, named_sensor, write_own_data
+from pcdet.simulator.own_sensor import (
+    OwnFrame,
+    fewer_beams,
+    named_sensor,
+    write_own_data,
+    write_own_frame,
+)
 from pcdet.simulator.sensor import ELEVATIONS
 from pcdet.simulator.sensors import SENSORS
+
+
+def count_in(row, points, margin):
+    """How many points lie in a label's box, or as far from it as a margin along its sides."""
+    offset, (cos, sin) = points[:, :3] - row[:3], (np.cos(row[6]), np.sin(row[6]))
+    along = offset[:, 0] * cos + offset[:, 1] * sin
+    across = offset[:, 1] * cos - offset[:, 0] * sin
+    own = np.abs(np.stack((along, across, offset[:, 2]), axis=1)) < row[3:6] / 2 + margin
+    return own.all(axis=1).sum()
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +59,17 @@ def test_labels_are_all_around_and_hold_points(written):
     assert {name for name, _ in rows} == {"Car", "Forklift"}
     assert any(row[0] < -3 for _, row in rows)
     for k in range(3):
-        points = np.load(written / "points" / f"00000{k}.npy")[:, :3]
+        points = np.load(written / "points" / f"00000{k}.npy")
         for _, row in rows_of(written, f"00000{k}"):
-            offset = points - row[:3]
-            cos, sin = np.cos(row[6]), np.sin(row[6])
-            along = offset[:, 0] * cos + offset[:, 1] * sin
-            across = offset[:, 1] * cos - offset[:, 0] * sin
-            own = np.abs(np.stack((along, across, offset[:, 2]))) < row[3:6, None] / 2 + 0.1
-            assert own.all(axis=0).sum() >= 5 and abs(row[6]) <= np.pi
+            assert count_in(row, points, 0.1) >= 5 and abs(row[6]) <= np.pi
+
+
+def test_points_of_a_car_where_the_turn_begins_and_ends_lie_in_its_box(tmp_path):
+    write_own_frame(OwnFrame(tmp_path, 19, 5, fewer_beams()))
+    points = np.load(tmp_path / "points" / "000019.npy")
+    (row,) = (row for _, row in rows_of(tmp_path, "000019") if row[0] < -5 and abs(row[1]) < 1)
+    points = points[points[:, 2] > row[2] - row[5] / 2 + 0.25]  # above the road
+    assert count_in(row, points, 0.05) > 0.97 * count_in(row, points, (1.6, 0.3, 0.05)) > 400
 
 
 def test_the_same_seed_makes_the_same_bytes(written, tmp_path):
