@@ -31,6 +31,13 @@ _FOLDERS = (TRAINING, TESTING, "ImageSets", "points", "labels")
 _RECORD = "simulator.json"
 
 
+def _folder(text: str) -> Path:
+    """The type of --out: nothing, as of a variable without a value, is no folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, got ''; write . for this one")
+    return Path(text)
+
+
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -38,7 +45,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description="Write simulated street scenes as a data set in KITTI's layout, or with "
         "--own_data as points and labels of a sensor of one's own.",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--out", type=_folder, required=True, help="folder of the data set")
     parser.add_argument("--train", type=int, default=400, help="frames for training (%(default)s)")
     parser.add_argument("--val", type=int, default=100, help="frames to score (%(default)s)")
     parser.add_argument(

@@ -238,6 +238,14 @@ def test_out_is_a_file(tmp_path, capsys):
     assert "expected a folder" in capsys.readouterr().err
 
 
+def test_no_folder_is_not_the_working_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["--out", "", "--train", "1"])
+    assert "--out: expected a folder, got ''; write . for this" in capsys.readouterr().err
+    assert files_of(tmp_path) == []
+
+
 def test_the_command_writes_a_frame(tmp_path, capsys):
     out = tmp_path / "out"
     options = ["--train", "1", "--val", "0", "--test", "0", "--seed", "3", "--workers", "1"]
