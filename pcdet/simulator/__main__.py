@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from pcdet.simulator import WORLD
 from pcdet.simulator.own_sensor import (
     BEAMS,
     HEIGHT,
@@ -26,7 +28,7 @@ from pcdet.utils.kitti_format.folders import TESTING, TRAINING
 from pcdet.utils.memory_utils import keep_freed_memory
 from pcdet.utils.program_name import program_name
 
-# Folders of frames, of both layouts, and the options that they were written with.
+# Folders of frames, of both layouts, and what they were written with.
 _FOLDERS = (TRAINING, TESTING, "ImageSets", "points", "labels")
 _RECORD = "simulator.json"
 
@@ -105,37 +107,53 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--out: expected a folder, {args.out} is a file")
 
 
-def _setup(args: argparse.Namespace) -> Setup:
-    """The sensor of --own_data."""
+def _setup(args: argparse.Namespace) -> Setup | None:
+    """The sensor of --own_data, None without."""
+    if not args.own_data:
+        return None
     if args.sensor is not None:
         return named_sensor(args.sensor, args.height)
     return fewer_beams(args.beams or BEAMS, args.height or HEIGHT)
 
 
-def _claim_folder(args: argparse.Namespace) -> None:
-    """Record the options in the folder; raise a ConfigError if it is another call's.
+def _record_of(args: argparse.Namespace, setup: Setup | None) -> str:
+    """All that the frames depend on, however the call was written."""
+    record = {"world": WORLD}
+    record |= {name: getattr(args, name) for name in ("train", "val", "test", "seed")}
+    if setup is not None:
+        record |= {"sensor": setup.sensor.name, "beams": setup.sensor.rings // setup.step}
+        record |= {"height": setup.height, "labels": sorted({name for _, name in setup.labels})}
+    return json.dumps(record)
+
+
+def _claim_folder(folder: Path, told: str) -> None:
+    """Record in the folder what its frames depend on; raise a ConfigError if it is another call's.
 
     The record comes before the frames, so that a call that was interrupted can be repeated, and
     only the first call can make it, so that two at once do not mix their frames.
     """
-    options = {name: v for name, v in vars(args).items() if name not in ("out", "workers")}
-    record, told = args.out / _RECORD, json.dumps(options)
-    folders = [args.out / name for name in _FOLDERS]
+    record = folder / _RECORD
+    folders = [folder / name for name in _FOLDERS]
     holds = [path.name for path in folders if path.is_dir() and any(path.iterdir())]
     if not holds:
-        args.out.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError), record.open("x") as file:  # by one call alone
-            file.write(f"{told}\n")
-        if record.stat().st_size == 0:  # of a call that was killed just then
-            record.write_text(f"{told}\n")
+        folder.mkdir(parents=True, exist_ok=True)
+        with record.open("a") as file:
+            with suppress(OSError):  # where a file system has no locks
+                fcntl.flock(file, fcntl.LOCK_EX)  # until it is written and closed
+            if record.stat().st_size == 0:  # new, or of a call that was killed just then
+                file.write(f"{told}\n")
     written = read_text(record).strip() if record.exists() else "none"
-    if written != told:
-        what = f"holds frames already, in {', '.join(holds)}" if holds else "is another call's"
-        raise ConfigError(
-            f"--out: {args.out} {what}; expected {_RECORD} with the options of this call, {told}, "
-            f"got {written[:300]}: give another folder"
-            + ("" if holds else f", or remove {record}, as there is no frame yet")
-        )
+    if written == told:
+        return
+    what, advice = "is another call's", f", or remove {record}, as there is no frame yet"
+    if holds:
+        what, advice = f"holds frames already, in {', '.join(holds)}", ""
+        if written != "none" and not written.startswith(f'{{"world": {WORLD},'):
+            advice = f", or remove {folder}, whose frames another version of the simulator made"
+    raise ConfigError(
+        f"--out: {folder} {what}; expected {_RECORD} with what this call writes, {told}, "
+        f"got {written[:300]}: give another folder{advice}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,8 +161,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         _check(args)
-        setup = _setup(args) if args.own_data else None
-        _claim_folder(args)
+        setup = _setup(args)
+        _claim_folder(args.out, _record_of(args, setup))
         keep_freed_memory()
         splits = {"train": args.train, "val": args.val, "test": args.test}
         if setup is not None:

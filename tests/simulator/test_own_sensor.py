@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 from dataclasses import replace
+from threading import Thread
 
 import numpy as np
 import pytest
 
+from pcdet.simulator import WORLD
 from pcdet.simulator import __main__ as command
 from pcdet.simulator.forklift import forklift
 from pcdet.simulator.own_sensor import (
@@ -186,3 +189,48 @@ def test_a_call_that_was_killed_while_it_claimed_the_folder_can_be_repeated(tmp_
     frames = ["--train", "1", "--val", "0", "--test", "0", "--workers", "1"]
     assert command.main(["--out", str(tmp_path), "--own_data", "--beams", "8", *frames]) == 0
     assert '"beams": 8' in (tmp_path / "simulator.json").read_text()
+
+
+def record_of(*options):
+    args = command.parse_args(["--out", "x", "--own_data", *options])
+    return command._record_of(args, command._setup(args))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (["--sensor", "vlp-16"], ["--sensor", "VLP-16", "--height", "1.8"], True),
+        ([], ["--beams", "32", "--height", "2.4"], True),
+        (["--beams", "64", "--height", "1.725"], ["--sensor", "hdl-64e"], False),
+        (["--sensor", "hdl-32e"], ["--sensor", "mast", "--height", "1.8"], False),
+    ],
+)
+def test_a_call_is_the_same_however_it_is_written(one, other, same):
+    assert (record_of(*one) == record_of(*other)) == same
+
+
+@pytest.mark.parametrize("world", ['"world": 0, ', ""])
+def test_a_folder_of_another_world_is_refused(tmp_path, capsys, world):
+    (tmp_path / "points").mkdir()
+    (tmp_path / "points" / "000000.npy").touch()
+    record = record_of().replace(f'"world": {WORLD}, ', world)
+    (tmp_path / "simulator.json").write_text(record)
+    assert command.main(["--out", str(tmp_path), "--own_data"]) == 1
+    told = capsys.readouterr().err
+    assert f"got {record}: give another folder, or remove {tmp_path}, whose frames" in told
+    assert "another version of the simulator made\n" in told and told.count("\n") == 1
+
+
+def test_of_two_calls_at_once_one_gets_the_folder(tmp_path, capsys):
+    options = ["--out", str(tmp_path), "--own_data", "--train", "1", "--val", "0", "--test", "0"]
+    codes = []
+    second = Thread(target=lambda: codes.append(command.main([*options, "--workers", "1"])))
+    with (tmp_path / "simulator.json").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as the first call, which is about to write
+        second.start()
+        second.join(0.3)
+        file.write(record_of("--seed", "1"))
+    second.join()
+    assert codes == [1]
+    assert "is another call's" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["simulator.json"]
