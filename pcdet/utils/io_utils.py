@@ -46,7 +46,8 @@ def atomic_write(path: str | os.PathLike, durable: bool = False) -> Iterator[Bin
             yield file
     except OSError as error:
         if error.filename is None or str(error.filename).endswith(_TEMPORARY):
-            error.filename, error.filename2 = str(given), None  # a name that the user knows
+            error.filename = str(given)  # a name that the user knows
+            del error.filename2  # were it None, the message would end in "-> None"
         raise
 
 

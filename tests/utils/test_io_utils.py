@@ -134,6 +134,7 @@ def test_what_cannot_be_written_is_named_as_it_was_given(tmp_path):
     with pytest.raises(OSError, match="No space left") as error, atomic_write(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write does
     assert error.value.filename == str(path) and not path.exists()
+    assert str(error.value).endswith(f"No space left on device: '{path}'")
 
 
 def test_text_is_utf_8(tmp_path):
