@@ -121,7 +121,7 @@ def _legs(
             foot = np.array([bike.crank[0] + 0.1, side * 0.36, 0.03])
         ankle = off(foot, -0.04, z=0.07)
         start = off(hip, y=side * 0.09)
-        knee = joint(start, ankle, (THIGH * size, SHIN * size), 1.0)
+        knee = joint(start, ankle, (THIGH * size, SHIN * size))
         parts += [
             tube(start, knee, (0.085, 0.062), outfit.trousers),
             tube(knee, ankle, (0.062, 0.042), outfit.trousers),
@@ -141,7 +141,7 @@ def _arms(
         hand = off(bike.bar, -0.03, side * 0.24, 0.03)
         if side == idle:
             hand = off(shoulder, 0.1, side * rng.uniform(0.05, 0.4), -rng.uniform(0.1, 0.5))
-        elbow = joint(shoulder, hand, (UPPER_ARM * size, FOREARM * size), 1.0)
+        elbow = joint(shoulder, hand, (UPPER_ARM * size, FOREARM * size))
         elbow = off(elbow, y=side * 0.05)
         parts += [
             tube(shoulder, elbow, (0.058, 0.046), outfit.jacket, 5),

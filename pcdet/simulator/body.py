@@ -38,16 +38,13 @@ def draw_outfit(rng: np.random.Generator) -> Outfit:
     return Outfit(m.cloth(rng), m.cloth(rng), m.PLASTIC, hair, float(rng.uniform(0.85, 1.25)))
 
 
-def joint(
-    start: np.ndarray, end: np.ndarray, lengths: tuple[float, float], way: float
-) -> np.ndarray:
-    """Find the knee or elbow of a limb between two points (3,).
+def joint(start: np.ndarray, end: np.ndarray, lengths: tuple[float, float]) -> np.ndarray:
+    """Find the knee or elbow, bent forward (+x) and up, of a limb between two points (3,).
 
     Args:
         start: hip or shoulder.
         end: ankle or hand; a limb that is too short for it is stretched.
         lengths: of the upper and lower part, metres.
-        way: 1 for a joint that bends forward (+x) and up, -1 for one that bends back and down.
     """
     upper, lower = lengths
     span = end - start
@@ -56,7 +53,7 @@ def joint(
         return start + span * (upper / (upper + lower))
     along = (upper**2 - lower**2 + distance**2) / (2 * distance)
     aside = np.sqrt(max(upper**2 - along**2, 0.0))
-    across = np.array([-span[2], 0.0, span[0]]) * way
+    across = np.array([-span[2], 0.0, span[0]])
     across /= max(float(np.linalg.norm(across)), 1e-6)
     return start + span * (along / distance) + aside * across
 

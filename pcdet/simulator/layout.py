@@ -60,7 +60,6 @@ def draw_scene(
         builder.statics,
         builder.volumes,
         sun / np.linalg.norm(sun),
-        place.name,
         STANDING if beside_road else recording_motion(rng, place, ground),
     )
 

@@ -13,7 +13,7 @@ _AIR = np.array([0.03, 0.03, 0.0])  # metres that a label's box is larger than t
 
 
 def _belongings(size: float, rng: np.random.Generator, outfit: Outfit) -> list[Mesh]:
-    """A skirt or coat, a rucksack, a bag, a suitcase on wheels, an umbrella: each now and then."""
+    """A skirt or coat, or a rucksack; a bag, a suitcase on wheels: each now and then."""
     parts = []
     kind = rng.random()
     if kind < 0.22:

@@ -44,7 +44,6 @@ class Scene:
         owner: (T,) int32 index of the object, -1 for all else.
         volumes: (V, 15), see `foliage.Volume`; the nearest first.
         sun: (3,) unit vector towards the light.
-        kind: name of the kind of place, for statistics.
         motion: the recording car's.
     """
 
@@ -55,7 +54,6 @@ class Scene:
     owner: np.ndarray
     volumes: np.ndarray
     sun: np.ndarray
-    kind: str
     motion: Motion = STANDING
 
     @property
@@ -70,7 +68,6 @@ def assemble(
     statics: list[Mesh],
     volumes: list[tuple],
     sun: np.ndarray,
-    kind: str,
     motion: Motion = STANDING,
 ) -> Scene:
     """Put the parts of a scene into the arrays that the ray caster reads."""
@@ -91,6 +88,5 @@ def assemble(
         owner,
         rows,
         sun,
-        kind,
         motion,
     )

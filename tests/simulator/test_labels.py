@@ -26,7 +26,7 @@ def a_car(x, y, heading=0.0) -> SceneObject:
 def label(objects, statics=(), moving=STANDING):
     rng = np.random.default_rng(0)
     up = np.array([0, 0, 1.0])
-    scene = assemble(flat_ground(), list(objects), list(statics), [], up, "test", moving)
+    scene = assemble(flat_ground(), list(objects), list(statics), [], up, moving)
     recording = draw_recording(rng)
     picture = take_picture(scene, recording, rng)
     turn = sweep(scene, rng)

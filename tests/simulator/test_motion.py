@@ -17,7 +17,7 @@ from pcdet.simulator.scene import assemble
 def scene_of(objects=(), rain=0.0, moving=motion.STANDING):
     ground = flat_ground()
     ground.rain = rain
-    return assemble(ground, list(objects), [], [], np.array([0, 0, 1.0]), "test", moving)
+    return assemble(ground, list(objects), [], [], np.array([0, 0, 1.0]), moving)
 
 
 @pytest.mark.parametrize(

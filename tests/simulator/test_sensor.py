@@ -90,7 +90,7 @@ def turn_about_cars(model, distance=38.0):
         angle = np.pi * (k + 0.5) / 4
         spot = np.array([distance * np.cos(angle), distance * np.sin(angle), GROUND])
         cars.append(SceneObject("Car", mesh.moved(spot, angle), spot, size, angle))
-    scene = assemble(flat_ground(), cars, [], [], np.array([0, 0, 1.0]), "test")
+    scene = assemble(flat_ground(), cars, [], [], np.array([0, 0, 1.0]))
     return sweep(scene, np.random.default_rng(0), model)
 
 

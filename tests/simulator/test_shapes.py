@@ -120,12 +120,12 @@ def test_street_things_stand_on_the_ground(make):
 
 def test_a_knee_is_as_far_from_hip_and_ankle_as_its_bones_are_long():
     hip, ankle = np.array([0.0, 0.1, 1.0]), np.array([0.2, 0.1, 0.4])
-    knee = body.joint(hip, ankle, (0.42, 0.40), 1.0)
+    knee = body.joint(hip, ankle, (0.42, 0.40))
     assert np.linalg.norm(knee - hip) == pytest.approx(0.42)
     assert np.linalg.norm(knee - ankle) == pytest.approx(0.40)
     assert knee[0] > 0.2  # it bends forward
     # A leg that is too short is stretched, both bones alike.
-    np.testing.assert_allclose(body.joint(hip, ankle, (0.2, 0.1), 1.0), hip + (ankle - hip) * 2 / 3)
+    np.testing.assert_allclose(body.joint(hip, ankle, (0.2, 0.1)), hip + (ankle - hip) * 2 / 3)
 
 
 def test_riders_legs_move():
