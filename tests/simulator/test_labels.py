@@ -114,11 +114,19 @@ def test_a_line_has_two_decimals_and_is_read_back():
     np.testing.assert_allclose(back.loc, only.location, atol=0.006)
 
 
-def test_a_box_through_the_cameras_plane_is_cut():
-    found, scene, _, recording = label([a_car(1.0, 3.0)])
-    projected = labelling.project_box(scene.objects[0], recording)
-    assert projected is None or np.isfinite(projected).all()
-    assert all(one.box[2] <= recording.image_shape[1] - 1 for one in found)
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_box_through_the_cameras_plane_is_cut(side):
+    (only,), scene, _, recording = label([a_car(1.3, side * 1.6)])
+    (car,), (rows, columns) = scene.objects, recording.image_shape
+    projected = labelling.project_box(car, recording)
+    outer = 0 if side > 0 else 2  # the side of the box that the picture cuts
+    # Its outer side is cut 0.2 m before the camera.
+    focal, centre = recording.projections[2][0, [0, 2]]
+    beside = side * (1.6 + car.size[1] / 2)
+    assert projected[outer] == pytest.approx(centre - focal * beside / 0.2, rel=0.05)
+    assert only.box[outer] == (0 if side > 0 else columns - 1)
+    assert only.box[2 - outer] == pytest.approx(projected[2 - outer])
+    assert only.box[3] == rows - 1 < projected[3]
 
 
 def test_the_road_as_a_plane():
