@@ -121,9 +121,10 @@ def check(part: Exportable, path: Path, settings: dict[str, Any]) -> float:
             expected = part.module(*(torch.from_numpy(value) for value in inputs.values()))
         for name, one, other in zip(part.outputs, session.run(None, inputs), expected):
             difference = np.abs(one - other.numpy()) / np.maximum(1, np.abs(other.numpy()))
-            worst = max(worst, float(difference.max(initial=0.0)))
-            if not worst <= TOLERANCE:
-                raise PcdetError(f"{path}: {name} differs from torch's by {worst:.1e}")
+            largest = float(difference.max(initial=0.0))
+            if not largest <= TOLERANCE:  # nor is it NaN
+                raise PcdetError(f"{path}: {name} differs from torch's by {largest:.1e}")
+            worst = max(worst, largest)
     return worst
 
 

@@ -189,6 +189,10 @@ def test_a_graph_that_computes_something_else_is_told(pillars):
     settings = standalone.read_settings(out / "pointpillar.json")
     with pytest.raises(PcdetError, match=r"pointpillar\.onnx: \w+ differs from torch's by"):
         files.check(part, out / "pointpillar.onnx", settings)
+    with torch.no_grad():
+        next(part.module.parameters()).fill_(torch.nan)
+    with pytest.raises(PcdetError, match="differs from torch's by nan"):
+        files.check(part, out / "pointpillar.onnx", settings)
 
 
 def test_files_that_fail_the_check_replace_nothing(pillars, monkeypatch):
