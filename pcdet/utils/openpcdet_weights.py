@@ -26,6 +26,7 @@ _SIZES = {"Car": (1.6, 3.9, 1.56), "Pedestrian": (0.6, 0.8, 1.73), "Cyclist": (0
 _BOTTOMS = {"Car": -1.78, "Pedestrian": -0.6, "Cyclist": -0.6}
 _PARTA2_BOTTOM = -1.78
 _ANGLES = (0.0, 1.57)
+_DIRECTIONS = {"num_direction_bins": 2, "dir_offset": 0.78539, "dir_limit_offset": 0.0}
 # 1.57 is not quite a quarter of a turn: what the residual of the angle is off for that.
 _ANGLE_SHIFT = math.pi / 2 - _ANGLES[1]
 _CODE = 7
@@ -65,7 +66,8 @@ def to_ours(
 
     Raises:
         CheckpointMismatch: it is of a detector that this project does not have, or the model's
-            anchors stand elsewhere or have other sizes: boxes would come out in wrong places.
+            anchors stand elsewhere or have other sizes, or its directions other sectors: boxes
+            would come out in wrong places, or turned round.
     """
     for name in state:
         for prefix, what in _UNKNOWN.items():
@@ -79,6 +81,7 @@ def to_ours(
             "whose range and classes are known"
         )
     converted = _without_second_stage(state, model, source, strict)
+    _check_directions(model, source)
     anchors = _checked_anchors(model, source)
     shift = _bottom_shift(anchors, _anchor_classes(model), _is_parta2(state))
     for name in converted:
@@ -92,8 +95,9 @@ def from_ours(state: Mapping[str, Any], model: nn.Module, source: str) -> dict[s
     Sparse weights stay as they are; Part-A2's second stage is left out.
 
     Raises:
-        CheckpointMismatch: the model's anchors are not those of OpenPCDet.
+        CheckpointMismatch: the model's anchors or sectors of directions are not OpenPCDet's.
     """
+    _check_directions(model, source)
     anchors = _checked_anchors(model, source)
     shift = _bottom_shift(anchors, _anchor_classes(model), _is_parta2(state))
     return {
@@ -139,6 +143,17 @@ def _without_second_stage(
             *(source, len(names)),
         )
     return {name: value for name, value in state.items() if name not in names}
+
+
+def _check_directions(model: nn.Module, source: str) -> None:
+    """Raise a CheckpointMismatch if the model's direction classifier has other sectors."""
+    for key, theirs in _DIRECTIONS.items() if model.rpn_head.direction is not None else ():
+        own = getattr(model.rpn_head.direction, key)
+        if abs(own - theirs) > 1e-3:
+            raise CheckpointMismatch(
+                f"{source}: OpenPCDet's direction classifiers have the {key} {theirs}, this yaml "
+                f"has {own} (MODEL.RPN.RPN_HEAD.ARGS.{key})"
+            )
 
 
 def _checked_anchors(model: nn.Module, source: str) -> torch.Tensor:

@@ -192,15 +192,20 @@ def resized(cfg) -> None:
     cfg.MODEL.RPN.RPN_HEAD.TARGET_CONFIG.ANCHOR_GENERATOR[0].sizes = [[1.7, 4.0, 1.6]]
 
 
+def turned(cfg) -> None:
+    cfg.MODEL.RPN.RPN_HEAD.ARGS.dir_offset = 0.0
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        (turned, r"have the dir_offset 0.78539, this yaml has 0.0 \(MODEL\.RPN\.RPN_HEAD\.ARGS"),
         (shifted, r"boxes would be shifted; use .*pointpillar_openpcdet\.yaml"),
         (rotated, r"rotations \[0, 1.57\]"),
         (resized, r"anchors of Car have w, l, h \(1.6, 3.9, 1.56\)"),
     ],
 )
-def test_anchors_that_are_not_openpcdets_are_refused(tmp_path, change, told):
+def test_anchors_and_directions_that_are_not_openpcdets_are_refused(tmp_path, change, told):
     path, _, _ = trained(tmp_path, "pointpillar")
     run(path, tmp_path / "theirs.pth", "--to", "openpcdet")
     cfg = narrow_config("pointpillar")
