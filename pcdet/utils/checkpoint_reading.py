@@ -85,14 +85,16 @@ def load_checkpoint(filename: str | os.PathLike, to_cpu: bool = True) -> dict[st
         DataParallel.
 
     Raises:
-        CheckpointError: the file is missing or damaged, holds an object that is neither a tensor
-            nor plain data, or no weights.
+        CheckpointError: the file is missing, may not be read or is damaged, holds an object that
+            is neither a tensor nor plain data, or no weights.
     """
     path = Path(filename)
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint")
     try:
         content = _read(path, "cpu" if to_cpu else None)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged archive may raise anything
         reason = _what_it_is(path) or _reason(error)
         raise CheckpointError(f"{path}: not a readable checkpoint: {reason}") from error

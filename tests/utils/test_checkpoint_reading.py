@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -28,6 +30,14 @@ def test_weights_are_found_wherever_they_are(tmp_path, key, prefix, new_format):
     assert list(checkpoint["model_state"]) == list(WEIGHTS)
     assert torch.equal(checkpoint["model_state"]["a.weight"], WEIGHTS["a.weight"])
     assert checkpoint.get("epoch") == (None if key is None else 3)
+
+
+def test_a_file_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    (tmp_path / "a.pth").write_bytes(b"x")
+    monkeypatch.setattr(Path, "open", Mock(side_effect=PermissionError(13, "Permission denied")))
+    monkeypatch.setattr("builtins.open", Path.open)
+    with pytest.raises(CheckpointError, match=r"a\.pth: cannot be read: Permission denied"):
+        load_checkpoint(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("core", ["numpy.core", "numpy._core"])
