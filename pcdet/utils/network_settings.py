@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 CLASSES = "CLASS_NAMES"
+_COLUMNS = "DATA_CONFIG.POINT_COLUMNS"
 # Sections and keys that the weights depend on, with all that is in them.
 _SECTIONS = (
     CLASSES,
     "DATA_CONFIG.POINT_CLOUD_RANGE",
-    "DATA_CONFIG.NUM_POINT_FEATURES.use",
+    *("DATA_CONFIG.NUM_POINT_FEATURES.use", _COLUMNS),
     "DATA_CONFIG.VOXEL_GENERATOR.VOXEL_SIZE",
     *("MODEL.NAME", "MODEL.VFE", "MODEL.RPN.BACKBONE", "MODEL.RPN.RPN_HEAD"),
     *("MODEL.EXTRA_HEAD", "MODEL.RCNN"),
@@ -35,6 +36,9 @@ def network_settings(config: Mapping[str, Any]) -> dict[str, Any]:
             value = value.get(key) if isinstance(value, Mapping) else None
         if value is not None:
             _flatten_into(settings, section, value)
+    if _COLUMNS in settings:  # the network reads the first ones
+        used = settings.get("DATA_CONFIG.NUM_POINT_FEATURES.use")
+        settings[_COLUMNS] = settings[_COLUMNS][:used]
     if not settings.get("MODEL.RCNN.ENABLED", False):
         settings = {k: v for k, v in settings.items() if not k.startswith("MODEL.RCNN.")}
         settings["MODEL.RCNN.ENABLED"] = False

@@ -156,6 +156,15 @@ def test_what_a_network_does_not_depend_on_may_differ():
     assert differences(before, {"KEY.OF.A.LATER.VERSION": 1}) == {}
 
 
+def test_the_columns_that_a_network_reads_are_its_own():
+    cfg, found = narrow_config(), []
+    for columns in (["x", "y", "z", "i", "t"], ["x", "y", "z", "i"], ["x", "y", "z", "ring"]):
+        cfg.DATA_CONFIG.POINT_COLUMNS = columns
+        found.append(network_settings(cfg))
+    assert differences(found[0], found[1]) == {}
+    assert list(differences(found[1], found[2])) == ["DATA_CONFIG.POINT_COLUMNS"]
+
+
 @pytest.mark.parametrize("value", [torch.zeros(2), {"a": 1}, "text", [[]] * 3])
 def test_a_stored_configuration_that_is_none_is_told(value):
     """Whatever a file holds there: an error that names the file."""
