@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pcdet.inference.detector import Detector
@@ -33,13 +33,21 @@ def detect_scans(args: argparse.Namespace) -> None:
         score_thresh=args.score_thresh,
         compile=args.compile,
     )
-    scenes = detect_all(detector, scans, args.batch_size, args.out)
+    failed: list[DataError] = []
+
+    def note(error: DataError) -> None:
+        failed.append(error)
+        logger.error("%s; the other scans go on", error)
+
+    scenes = detect_all(detector, scans, args.batch_size, args.out, note)
     if args.html:
         title = f"{network.config.get('TAG', args.ckpt)}, {args.data}"
         write_page(scenes, detector.class_names, args.out / SCENES, title)
     else:
         deque(scenes, maxlen=0)
-    logger.info("pictures and boxes of %d scans are in %s", len(scans), args.out)
+    logger.info("pictures and boxes of %d scans are in %s", len(scans) - len(failed), args.out)
+    if failed:
+        raise DataError(f"{failed[0]} ({len(failed)} of {len(scans)} scans could not be read)")
 
 
 def _check_names(scans: list[Path]) -> None:
@@ -53,10 +61,14 @@ def _check_names(scans: list[Path]) -> None:
 
 
 def detect_all(
-    detector: Detector, scans: list[Path], batch_size: int, out: Path
+    detector: Detector,
+    scans: list[Path],
+    batch_size: int,
+    out: Path,
+    unreadable: Callable[[DataError], None],
 ) -> Iterator[Scene]:
     """Detect objects in each scan and write the results into a folder; yield the scenes."""
-    for result in detector.stream(scans, batch_size):
+    for result in detector.stream(scans, batch_size, unreadable=unreadable):
         result.draw(out / f"{result.frame_id}.png")
         with atomic_write(out / f"{result.frame_id}.json") as file:
             file.write(json.dumps(result.rows(), indent=1).encode())

@@ -11,8 +11,9 @@ import copy
 import dataclasses
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -129,14 +130,15 @@ class Detector:
             DataError: a file cannot be read, or points have another shape.
         """
         if isinstance(scans, (list, tuple)):
-            return self._detect(list(scans), 0)
-        return self._detect([scans], 0)[0]
+            return self._detect([self._read(scan, k) for k, scan in enumerate(scans)])
+        return self._detect([self._read(scans, 0)])[0]
 
     def stream(
         self,
         scans: str | os.PathLike | Iterable[Scan],
         batch_size: int = 1,
         progress: bool = True,
+        unreadable: Callable[[DataError], None] | None = None,
     ) -> Iterator[Detections]:
         """Detect in one scan after the other, and hold no more than a batch of them.
 
@@ -144,23 +146,41 @@ class Detector:
             scans: a folder of scans, or anything that gives scans, such as a sensor's driver.
             batch_size: scans that are computed together.
             progress: show a bar.
+            unreadable: told why a scan cannot be read, which is left out; without it, the error is
+                raised after the results of the scans before.
 
         Yields:
             The detections of each scan, in order.
+
+        Raises:
+            ConfigError: the batch size is none, or there are no scans.
+            DataError: as when called.
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ConfigError(f"batch_size: a whole number from 1 on expected, got {batch_size!r}")
         given = list_scans(scans) if isinstance(scans, (str, os.PathLike)) else scans
+        if not isinstance(given, Iterable):
+            raise ConfigError(f"scans: expected a folder, or what gives scans, got {given!r}")
         source = iter(tqdm(given, desc="scans", dynamic_ncols=True, disable=not progress))
         number = 0
         while batch := list(islice(source, batch_size)):
-            yield from self._detect(batch, number)
+            named, failed = [], None
+            for k, scan in enumerate(batch):
+                try:
+                    named.append(self._read(scan, number + k))
+                except DataError as error:
+                    if unreadable is None:
+                        failed = error
+                        break
+                    unreadable(error)
+            yield from self._detect(named)
+            if failed is not None:
+                raise failed
             number += len(batch)
 
-    def _detect(self, scans: list[Scan], first: int) -> list[Detections]:
-        if not scans:
+    def _detect(self, named: list[tuple[str, np.ndarray]]) -> list[Detections]:
+        if not named:
             return []
-        named = [self._read(scan, first + k) for k, scan in enumerate(scans)]
         found, _ = detect(self._model, self._batch(named), self._amp)
         return [self._result(frame, *scan) for frame, scan in zip(found, named)]
 
@@ -170,7 +190,8 @@ class Detector:
         if isinstance(scan, (str, os.PathLike)):
             name, scan = Path(scan).stem, read_points(scan, self._num_stored, self._columns)
         elif isinstance(scan, torch.Tensor):
-            scan = scan.detach().float().cpu().numpy()
+            scan = scan.detach().cpu()
+            scan = (scan.float() if scan.is_floating_point() else scan).numpy()
         points = np.asarray(scan)
         fits = points.ndim == 2 and 3 <= points.shape[1] <= _MOST_COLUMNS
         if not fits or points.dtype.kind not in "fiu":
@@ -179,11 +200,13 @@ class Detector:
                 f"got an array of shape {points.shape} and type {points.dtype}"
             )
         points = points[:, :use].astype(np.float32)
-        if points.shape[1] == 3 < use:
-            points = np.pad(points, ((0, 0), (0, use - 3)))
+        if points.shape[1] == 3 and use == 4:
+            points = np.pad(points, ((0, 0), (0, 1)))
         elif points.shape[1] < use:
             raise DataError(f"scan {name}: expected {use} columns, got {points.shape[1]}")
         points = self._samples.finite_points(points, name)
+        if not len(points):
+            _LOGGER.warning("scan %s: it has no points", name)
         if self._to_look_at > 0:
             self._look_at(name, points)
         return name, points
@@ -258,7 +281,8 @@ def _thresholds(
     if given is None:
         return usual
     for value in given.values() if isinstance(given, Mapping) else [given]:
-        if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if not number or not 0 <= value <= 1:
             raise ConfigError(
                 f"score_thresh: a probability from 0 to 1 expected, or one by class, got {given!r}"
             )

@@ -29,7 +29,7 @@ CONVENTIONS = {
 _KITTI_IMAGE = (375, 1242)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
 class Detections:
     """The objects found in one scan, the best first.
 

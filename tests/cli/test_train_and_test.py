@@ -306,6 +306,13 @@ def test_a_broken_scan_is_named(workplace, trained, tmp_path):
         demo.main([*options, "--data", str(tmp_path / "cut.bin")])
     with pytest.raises(DataError, match=r"none: scan cannot be read: No such file"):
         demo.main([*options, "--data", str(tmp_path / "none")])
+    for scan in (workplace / "kitti" / "testing" / "velodyne").iterdir():
+        (tmp_path / scan.name).write_bytes(scan.read_bytes())
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match=r"cut\.bin: .* \(1 of 3 scans could not be read\)"):
+        demo.main([*options, "--data", str(tmp_path), "--out", str(out), "--html"])
+    assert {path.suffix for path in out.iterdir()} == {".json", ".png", ".html"}
+    assert len(list(out.iterdir())) == 5
 
 
 @pytest.mark.parametrize(

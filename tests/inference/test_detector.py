@@ -122,6 +122,19 @@ def test_streams_in_batches_without_holding_them_all(detector):
     rest = list(stream)
     assert [result.frame_id for result in (first, *rest)] == list("01234")
     same(rest[-1], detector(scan(4)), exactly=False)
+    with pytest.raises(ConfigError, match="scans: expected a folder, or what gives scans"):
+        next(detector.stream(None))
+
+
+def test_a_scan_that_cannot_be_read_costs_no_other(detector):
+    scans, errors = [scan(0), np.zeros(5), scan(2)], []
+    found = detector.stream(scans, 3, progress=False, unreadable=errors.append)
+    assert [result.frame_id for result in found] == ["0", "2"]
+    assert len(errors) == 1 and "scan 1" in str(errors[0])
+    stream = detector.stream(scans, 3, progress=False)
+    assert next(stream).frame_id == "0"
+    with pytest.raises(DataError, match="scan 1"):
+        next(stream)
 
 
 def test_conventions(folder):
@@ -148,7 +161,7 @@ def test_conventions(folder):
 
 def test_a_threshold_for_each_class_holds_before_suppression(folder):
     path, points = make_checkpoint(folder), scan(2)
-    low = Detector.from_checkpoint(path, device="cpu", score_thresh=0.4)
+    low = Detector.from_checkpoint(path, device="cpu", score_thresh=np.float32(0.4))
     only = {"Car": 1.0, "Pedestrian": 1.0, "Cyclist": 0.4}
     cyclists = Detector.from_checkpoint(path, device="cpu", score_thresh=only)(points)
     assert set(cyclists.names) == {"Cyclist"} and len(set(low(points).names)) > 1
@@ -163,6 +176,7 @@ def test_a_threshold_for_each_class_holds_before_suppression(folder):
     [
         *(({"score_thresh": t}, "score_thresh: a probability from 0 to 1 expected, or one by class")
           for t in (50, -1, float("nan"), "abc", [0.1, 0.2, 0.3], {"Car": None})),
+        ({"score_thresh": True}, "score_thresh: a probability"),
         *(({"amp": a}, r"amp: one of \['auto', 'none', 'bf16', 'fp16'\] expected")
           for a in ("half", torch.bfloat16, True)),
         ({"cfg": {"CLASS_NAMES": ["Car"]}}, r"lacks \['DATA_CONFIG', 'MODEL'\]; give a whole one"),
@@ -219,6 +233,8 @@ def test_pictures_and_kitti_lines(detector, tmp_path):
         (np.zeros((5, 2)), r"scan 0: expected points of shape \(N, 4\).*\(5, 2\)"),
         (np.zeros(5), r"got an array of shape \(5,\)"),
         (np.array([["a"] * 4]), "type <U1"),
+        (torch.ones(5, 4, dtype=torch.bool), "type bool"),
+        (torch.ones(5, 4, dtype=torch.complex64), "type complex64"),
     ],
 )
 def test_what_is_no_scan_is_told(detector, points, told):
