@@ -8,21 +8,26 @@ import torch
 from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.utils.box_utils import CENTER, DIMS, RZ
 
+# Boxes are looked at so many at a time that the answers for all points take 64 MB.
+_MOST_ANSWERS = 1 << 24
+
 
 def points_of_boxes(points: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
-    """Find which points lie in which box, by the op's rule in float32.
+    """Find which points lie in which box, by the op's rule, in the type of the points.
 
     Args:
-        points: (N, 3 + C) float32 LiDAR frame.
+        points: (N, 3 + C) LiDAR frame, float32 for what PCDet finds.
         boxes: (M, 7) LiDAR boxes.
 
     Returns:
         M arrays of indices into the points, in rising order.
     """
-    inside = roiaware_pool3d_utils.points_in_boxes_cpu(
-        torch.from_numpy(points[:, :3]), torch.from_numpy(boxes)
-    )
-    return [np.flatnonzero(row) for row in inside.numpy().astype(bool)]
+    xyz, step = torch.from_numpy(points[:, :3]), max(1, _MOST_ANSWERS // max(1, len(points)))
+    return [
+        np.flatnonzero(row)
+        for some in torch.from_numpy(boxes).split(step)
+        for row in roiaware_pool3d_utils.points_in_boxes_cpu(xyz, some).numpy()
+    ]
 
 
 def points_in_closed_box(points: np.ndarray, box: np.ndarray) -> np.ndarray:

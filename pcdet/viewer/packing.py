@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
-from pcdet.ops.roiaware_pool3d import roiaware_pool3d_utils
 from pcdet.utils import box_utils
 from pcdet.utils.box_utils import CENTER, H, L, W, X, Y
+from pcdet.utils.object_points import points_of_boxes
 from pcdet.utils.visualize_utils import DrawnBoxes
 from pcdet.viewer.scene import OVERLAP_CHOICES, HitRules, Pane, Scene, find_partners, overlaps
 
@@ -42,14 +41,16 @@ def pack_points(points: np.ndarray) -> str:
     Points that 16 bits do not reach, beyond 163 m along an axis, are left out.
 
     Args:
-        points: (N, 3 + C) LiDAR points, metres; the intensity in column 3, from 0 to 1.
+        points: (N, 3 + C) LiDAR points, metres; the intensity in column 3, from 0 to 1, or to a
+            larger number, which becomes white.
     """
     steps = np.rint(points[:, CENTER] / STEP)
     reached = (np.abs(steps) <= _MOST_STEPS).all(axis=1)
     points, steps = points[reached], steps[reached].T.astype("<i2")
     intensity = np.zeros(len(points))
     if points.shape[1] > _INTENSITY:
-        intensity = np.clip(points[:, _INTENSITY], 0, 1)
+        intensity = np.clip(points[:, _INTENSITY], 0, None)
+        intensity = intensity / max(1, intensity.max(initial=0))
     return pack(steps.tobytes() + np.rint(255 * intensity).astype(np.uint8).tobytes())
 
 
@@ -135,9 +136,8 @@ def _describe(
 
 def count_points(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """(M,) number of the (N, 3 + C) points in each of (M, 7) LiDAR boxes."""
-    xyz = torch.as_tensor(np.ascontiguousarray(points[:, CENTER], dtype=np.float64))
-    inside = roiaware_pool3d_utils.points_in_boxes_cpu(xyz, torch.as_tensor(boxes))
-    return inside.sum(dim=1).numpy()
+    inside = points_of_boxes(points[:, CENTER].astype(np.float64), boxes)
+    return np.array([len(rows) for rows in inside], dtype=int)
 
 
 def describe_camera(scene: Scene) -> dict[str, Any] | None:

@@ -122,7 +122,7 @@ def find_partners(
             candidates = np.flatnonzero(wanted & (iou[k] > least))
             if len(candidates):
                 partners[k] = candidates[iou[k, candidates].argmax()]
-                free[partners[k]] = False
+                free[partners[k]] &= truth_names[partners[k]] != name  # not taken, if it excuses
                 break
     return partners
 
@@ -153,7 +153,9 @@ def count_outcomes(
     partners = find_partners(truth, kept, overlaps(truth, kept), hits)
     known = np.isin(np.asarray(truth.names, dtype=np.str_), class_names)
     hit = np.zeros(len(known), dtype=bool)
-    hit[partners[partners >= 0]] = True
+    for name, partner in zip(kept.names, partners):
+        if partner >= 0 and truth.names[partner].lower() == name.lower():
+            hit[partner] = True
     return Counts(
         found=int((known & hit).sum()),
         missed=int((known & ~hit).sum()),

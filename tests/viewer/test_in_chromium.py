@@ -116,6 +116,15 @@ def test_keys_that_come_fast_end_at_the_last_frame(page):
     assert page.execute_async_script(f"const done = arguments[0]; {same}")
 
 
+def test_a_frame_that_cannot_be_drawn_costs_no_other(page):
+    page.execute_script("document.getElementById('image-1').textContent = 'data:image/png,'")
+    press(page, "ArrowRight")
+    name = "document.getElementById('frame-name').textContent"
+    wait_for(page, f"{name}.startsWith('000001 cannot be drawn: ')")
+    press(page, "ArrowLeft")
+    wait_for(page, f"{name} == '000000 (1 of 2)' && viewer.state().panes[0].hit == 1")
+
+
 def test_views_differ_and_all_show_the_scene(page):
     pictures = []
     for view in ("orbit", "top", "camera"):
@@ -159,9 +168,9 @@ def test_the_list_jumps_to_a_miss(page):
 
 
 def test_a_class_and_other_classes_can_be_hidden(page):
-    page.find_element("css selector", '[data-key="Car"]').click()
+    page.find_element("css selector", '[data-key="class Car"]').click()
     wait_for(page, "viewer.state().panes[0].boxes == 1")
-    page.find_element("css selector", '[data-key="other classes"]').click()
+    page.find_element("css selector", '[data-key="class other classes"]').click()
     wait_for(page, "viewer.state().panes[0].boxes == 0")
 
 

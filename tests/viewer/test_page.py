@@ -56,6 +56,12 @@ def test_points_beyond_the_reach_of_16_bits_are_left_out():
     assert data[6:] == b"\xff"
 
 
+def test_the_largest_intensity_is_white():
+    points = ground(4)
+    points[:, 3] = 0, 51, 255, np.float32(102)
+    assert unpacked(packing.pack_points(points))[24:] == bytes([0, 51, 255, 102])
+
+
 def test_points_without_intensity_and_no_points():
     assert len(unpacked(packing.pack_points(ground(10)[:, :3]))) == 70
     assert unpacked(packing.pack_points(np.zeros((0, 4), np.float32))) == b""

@@ -36,6 +36,16 @@ def test_classes_do_not_mix_but_a_van_excuses_cars():
     assert partners(truth, found) == [-1, 1, 1]
 
 
+def test_what_a_van_excuses_is_no_hit_of_the_van():
+    """A network that knows vans, too: the car's detection does not take the van from its own."""
+    truth = drawn([car(20, 0), car(30, 0)], ["Van", "Van"])
+    found = drawn([car(20, 0), car(20, 0), car(30, 0)], ["Car", "Van", "Car"], [0.9, 0.8, 0.7])
+    assert partners(truth, found) == [0, 0, 1]
+    hits = HitRules({"car": 0.7, "van": 0.7}, {"car": 0.5, "van": 0.5})
+    counts = count_outcomes(truth, found, ["Car", "Van"], 0.3, hits)
+    assert (counts.found, counts.missed, counts.false_positives) == (1, 1, 0)
+
+
 def test_the_overlap_must_be_exceeded():
     # Shifted along x, across which a car at rz = 0 is 1.6 m: IoU = (1.6 - s) / (1.6 + s).
     truth = drawn([car(10, 0)], ["Car"])

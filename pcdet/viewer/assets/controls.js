@@ -121,7 +121,7 @@ function updateLegend() {
   }));
   byId("classes").replaceChildren(...[...page.classes, "other classes"].map((name, k) => {
     const ofClass = k < page.classes.length ? classColour(k) : page.colours.ignored;
-    return chip(name, name, state.boxColour === "class" ? ofClass : "#666", true);
+    return chip(keyOfClass(name), name, state.boxColour === "class" ? ofClass : "#666", true);
   }));
 }
 
@@ -144,11 +144,14 @@ let queue = Promise.resolve();
 let wantedFrame = 0;
 const tickets = {};
 
-/** Do works one after the other; of one kind only the last that was asked for meanwhile. */
+/** Do works one after the other, whatever becomes of one; of one kind only the last asked for. */
 function inTurn(kind, work) {
   const ticket = (tickets[kind] = (tickets[kind] ?? 0) + 1);
-  queue = queue.then(() => (ticket === tickets[kind] ? work() : undefined));
-  return queue;
+  const done = queue.then(() => (ticket === tickets[kind] ? work() : undefined));
+  queue = done.catch((error) => {
+    byId("frame-name").textContent = `${scene().name} cannot be drawn: ${error.message}`;
+  });
+  return done;
 }
 
 const update = (withPoints) => inTurn(withPoints ? "all" : "boxes", () => drawAll(withPoints));

@@ -31,13 +31,16 @@ const scene = () => page.scenes[state.frame];
 
 // ---------------------------------------------------------------- what became of each box
 
+const sameClass = (box, other) => box.name.toLowerCase() === other.name.toLowerCase();
+
 /** By index of an object, the best score of a detection that found it. */
 function foundScores(boxes) {
   const best = new Map();
   for (const box of boxes) {
     if (box.truth) continue;
     const partner = box.partner[state.overlap];
-    if (partner >= 0) best.set(partner, Math.max(best.get(partner) ?? 0, box.score));
+    if (partner < 0 || !sameClass(boxes[partner], box)) continue;
+    best.set(partner, Math.max(best.get(partner) ?? 0, box.score));
   }
   return best;
 }
@@ -53,11 +56,13 @@ function outcomes(pane) {
     if (!pane.labels) return "detection";
     const partner = pane.boxes[box.partner[state.overlap]];
     if (!partner) return "false positive";
-    return partner.name.toLowerCase() === box.name.toLowerCase() ? "hit" : "ignored";
+    return sameClass(partner, box) ? "hit" : "ignored";
   });
 }
 
-const groupOf = (box) => (page.classes.includes(box.name) ? box.name : "other classes");
+// What a class is hidden by: it may be called as an outcome is.
+const keyOfClass = (name) => `class ${name}`;
+const groupOf = (box) => keyOfClass(page.classes.includes(box.name) ? box.name : "other classes");
 const aboveScore = (box) => box.truth || box.score >= state.score;
 
 function shownBoxes(pane) {
@@ -90,6 +95,7 @@ function describe(pane, { outcome, box }) {
 
 // ---------------------------------------------------------------- the list
 
+const LONGEST_LIST = 500;
 const judged = (pane) => pane.labels && pane.detections;
 const LISTS = {
   "misses, most points first": {
@@ -144,11 +150,12 @@ function listEntries() {
       });
     });
   });
-  return entries.sort((a, b) => a.order - b.order).slice(0, 500);
+  return entries.sort((a, b) => a.order - b.order);
 }
 
 function updateList() {
-  state.list = listEntries();
+  const entries = listEntries();
+  state.list = entries.slice(0, LONGEST_LIST);
   const comparing = byId("list-kind").selectedOptions[0].dataset.found !== undefined;
   byId("list").replaceChildren(...state.list.map((entry) => {
     const item = document.createElement("li");
@@ -162,6 +169,9 @@ function updateList() {
     item.addEventListener("click", () => select(entry, true));
     return item;
   }));
+  if (entries.length > LONGEST_LIST) {
+    byId("list").append(`the first ${LONGEST_LIST} of ${entries.length}`);
+  }
   markSelected();
 }
 
