@@ -38,6 +38,8 @@ class SafeUpdate:
         self.scaler = scaler
         self.halted: torch.Tensor | None = None
         self._decides_on_device = all(g.get("fused") for g in optimizer.param_groups)
+        if isinstance(optimizer, torch.optim.SGD) and self._decides_on_device:
+            _begin_momentum(optimizer)
 
     def __call__(
         self, loss: torch.Tensor, parameters: Iterable[nn.Parameter], max_norm: float
@@ -84,3 +86,16 @@ class SafeUpdate:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return norm
+
+
+def _begin_momentum(optimizer: torch.optim.SGD) -> None:
+    """Make SGD's buffers, which are zero before the first step.
+
+    Its kernel makes them in the first step: if that is skipped they hold what was in the memory,
+    and parameters that get a gradient later than others are refused.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            state = optimizer.state[parameter]
+            if state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(parameter)

@@ -22,6 +22,11 @@ def adam(model: nn.Module, fused: bool = True) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), lr=0.1, fused=fused)
 
 
+def sgd(model: nn.Module) -> torch.optim.Optimizer:
+    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}
+    return torch.optim.SGD(model.parameters(), **settings, fused=True)
+
+
 def step(update: SafeUpdate, model: nn.Module, factor: float = 1.0, added: float = 0.0) -> None:
     update.optimizer.zero_grad()
     update(model(torch.ones(2, 3)).sum() * factor + added, model.parameters(), 10.0)
@@ -93,6 +98,40 @@ def test_an_overflow_of_a_scaled_loss_leaves_out_this_update_alone():
     assert all(map(torch.equal, snapshot(model, update.optimizer), before))
     step(update, model)
     assert not update.halted and not torch.equal(model.weight, before[0])
+
+
+@pytest.mark.parametrize("make", [adam, sgd])
+@pytest.mark.parametrize("good_before", [0, 1])
+def test_a_step_that_is_left_out_is_as_if_it_had_not_been(make, good_before):
+    """The memory of new tensors is filled with NaN, which it may hold at any time."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        ours, plain = linear(), linear()
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+        updates = SafeUpdate(make(ours), scaler), SafeUpdate(make(plain))
+        for update, model in zip(updates, (ours, plain)):
+            for _ in range(good_before):
+                step(update, model)
+        bad_gradient_step(updates[0], ours)
+        for update, model in zip(updates, (ours, plain)):
+            step(update, model)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    expected = snapshot(plain, updates[1].optimizer)
+    assert all(map(torch.equal, snapshot(ours, updates[0].optimizer), expected))
+
+
+def test_momentum_of_a_parameter_begins_with_its_first_gradient():
+    """Such as of sparse layers after a batch without voxels."""
+    model = linear()
+    update = SafeUpdate(sgd(model))
+    model.bias.requires_grad_(False)
+    step(update, model)
+    model.bias.requires_grad_(True)
+    before = model.bias.item()
+    step(update, model)
+    gradient = 2.0 + 0.1 * before
+    assert model.bias.item() == pytest.approx(before - 0.1 * gradient)
 
 
 def test_a_scaled_loss_that_is_not_finite_halts_at_once():
