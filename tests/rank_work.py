@@ -21,6 +21,7 @@ from pcdet.cli import test as test_command
 from pcdet.cli import testing, train, training
 from pcdet.engine.batch_norm import average_over_ranks
 from pcdet.engine.data_parallel import data_parallel
+from pcdet.engine.safe_update import SafeUpdate
 from pcdet.models import model_fn_decorator
 from pcdet.models.model_utils.norm import synchronise_norms_
 from pcdet.models.model_utils.proposal_target_layer import ProposalTargetLayer
@@ -114,6 +115,20 @@ def averaged_statistics(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     layer(values[rank])
     average_over_ranks([layer])
     return layer.running_mean, layer.running_var
+
+
+def scaled_steps() -> list[tuple[bool, float]]:
+    """Whether the ranks halt, and their loss scale, when the loss of rank 1 is NaN in step 2."""
+    rank, found = join(), []
+    model = nn.parallel.DistributedDataParallel(nn.Linear(2, 1))
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    update = SafeUpdate(torch.optim.SGD(model.parameters(), lr=0.1, fused=True), scaler)
+    for step in range(3):
+        update.optimizer.zero_grad()
+        factor = float("nan") if (rank, step) == (1, 1) else 1.0
+        update(model(torch.ones(3, 2)).sum() * factor, model.parameters(), 10.0)
+        found.append((bool(update.halted), scaler.get_scale()))
+    return found
 
 
 def train_and_test(commands: list[list[str]], port: int) -> dict[str, list[float]]:

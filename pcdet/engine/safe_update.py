@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
@@ -21,7 +22,8 @@ class SafeUpdate:
     stay those that gave the bad loss. Whoever has time to look asks `halted`.
 
     With float16, a gradient that overflows is normal: the scaler lowers its scale and only this
-    update is skipped.
+    update is skipped. Ranks, which average their gradients, skip together, and halt together:
+    all must be called at the same point.
 
     Args:
         optimizer: one with `fused=True` needs no wait for the device.
@@ -82,6 +84,12 @@ class SafeUpdate:
         self.scaler.unscale_(self.optimizer)
         norm = clip_grad_norm_(parameters, max_norm)
         scale = self.scaler.scale(torch.ones_like(norm))
+        if dist.is_initialized():
+            # The gradients tell a rank that another one's are bad, not that its loss is: that no
+            # lower scale would help.
+            on_any = bad.to(norm.dtype)
+            dist.all_reduce(on_any, dist.ReduceOp.MAX)
+            bad = on_any > 0
         self.halted = bad | (~torch.isfinite(norm) & (scale < _LEAST_SCALE))
         self.scaler.step(self.optimizer)
         self.scaler.update()

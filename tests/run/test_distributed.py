@@ -63,6 +63,13 @@ def test_measured_statistics_are_those_of_all_ranks(tmp_path):
         torch.testing.assert_close(variance, within + means.var(dim=0, unbiased=False))
 
 
+def test_a_scaled_loss_that_is_not_finite_halts_all_ranks_at_once(tmp_path):
+    ranks = run_ranks(tmp_path, rank_work.scaled_steps)
+    assert [rank.code for rank in ranks] == [0, 0], ranks[0].text + ranks[1].text
+    for rank in ranks:
+        assert rank.value == [(False, 4.0), (True, 2.0), (True, 1.0)]
+
+
 def test_training_and_testing_on_two_ranks(workplace, tmp_path):
     """Same weights on both, rank 0 alone writes, and the report of one process."""
     low = ("--set", "MODEL.TEST.SCORE_THRESH", "0.001")
