@@ -31,7 +31,10 @@ def sigmoid_focal_loss(
 
 
 def smooth_l1_loss(
-    predictions: torch.Tensor, targets: torch.Tensor, sigma: float = 3.0
+    predictions: torch.Tensor,
+    targets: torch.Tensor,
+    sigma: float = 3.0,
+    code_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Quadratic up to a difference of 1 / sigma^2, linear from there (Girshick, Fast R-CNN, 2015).
 
@@ -39,10 +42,14 @@ def smooth_l1_loss(
         predictions: (...).
         targets: (...).
         sigma: inverse square root of where the two parts meet.
+        code_weights: (n,) factors of the differences along the last axis, as in PCDet: where the
+            loss is quadratic it grows by their squares.
 
     Returns:
         (...).
     """
+    if code_weights is not None:
+        predictions, targets = predictions * code_weights, targets * code_weights
     return F.smooth_l1_loss(predictions, targets, reduction="none", beta=1 / sigma**2)
 
 

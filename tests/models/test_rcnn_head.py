@@ -190,8 +190,8 @@ def loss_by_hand(head, predictions, targets) -> dict[str, float]:
             *(math.log(gt[k] / roi[k]) for k in (3, 4, 5)),
             turn,
         ]
-        for value, target in zip(code.tolist(), wanted):
-            distance = abs(value - float(target))
+        for value, target, weight in zip(code.tolist(), wanted, head.code_weights.tolist()):
+            distance = weight * abs(value - float(target))
             residual += 4.5 * distance**2 if distance < 1 / 9 else distance - 0.5 / 9
         refined = head.refine(code[None], roi[None])
         corner += float(corner_loss_plainly(refined[0], gt))
@@ -222,6 +222,7 @@ def test_loss_equals_the_formulas(score_type):
     model = small_model("PartA2")
     head = model.rcnn_net
     head.target_layer.cls_score_type = score_type
+    head.code_weights.copy_(torch.tensor([0.5, 1.0, 2.0, 1.0, 3.0, 1.0, 0.2]))
     batch = example_convert_to_torch(random_batch(num_gt=4))
     batch["gt_boxes"][1, 2:] = 0  # padding
     noise = 0.15 * torch.randn(2, 30, 7)

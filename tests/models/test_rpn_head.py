@@ -13,6 +13,9 @@ from pcdet.models.bbox_heads.bev_network import BEVNetwork
 from pcdet.models.model_utils.first_convolution import laid_out
 from pcdet.utils import box_coder_utils, loss_utils
 
+# As in PCDet, of the differences and not of the loss.
+CODE_WEIGHTS = [0.5, 1.0, 2.0, 1.0, 3.0, 1.0, 0.2]
+
 
 def dense_loss(head, predictions, targets, dir_weights) -> dict[str, torch.Tensor]:
     """PCDet's formulas: weights for every anchor, sums over all of them."""
@@ -31,6 +34,7 @@ def dense_loss(head, predictions, targets, dir_weights) -> dict[str, torch.Tenso
     boxes = predictions["box_preds"].reshape(batch_size, num_anchors, 7)
     difference = boxes - residuals
     difference = torch.cat((difference[..., :6], torch.sin(difference[..., 6:])), dim=-1).abs()
+    difference = difference * torch.tensor(CODE_WEIGHTS)
     smooth = torch.where(difference < 1 / 9, 4.5 * difference**2, difference - 0.5 / 9)
     loc_loss = 2 * (smooth.sum(-1) * positives / normalizer).sum() / batch_size
 
@@ -46,7 +50,7 @@ def dense_loss(head, predictions, targets, dir_weights) -> dict[str, torch.Tenso
 @pytest.mark.parametrize("dir_weight", [0.2, [0.1, 1.5, 0.6]])
 def test_loss_equals_the_dense_formulas(dir_weight):
     cfg = narrow_config("second")
-    cfg.MODEL.LOSSES.LOSS_WEIGHTS.rpn_dir_weight = dir_weight
+    cfg.MODEL.LOSSES.LOSS_WEIGHTS.update(rpn_dir_weight=dir_weight, code_weights=CODE_WEIGHTS)
     model = build_network(small_dataset(cfg), cfg)
     batch = example_convert_to_torch(random_batch(num_gt=4))
     batch["gt_boxes"][0, 0, 3:] = torch.tensor([0.6, 0.8, 1.7, 0.3, 2])

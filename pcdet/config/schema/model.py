@@ -339,7 +339,10 @@ class LossWeights(Section):
     aux_reg_weight: float = key("offsets of points from the centres of objects", 1.0, at_least=0)
     psw_cls_weight: float = key("scores of boxes", 1.0, at_least=0)
     code_weights: list[float] = key(
-        "x, y, z, w, l, h and angle among each other", [1.0] * 7, length=7, at_least=0
+        "factors of the differences in x, y, z, w, l, h and angle, before smooth L1",
+        [1.0] * 7,
+        length=7,
+        at_least=0,
     )
 
 

@@ -40,7 +40,7 @@ class AnchorLossWeights:
         rpn_cls_weight: of the focal loss.
         rpn_loc_weight: of the residuals.
         rpn_dir_weight: of the direction classifier, or of each class's anchors in it.
-        code_weights: of the seven residuals among each other.
+        code_weights: factors of the seven residuals' differences.
     """
 
     rpn_cls_weight: float = 1.0
@@ -210,8 +210,8 @@ class RPNV2(BEVNetwork):
     def _box_loss(
         self, box_preds: torch.Tensor, residuals: torch.Tensor, weight: torch.Tensor
     ) -> torch.Tensor:
-        loss = loss_utils.smooth_l1_loss(*loss_utils.add_sin_difference(box_preds, residuals))
-        loss = (loss * self.code_weights).sum(dim=-1)
+        pair = loss_utils.add_sin_difference(box_preds, residuals)
+        loss = loss_utils.smooth_l1_loss(*pair, code_weights=self.code_weights).sum(dim=-1)
         return self.loss_weights.rpn_loc_weight * (loss * weight).sum()
 
     def _dir_loss(

@@ -25,7 +25,7 @@ class RCNNLossWeights:
         rcnn_cls_weight: of the scores.
         rcnn_reg_weight: of the residuals.
         rcnn_corner_weight: of the corners' distances, 0 for a loss without them.
-        code_weights: of the seven residuals among each other.
+        code_weights: factors of the seven residuals' differences.
     """
 
     rcnn_cls_weight: float = 1.0
@@ -181,7 +181,7 @@ class RCNNHead(nn.Module):
         wanted = self.box_coder.encode(
             roi_frame.boxes_to_roi_frame(gt_boxes, rois), roi_frame.anchors_of_rois(rois)
         )
-        distance = loss_utils.smooth_l1_loss(residuals, wanted) * self.code_weights
+        distance = loss_utils.smooth_l1_loss(residuals, wanted, code_weights=self.code_weights)
         terms["rcnn_loss_reg"] = weights.rcnn_reg_weight * (distance.sum() / count)
         if weights.rcnn_corner_weight:
             corners = roi_frame.corner_loss(self.refine(residuals, rois), gt_boxes)
