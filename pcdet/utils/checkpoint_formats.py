@@ -97,6 +97,10 @@ SPARSE_LAYOUTS = {
 }
 
 
+# Part-A2's second stage: layers and dropout in turn.
+_SHARED_LAYERS = "rcnn_net.shared_fc_layer."
+
+
 def format_of(state: Mapping[str, Any]) -> Format | None:
     """The other code base whose names a model's state has; None if they are ours or unknown."""
     names = [name for name in state if isinstance(name, str)]
@@ -122,7 +126,7 @@ def translate(
     Raises:
         CheckpointError: the model cannot take such a checkpoint, or would compute something else.
     """
-    state = unwrapped(state)
+    state = _with_dropout_counted(unwrapped(state))
     known = format_of(state)
     if known is None or not all(isinstance(name, str) for name in state):
         return state
@@ -130,6 +134,19 @@ def translate(
     if known.finish is None or not hasattr(model, "rpn_head"):
         return translated
     return known.finish(translated, model, source, strict)
+
+
+def _with_dropout_counted(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A state in whose lists dropout has its numbers; PCDet v0.1 has none where DP_RATIO is 0."""
+    names = [name for name in state if isinstance(name, str)]
+    if not any(name.startswith(f"{_SHARED_LAYERS}1.") for name in names):
+        return state
+    pattern = re.compile(re.escape(_SHARED_LAYERS) + r"(\d+)\.(.+)")
+    rule = Rule(pattern, lambda match: f"{_SHARED_LAYERS}{2 * int(match[1])}.{match[2]}")
+    return dict(
+        _translated(name, value, [rule]) if isinstance(name, str) else (name, value)
+        for name, value in state.items()
+    )
 
 
 def _translated(name: str, value: torch.Tensor, rules: Sequence[Rule]) -> tuple[str, torch.Tensor]:

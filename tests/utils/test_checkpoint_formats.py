@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.model_fixture import fake_dataset, load_config, small_model
+from models.model_fixture import (
+    fake_dataset,
+    load_config,
+    narrow_config,
+    small_dataset,
+    small_model,
+)
 from models.pcdet_numbers import listed_state
 from pcdet.models import build_network
 from pcdet.utils import checkpoint_formats, checkpoint_utils
@@ -78,6 +84,30 @@ def test_our_own_names_stay():
     wrapped = {f"module.{name}": value for name, value in state.items()}
     assert list(checkpoint_formats.translate(wrapped)) == list(state)
     assert checkpoint_formats.translate({}) == {}
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.3])
+def test_layers_of_pcdet_are_found_whether_or_not_it_put_dropout_between_them(ratio):
+    """Without dropout, its shared layers are 0 and 1; with it 0 and 2."""
+    cfg = narrow_config("PartA2")
+    cfg.MODEL.RCNN.DP_RATIO = ratio
+    model = build_network(small_dataset(cfg), cfg)
+    own = model.state_dict()
+    shared = "rcnn_net.shared_fc_layer."
+    theirs = {}
+    for name, value in own.items():
+        if name.startswith(shared):
+            number, rest = name.removeprefix(shared).split(".", 1)
+            name = f"{shared}{int(number) // 2}.{rest}"
+        theirs[name] = torch.rand_like(value) if value.is_floating_point() else value
+    assert f"{shared}1.conv.weight" in theirs
+    for state in (theirs, {f"module.{name}": value for name, value in theirs.items()}):
+        checkpoint = {"model_state": state}
+        checkpoint_utils.load_weights(model, checkpoint, "a.pth", logging.getLogger())
+        loaded = model.state_dict()
+        for k in range(2):
+            here, there = (f"{shared}{number}.conv.weight" for number in (2 * k, k))
+            assert torch.equal(loaded[here], theirs[there])
 
 
 def test_entries_that_are_no_weights_are_refused_as_ever(sassd):
