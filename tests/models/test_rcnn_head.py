@@ -143,7 +143,8 @@ def test_only_the_features_of_voxels_get_a_gradient(name):
     batch, voxels, rois = random_voxels()
     voxels = UNetOutputs(*(value.requires_grad_() for value in voxels))
     predictions = forward(head, batch, voxels, rois)
-    sum(value.sum() for value in predictions.values()).backward()
+    assert not predictions["made_up"]
+    (predictions["rcnn_cls"].sum() + predictions["rcnn_reg"].sum()).backward()
     assert voxels.seg_features.grad.isfinite().all() and voxels.seg_features.grad.any()
     assert voxels.seg_preds.grad is None and voxels.part_preds.grad is None
 
@@ -233,6 +234,7 @@ def test_loss_equals_the_formulas(score_type):
     targets = head.assign_targets(proposals, batch["gt_boxes"])
     assert 0 < targets["reg_valid_mask"].sum() < 32
     predictions = {"rcnn_cls": torch.randn(32), "rcnn_reg": 0.3 * torch.randn(32, 7)}
+    predictions["made_up"] = False
     loss, terms = head.get_loss(predictions, targets)
     expected = loss_by_hand(head, predictions, targets)
     for key, value in expected.items():
@@ -250,12 +252,31 @@ def test_loss_without_foreground_or_corners_still_reaches_all_outputs():
     predictions = {
         "rcnn_cls": torch.zeros(32, requires_grad=True),
         "rcnn_reg": torch.zeros(32, 7, requires_grad=True),
+        "made_up": False,
     }
     loss, terms = head.get_loss(predictions, targets)
     loss.backward()
     assert float(terms["rcnn_loss_reg"]) == 0 and "rcnn_loss_corner" not in terms
     assert not predictions["rcnn_reg"].grad.any()
     assert loss.item() == pytest.approx(math.log(2), rel=1e-5)
+
+
+def test_rois_whose_cells_are_made_up_have_no_labels():
+    """As in PCDet: a batch in whose RoIs lie less than three cells says nothing of objects."""
+    head = small_model("PartA2").rcnn_net.train()
+    batch, voxels, rois = random_voxels()
+    gt_boxes = torch.zeros(2, 1, 8)
+    gt_boxes[:, 0, :7] = torch.stack([boxes[0] for boxes in rois]) + 1000
+    gt_boxes[:, 0, 7] = 1
+    proposals = [{"boxes": boxes + 1000, "labels": torch.ones(len(boxes)).long()} for boxes in rois]
+    targets = head.assign_targets(proposals, gt_boxes)
+    assert targets["reg_valid_mask"].any()
+    predictions = forward(head, batch, voxels, targets["rois"].chunk(2))
+    assert predictions["made_up"]
+    loss, terms = head.get_loss(predictions, targets)
+    loss.backward()
+    assert loss.item() == 0 and int(terms["rcnn_fg_num"]) == int(terms["rcnn_bg_num"]) == 0
+    assert not any(p.grad is None or p.grad.any() for p in head.parameters())
 
 
 def test_settings_of_the_yaml_reach_the_head():

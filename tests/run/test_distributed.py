@@ -28,16 +28,16 @@ def test_two_ranks_with_a_frame_each_have_the_gradients_of_one_with_both(tmp_pat
     rank_work.ProposalTargetLayer.sample = original
     ranks = run_ranks(tmp_path, rank_work.distributed_gradients)
     assert [rank.code for rank in ranks] == [0, 0], ranks[0].text + ranks[1].text
-    # The second stage makes up a cell for each RoI of an empty frame, which synchronised norms see.
-    made_up = ("PartA2", rank_work.FRAMES[1], True)
-    assert made_up in expected
+    # The second stage makes up a cell for each RoI of an empty frame, and learns nothing from them.
+    made_up = {("PartA2", rank_work.FRAMES[1], synchronised) for synchronised in (False, True)}
+    assert made_up < expected.keys()
     for key, gradients in expected.items():
         largest = max(value.abs().max() for value in gradients.values())
         for name, value in gradients.items():
             ours, other = (rank.value[key][name] for rank in ranks)
             assert torch.equal(ours, other), (key, name)
             bound = 1e-4 * value.abs().max() + 1e-6 * largest
-            assert key == made_up or (ours - value).abs().max() <= bound, (key, name)
+            assert key in made_up or (ours - value).abs().max() <= bound, (key, name)
 
 
 def test_running_statistics_are_sent_and_constants_are_not(tmp_path):

@@ -6,6 +6,7 @@ Shi et al., From Points to Parts (Part-A2), TPAMI 2020, sections 3.2 and 3.3.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ from pcdet.utils.box_coder_utils import ResidualCoder
 # Points of a cell that count, as in PCDet.
 _MAX_POINTS_OF_CELL = 128
 # With fewer occupied cells than this in a whole batch, too few for batch normalisation, PCDet takes
-# the cell in a corner of each RoI instead, in a test, too.
+# the cell in a corner of each RoI instead, in a test, too; a training learns nothing from them.
 _MIN_CELLS = 3
 
 
@@ -87,7 +88,7 @@ class PartAggregation(RCNNHead):
         voxels: UNetOutputs,
         voxel_centers: torch.Tensor,
         coordinates: torch.Tensor,
-    ) -> dict[str, torch.Tensor]:
+    ) -> dict[str, Any]:
         """Score and refine.
 
         Args:
@@ -97,13 +98,15 @@ class PartAggregation(RCNNHead):
             coordinates: (V, 4) batch index, z, y, x.
 
         Returns:
-            rcnn_cls (R,) logits and rcnn_reg (R, 7) residuals, frame after frame.
+            rcnn_cls (R,) logits and rcnn_reg (R, 7) residuals, frame after frame; in training
+            mode made_up, whether the cells are.
         """
         # (R, S, S, S, 4) and (R, S, S, S, C)
         parts, features = self.pool(rois, voxels, voxel_centers, coordinates)
         # Scores are positive, so that zero means a cell without any voxel.
         cells = torch.nonzero(parts[..., -1])  # (n, 4): RoI, then the place along l, w, h
-        if len(cells) < _MIN_CELLS:
+        made_up = len(cells) < _MIN_CELLS
+        if made_up:
             cells = cells.new_zeros(len(parts), 4)
             cells[:, 0] = torch.arange(len(parts), device=cells.device)
         place = cells.unbind(dim=1)
@@ -114,7 +117,8 @@ class PartAggregation(RCNNHead):
         # (n, 2 * width)
         merged = x_rpn.replace_feature(torch.cat((x_rpn.features, x_part.features), dim=1))
         grid = self.conv_down(merged).dense()
-        return self.predict(grid.flatten(1).to(parts.dtype))  # half under autocast
+        predictions = self.predict(grid.flatten(1).to(parts.dtype))  # half under autocast
+        return {**predictions, "made_up": made_up} if self.training else predictions
 
     def pool(
         self,

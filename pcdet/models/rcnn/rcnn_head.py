@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -153,18 +154,22 @@ class RCNNHead(nn.Module):
         return {name: torch.cat([frame[name] for frame in frames]) for name in frames[0]}
 
     def get_loss(
-        self, predictions: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]
+        self, predictions: dict[str, Any], targets: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Weighted sum of the terms for scores, residuals and corners.
 
         Args:
-            predictions: what `forward` returned for the RoIs of `targets`.
+            predictions: what `forward` returned for the RoIs of `targets`; where its cells are made
+                up, no RoI has a label.
             targets: what `assign_targets` returned.
 
         Returns:
             The loss, and its terms by name (detached).
         """
-        labels, weights = targets["rcnn_cls_labels"], self.loss_weights
+        labels, valid = targets["rcnn_cls_labels"], targets["reg_valid_mask"]
+        if predictions["made_up"]:
+            labels, valid = torch.full_like(labels, -1), torch.zeros_like(valid)
+        weights = self.loss_weights
         cared = (labels >= 0).to(labels.dtype)
         entropy = F.binary_cross_entropy_with_logits(
             predictions["rcnn_cls"], labels.clamp(min=0), reduction="none"
@@ -173,7 +178,6 @@ class RCNNHead(nn.Module):
             "rcnn_loss_cls": weights.rcnn_cls_weight
             * ((entropy * cared).sum() / loss_utils.divisor(cared.sum()))
         }
-        valid = targets["reg_valid_mask"]
         index = torch.nonzero(valid).squeeze(1)  # once: a GPU's host waits for its length
         residuals = predictions["rcnn_reg"][index]
         rois, gt_boxes = targets["rois"][index], targets["gt_of_rois"][index]
