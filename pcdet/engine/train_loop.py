@@ -181,7 +181,7 @@ def train_one_epoch(training: Training, at: Position, observer: Observer) -> Non
         max_norm = training.optim_cfg.GRAD_NORM_CLIP
         grad_norm = training.update(loss, model.parameters(), max_norm)
         if training.average is not None:
-            training.average.update(model, at.it)
+            training.average.update(at.it)
         values = {"loss": loss.detach(), **tb_dict, "grad_norm": grad_norm}
         observer.after_step(at, Step(batch, values, disp_dict, training.update.halted, data_wait))
 

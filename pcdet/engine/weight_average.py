@@ -8,7 +8,7 @@ most (1 + n) / (10 + n), as in TensorFlow's ExponentialMovingAverage.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -19,7 +19,8 @@ class WeightAverage:
     """The average of a model's weights and of its running statistics.
 
     Args:
-        model: alone or in DistributedDataParallel; the average begins as its state.
+        model: alone or in DistributedDataParallel; the average begins as its state. It is on its
+            device for good: its tensors are looked up once.
         decay: of the weights of earlier steps, between 0 and 1.
 
     Attributes:
@@ -28,19 +29,20 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, decay: float):
         self.decay = decay
-        self.state = {name: value.clone() for name, value in _state(model).items()}
+        now = _state(model)
+        self.state = {name: value.clone() for name, value in now.items()}
+        averaged = [name for name, value in now.items() if value.is_floating_point()]
+        counters = [name for name in now if name not in averaged]
+        # Each the average's tensors, then the model's.
+        self._averaged = _side_by_side(self.state, now, averaged)
+        self._counters = _side_by_side(self.state, now, counters)
 
     @torch.no_grad()
-    def update(self, model: nn.Module, it: int) -> None:
+    def update(self, it: int) -> None:
         """Take the weights after step `it` of the training into the average."""
-        averaged, now = [], []
-        for name, value in _state(model).items():
-            if value.is_floating_point():
-                averaged.append(self.state[name])
-                now.append(value)
-            else:
-                self.state[name].copy_(value)
-        torch._foreach_lerp_(averaged, now, 1 - min(self.decay, (1 + it) / (10 + it)))
+        torch._foreach_lerp_(*self._averaged, 1 - min(self.decay, (1 + it) / (10 + it)))
+        if self._counters[0]:
+            torch._foreach_copy_(*self._counters)
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Go on from an average that a checkpoint holds."""
@@ -66,3 +68,9 @@ class WeightAverage:
 
 def _state(model: nn.Module) -> dict[str, torch.Tensor]:
     return getattr(model, "module", model).state_dict()
+
+
+def _side_by_side(
+    one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor], names: Sequence[str]
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    return [one[name] for name in names], [other[name] for name in names]

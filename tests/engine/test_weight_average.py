@@ -34,12 +34,19 @@ def test_an_average_by_hand(first, moved):
         with torch.no_grad():
             for value in model.state_dict().values():
                 value.add_(1) if value.is_floating_point() else value.fill_(step)
-        average.update(model, first + step)
+        average.update(first + step)
     # 0.9 (0.9 w + 0.1 (w + 1)) + 0.1 (w + 2); from the first step on the decays are 2/11 and 3/12
     for name, value in average.state.items():
         if value.is_floating_point():
             torch.testing.assert_close(value, before[name] + moved)
     assert int(average.state["1.num_batches_tracked"]) == 2
+
+
+def test_a_model_without_counters_has_an_average():
+    model = nn.Linear(2, 2)
+    average = WeightAverage(model, 0.9)
+    average.update(1)
+    assert torch.equal(average.state["weight"], model.weight)
 
 
 def test_the_average_stands_in_for_the_weights_for_a_while():
