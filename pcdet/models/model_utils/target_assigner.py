@@ -22,8 +22,9 @@ class TargetAssigner(nn.Module):
     thresholds.
 
     Anchors stand on a grid, so overlaps are products of overlaps along x and along y, and an
-    object overlaps few anchors: only those pairs, Q of them, are looked at. A GPU's host waits for
-    their number, and for those of objects and of positive anchors, and for nothing else.
+    object overlaps few anchors: only those pairs, Q of them, are looked at. A GPU's host waits four
+    times: for the numbers of objects with the anchor shapes of their class, of the rows of anchors
+    that these overlap, of the pairs, and of positive anchors.
     """
 
     def __init__(
