@@ -143,7 +143,10 @@ class PostProcessor:
     ) -> dict[str, torch.Tensor]:
         least = self.score_thresh
         if not isinstance(least, numbers.Real):
-            least = logits.new_tensor(least)[labels - 1]
+            # Not a tensor of all, for which a GPU's host would wait.
+            least = torch.zeros_like(logits)
+            for label, threshold in enumerate(self.score_thresh, start=1):
+                least.masked_fill_(labels == label, threshold)
         # Not ">=": a score that is no number must come as far as the look for those.
         possible = ~(torch.sigmoid(logits) < least) & (logits != -torch.inf)
         index = torch.nonzero(possible).squeeze(1)
