@@ -129,7 +129,9 @@ class PartTargets(Section):
     MEAN_SIZE: dict[str, list[float]] = key(
         "mean width, length and height of each class, metres", {}, length=3, above=0
     )
-    GENERATE_BBOX_REG_LABELS: bool = key("make the batch's bbox_reg_labels, by MEAN_SIZE", False)
+    GENERATE_BBOX_REG_LABELS: bool = key(
+        "make the batch's bbox_reg_labels, by MEAN_SIZE; no loss reads them", False
+    )
 
 
 @dataclass

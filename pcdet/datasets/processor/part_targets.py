@@ -33,7 +33,8 @@ class PartTargetGenerator:
     ) -> PartTargetGenerator | None:
         """Make a generator from a TARGET_CONFIG, or None if it wants no targets of the data set.
 
-        GENERATE_BBOX_REG_LABELS: True, a key that PCDet's files lack, adds bbox_reg_labels.
+        GENERATE_BBOX_REG_LABELS: True, a key that PCDet's files lack, adds bbox_reg_labels, which
+        no loss reads.
 
         Raises:
             ConfigError: MEAN_SIZE lacks a class.
