@@ -275,7 +275,7 @@ def test_submission_has_one_file_a_frame(tmp_path):
     names = ["000003.txt", "000007.txt"]
     assert sorted(file.name for file in (tmp_path / "data").iterdir()) == names
     line = "Car -1 -1 0.1000 100.0000 100.0000 200.0000 180.0000 1.5000 1.6000 3.9000 "
-    line += "0.0000 1.7000 20.0000 0.3000 0.123456\n"
+    line += "0.0000 1.7000 20.0000 0.3000 0.123456000\n"
     assert (tmp_path / "data" / "000003.txt").read_text() == line
     assert (tmp_path / "data" / "000007.txt").read_bytes() == b""
     with zipfile.ZipFile(path) as archive:
@@ -340,6 +340,10 @@ def test_numbers_have_no_exponent_and_no_negative_zero():
     line = result_lines(anno_of([make_object(x=-1e-7, alpha=1e-5, score=1e-8)]))[0]
     assert "e-" not in line
     assert "-0.0000" not in line
+    near = np.float32(0.999_999_9)
+    scores = [near, np.nextafter(near, np.float32(1))]
+    lines = result_lines(anno_of([make_object(score=score) for score in scores]))
+    assert [np.float32(one.split()[-1]) for one in lines] == scores
     check_line(line, (375, 1242), "line")
     with pytest.raises(DataError, match="decimal number in field 4, got '1e-5'"):
         check_line(line.replace("0.0000 100", "1e-5 100", 1), (375, 1242), "line")

@@ -225,8 +225,8 @@ def result_lines(anno: Mapping[str, np.ndarray]) -> list[str]:
     """Return the lines of a KITTI result file for one frame.
 
     A line is: class, truncation and occlusion (-1, not estimated), alpha, x1, y1, x2, y2, height,
-    width, length, x, y, z, rotation_y, score; four decimals, six for the score, so that sorting
-    by score does not change.
+    width, length, x, y, z, rotation_y, score; four decimals, nine for the score, so that sorting
+    by score does not change: near 1, float32 numbers lie 6e-8 apart.
 
     Args:
         anno: `name` (N,), `alpha` (N,), `bbox` (N, 4), `dimensions` (N, 3) length, height, width,
@@ -237,7 +237,7 @@ def result_lines(anno: Mapping[str, np.ndarray]) -> list[str]:
         length, height, width = anno["dimensions"][i]
         values = [_wrapped(anno["alpha"][i]), *anno["bbox"][i], height, width, length]
         values += [*anno["location"][i], _wrapped(anno["rotation_y"][i])]
-        lines.append(f"{name} -1 -1 {decimals(values, 4)} {decimals([anno['score'][i]], 6)}")
+        lines.append(f"{name} -1 -1 {decimals(values, 4)} {decimals([anno['score'][i]], 9)}")
     return lines
 
 
