@@ -80,8 +80,12 @@ def implausible(rows: np.ndarray) -> str:
         return ""
     xyz = np.ascontiguousarray(rows[:, :3].T)  # sums along short rows take their time
     finite = np.isfinite(xyz).all(axis=0)
-    if finite.mean() < 0.5:
+    # Organised clouds have a row without numbers wherever nothing came back.
+    empty = np.isnan(xyz).all(axis=0)
+    if not finite.any() or finite.sum() < 0.5 * (~empty).sum():
         return "most of its coordinates are not finite"
+    if finite.sum() < LEAST_ROWS:
+        return ""
     if not finite.all():
         xyz = xyz[:, finite]
     largest = np.abs(xyz).max(axis=0)

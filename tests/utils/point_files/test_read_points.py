@@ -90,11 +90,12 @@ def test_what_is_no_scan_is_called_by_its_name(tmp_path, content, likeness):
 
 
 def test_what_may_be_a_scan_is_left_to_others(tmp_path):
-    """No points, few points, some that are not finite; coordinates of a map."""
-    damaged = SCAN.copy()
+    """No points, few points, some or most of an organised cloud without; coordinates of a map."""
+    damaged, organised = SCAN.copy(), SCAN.copy()
     damaged[::10] = np.nan
+    organised[np.random.default_rng(0).uniform(size=len(SCAN)) < 0.8] = np.nan
     far = SCAN + np.float32([724706.22, 5649433.6, 275.16, 0])
-    for points in (SCAN[:0], SCAN[:3], 0 * SCAN[:10], damaged, far, 1000 * SCAN):
+    for points in (SCAN[:0], SCAN[:3], 0 * SCAN[:10], damaged, organised, far, 1000 * SCAN):
         points.tofile(tmp_path / "scan.bin")
         np.testing.assert_array_equal(read_points(tmp_path / "scan.bin", 4), points)
 
