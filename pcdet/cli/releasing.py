@@ -9,11 +9,12 @@ from typing import Any
 
 import pcdet
 from pcdet.inference.network import load_network
-from pcdet.run.record import RunRecord, file_identity, sha256_of, source_revision
+from pcdet.run.record import RunRecord, file_identity, sha256_of
 from pcdet.run.resume import plain_config
 from pcdet.utils import log_utils
 from pcdet.utils.checkpoint_utils import AVERAGED, save_checkpoint
 from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.run_starts import trained_start
 
 _DIGITS = 8  # of the sha256 in the name
 
@@ -32,7 +33,7 @@ def release(args: argparse.Namespace) -> Path:
         "epoch": checkpoint.get("epoch"),
         "seed": checkpoint.get("seed"),
         "ap": _ap(record, identity),
-        "git": _revision(record),
+        "git": (trained_start(record) or {}).get("git"),
         "source": identity,
         "version": {"pcdet": pcdet.__version__},
     }
@@ -40,6 +41,12 @@ def release(args: argparse.Namespace) -> Path:
         logger.warning(
             "%s: run.json, which keeps the best test of each split alone, holds none of this "
             "checkpoint, so the file tells of no AP",
+            args.ckpt,
+        )
+    if not released["git"]:
+        logger.warning(
+            "%s: no run.json tells the revision of the source that it was trained with, so the "
+            "file tells of none",
             args.ckpt,
         )
     return _write(released, args.out, args.name or config.get("TAG") or args.ckpt.stem, logger)
@@ -69,9 +76,3 @@ def _ap(record: dict[str, Any], identity: dict[str, str]) -> dict[str, dict[str,
         for split, best in record["best"].items()
         if best["checkpoint"]["sha256"] == identity["sha256"]
     }
-
-
-def _revision(record: dict[str, Any]) -> dict[str, Any] | None:
-    """Revision of the source that the run was last trained with, or else the present one."""
-    starts = record["starts"]
-    return starts[-1].get("git") if starts else source_revision()

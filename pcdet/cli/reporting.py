@@ -12,6 +12,7 @@ from pcdet.run.curve_reader import read_curves
 from pcdet.run.record import RunRecord
 from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import load_pickle
+from pcdet.utils.run_starts import trained_start
 from pcdet.viewer.results import newest_result, title_of_result
 from pcdet.viewer.sources import check_frames, check_scores
 
@@ -94,14 +95,13 @@ def hparams_of(record: Mapping[str, Any], yaml: str) -> dict[str, Any]:
     """What a run was trained with, as flat values for TensorBoard's table of runs.
 
     Args:
-        record: of run.json; one without a start gives the yaml's name alone.
+        record: of run.json; one without a training gives the yaml's name alone.
         yaml: name of the yaml.
     """
     values: dict[str, Any] = {"yaml": yaml}
-    starts = record.get("starts") or []
-    if not starts:
+    last = trained_start(record)
+    if last is None:
         return values
-    last = starts[-1]
     training = (last.get("config") or {}).get("MODEL", {}).get("TRAIN", {})
     for name, value in training.get("OPTIMIZATION", {}).items():
         values[name] = value if isinstance(value, (bool, int, float, str)) else str(value)

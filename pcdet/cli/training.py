@@ -82,7 +82,8 @@ def train(args: argparse.Namespace) -> None:
         options.stored.update(ckpt=ckpt_of(args.ckpt, found[1]), pretrained_model=began_with)
         at = load_state(run, model, optimizer, found, options)
         del found  # a second copy of weights and optimiser
-        record.note(seed=seed, finished_epochs=at.epoch, finished_iterations=at.it)
+        begins = {"finished_epochs": at.epoch, "finished_iterations": at.it}
+        record.note(seed=seed, epochs=recipe.epochs, **begins)
         if run.distributed:
             model = data_parallel(model, run.device)
         run.logger.info(model)

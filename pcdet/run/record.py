@@ -2,8 +2,8 @@
 
     starts            one entry for each time the training was started in this folder, oldest first:
                       command, folder it was given in, config, data_dir, seed, git, packages,
-                      machine, processes, started, ended, outcome, finished_epochs and
-                      finished_iterations (before it)
+                      machine, processes, started, ended, outcome; once all is built,
+                      epochs, finished_epochs and finished_iterations (before it)
     final_checkpoint  file name and sha256 of the newest checkpoint when the training last ended,
                       which is latest_model.pth after a stop within an epoch
     best              by split: the best AP so far, its checkpoint with its sha256, and all numbers;
@@ -35,6 +35,7 @@ import torch
 
 from pcdet.utils import main_metric
 from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.run_starts import trained_start
 
 RECORD = "run.json"
 RUNNING, FINISHED, STOPPED, KILLED = "running", "finished", "stopped", "killed"
@@ -170,8 +171,8 @@ class RunRecord:
         }
 
         def keep_better(record: dict[str, Any]) -> None:
-            earlier = record["starts"][-1:] or [record["best"].get(split, {})]
-            own = earlier[0].get("data_dir")  # records of old runs have none
+            earlier = trained_start(record) or record["best"].get(split, {})
+            own = earlier.get("data_dir")  # records of old runs have none
             same = own is None or entry["data_dir"] in (None, own)
             key = split if same else f"{split} of {data_dir}"
             best = record["best"].get(key)

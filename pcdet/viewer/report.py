@@ -18,6 +18,7 @@ from pcdet.evaluation.found import labelled_objects
 from pcdet.evaluation.plots import plot_class
 from pcdet.evaluation.result import EvalResult
 from pcdet.utils.io_utils import atomic_write
+from pcdet.utils.run_starts import trained_start
 from pcdet.viewer.charts import draw_found, draw_training, figure_url
 from pcdet.viewer.packing import image_url
 from pcdet.viewer.page import ASSETS, FIRST_SCORE, write_page
@@ -262,18 +263,18 @@ def _frame_pictures(tested: Tested, k: int) -> str:
 
 
 def _how_to_repeat(record: Mapping[str, Any]) -> list[str]:
-    """The last start of the training: command, seed, machine, and in full its configuration."""
-    starts = record.get("starts") or []
-    if not starts:
-        return ["<h2>How to repeat it</h2>", "<p>The run's folder has no run.json.</p>"]
-    last = starts[-1]
+    """The last start that trained: command, seed, machine, and in full its configuration."""
+    last = trained_start(record)
+    if last is None:
+        told = "The run's folder has no run.json that tells of a training."
+        return ["<h2>How to repeat it</h2>", f"<p>{told}</p>"]
     machine, packages = last.get("machine") or {}, last.get("packages") or {}
     git = last.get("git") or {}
     revision = f"{git.get('revision')}{', with changes' if git.get('dirty') else ''}"
     facts = {
         "seed": last.get("seed"),
         "started, ended": f"{last.get('started')}, {last.get('ended')}: {last.get('outcome')}",
-        "starts": len(starts),
+        "starts": len(record["starts"]),
         "processes": last.get("processes"),
         "source": revision if git else None,
         "python, torch": f"{machine.get('python')}, {packages.get('torch')}",

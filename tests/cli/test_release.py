@@ -89,7 +89,9 @@ def test_without_a_record_or_a_configuration(released, tmp_path, capsys):
     release.main([str(alone), "--out", str(tmp_path), "--name", "mine"])
     (path,) = tmp_path.glob("mine_*.pth")
     content = load_checkpoint(path)
-    assert "run.json, which keeps the best test of each split alone" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "run.json, which keeps the best test of each split alone" in told
+    assert "no run.json tells the revision of the source" in told and content["git"] is None
     assert content["ap"] == {} and content["version"]["pcdet"]
     torch.save({"model_state": content["model_state"]}, alone)
     with pytest.raises(CheckpointError, match=r"c\.pth: it holds no configuration"):

@@ -13,10 +13,13 @@ import threading
 import pytest
 import torch
 
+from pcdet.cli.reporting import hparams_of
 from pcdet.run import checkpoint_folder
 from pcdet.run import record as run_record
 from pcdet.run.record import FINISHED, KILLED, RUNNING, STOPPED, RunRecord
 from pcdet.run.session import Run, training_session
+from pcdet.utils.run_starts import trained_start
+from pcdet.viewer.report import _how_to_repeat
 
 LOGGER = logging.getLogger("pcdet")
 
@@ -136,7 +139,8 @@ def test_evaluations_on_other_data_are_kept_apart(tmp_path, trained):
     record, own, other = RunRecord(tmp_path, LOGGER), tmp_path / "own", tmp_path / "other"
     if trained:
         record.start({}, processes=1)
-        record.note(data_dir=str(own))
+        record.note(data_dir=str(own), finished_iterations=0)
+        RunRecord(tmp_path, LOGGER).start({}, processes=1, data_dir=other)  # refused later
     for folder, value in ((other, 80.0), (own, 20.0))[:: 1 if trained else -1]:
         record.add_evaluation("val", checkpoint("a.pth"), car_ap(value), folder)
     record.add_evaluation("val", checkpoint("b.pth"), car_ap(30.0), own)
@@ -146,6 +150,19 @@ def test_evaluations_on_other_data_are_kept_apart(tmp_path, trained):
         f"val of {other}": 40.0,
     }
     assert best["val"]["data_dir"] == str(own)
+
+
+def test_the_newest_start_that_trained_counts():
+    trained = {"seed": 5, "config": {}, "epochs": 3, "finished_epochs": 1, "finished_iterations": 9}
+    refused = {"seed": None, "config": {}, "outcome": "failed: ConfigError: another --data_dir"}
+    idle = {**trained, "seed": 6, "finished_epochs": 3}
+    assert trained_start({"starts": [idle, trained, refused, idle, refused]}) is trained
+    assert trained_start({"starts": [refused, idle]}) is None and trained_start({}) is None
+    old = {key: value for key, value in trained.items() if key != "epochs"}
+    assert trained_start({"starts": [old, refused]}) is old
+    assert hparams_of({"starts": [trained, idle]}, "a") == {"yaml": "a", "seed": 5}
+    page = "".join(_how_to_repeat({"starts": [trained | {"command": "mine"}, refused]}))
+    assert "<pre>mine</pre>" in page and "another --data_dir" not in page
 
 
 def test_processes_that_write_at_the_same_time_lose_nothing(tmp_path):
