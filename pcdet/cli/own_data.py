@@ -19,6 +19,7 @@ from pcdet.own_data.sheet import write_sheet
 from pcdet.utils import log_utils
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.frame_pool import available_cores
+from pcdet.utils.io_utils import LateErrors
 from pcdet.utils.preparing_commands import prepare_command
 
 _MOST_ERRORS = 20  # that are told one by one
@@ -28,7 +29,7 @@ def check(args: argparse.Namespace) -> None:
     """Read everything, print table, warnings and errors, and write the page of pictures.
 
     Raises:
-        DataError: files are wrong; the page is there all the same.
+        DataError: files are wrong, and the page is there all the same; or it cannot be written.
     """
     logger = log_utils.create_logger()
     root = _checked(args.folder)
@@ -37,11 +38,15 @@ def check(args: argparse.Namespace) -> None:
     for line in checked.warnings:
         logger.warning(line)
     path = args.out or root / "check.html"
-    write_sheet(checked, path, args.frames)
-    logger.info("%s: open it in a browser", path)
+    late = LateErrors(logger)
+    with late.noted():
+        write_sheet(checked, path, args.frames)
+        logger.info("%s: open it in a browser", path)
     if checked.errors:
         told = "\n".join(checked.errors[:_MOST_ERRORS])
         raise DataError(f"{len(checked.errors)} frames cannot be used:\n{told}")
+    if late.messages:
+        raise DataError(f"{late.messages[0]}; give a place for the page to --out")
     if not checked.warnings:
         logger.info("nothing is amiss; next: %s", prepare_command(args.folder))
 

@@ -48,6 +48,18 @@ def trained(prepared, tmp_path_factory):
     return output / "second_custom" / "default", options
 
 
+def test_a_page_that_cannot_be_written_hides_no_findings(tmp_path, capsys):
+    root = make_tiny_custom(tmp_path / "custom", frames=2)
+    check = ["check", str(root), "--workers", "1", "--out", str(root / "labels")]
+    with pytest.raises(DataError, match=r"labels: cannot be used: .*; give a place .* to --out"):
+        custom.main(check)
+    broken = sorted((root / "labels").iterdir())[0]
+    broken.write_text("nonsense")
+    with pytest.raises(DataError, match=f"1 frames cannot be used:\n.*{broken.name}"):
+        custom.main(check)
+    assert "labels: cannot be used" in capsys.readouterr().err
+
+
 def test_prepare_leaves_what_a_training_reads(prepared):
     names = {path.name for path in prepared.iterdir()}
     assert {"custom_infos_train.pkl", "custom_infos_val.pkl", "custom_dbinfos_train.pkl"} <= names
