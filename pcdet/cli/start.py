@@ -27,7 +27,13 @@ def read_config(args: argparse.Namespace) -> None:
 
 
 def choose_split(split: str) -> None:
-    """Test on another split: its name, and the infos of that split in the same folder."""
+    """Test on another split: its name, and the infos of that split in the same folder.
+
+    Raises:
+        ConfigError: it cannot be part of a file's name.
+    """
+    if not split or split in (".", "..") or "/" in split or "\0" in split:
+        raise ConfigError(f"--split: expected the name of a split, such as val, got {split!r}")
     cfg.MODEL.TEST.SPLIT = split
     paths = [Path(path) for path in cfg.DATA_CONFIG.TEST.INFO_PATH]
     cfg.DATA_CONFIG.TEST.INFO_PATH = [str(p.with_name(_infos_of(p.name, split))) for p in paths]

@@ -11,6 +11,7 @@ import pytest
 
 from pcdet.cli import demo, test, train
 from pcdet.cli.recipe import Recipe, recipe_of
+from pcdet.cli.start import choose_split
 from pcdet.config.schema.training import AMP_NAMES
 from pcdet.engine.device_options import AMP_TYPES
 from pcdet.utils.errors import ConfigError
@@ -187,6 +188,12 @@ def test_processes_of_torchrun_need_its_launcher(monkeypatch):
 def test_options_that_would_do_nothing_are_refused(words, message):
     with pytest.raises(ConfigError, match=message):
         test.parse_args([*REQUIRED[test], *words])
+
+
+@pytest.mark.parametrize("split", ["a/b", "", ".."])
+def test_a_split_is_a_name(split):
+    with pytest.raises(ConfigError, match=r"^--split: expected the name of a split, such as val"):
+        choose_split(split)
 
 
 def test_what_waiting_for_checkpoints_means_by_default():
