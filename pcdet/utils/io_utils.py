@@ -112,13 +112,13 @@ class LateErrors:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Note an OSError or DataError of the block, and go on after it."""
+        """Note an OSError or PcdetError of the block, and go on after it."""
         try:
             yield
         except OSError as error:
             self.files.append(str(error.filename))
             self._note(f"{error.filename}: cannot be used: {error.strerror or error}")
-        except DataError as error:
+        except PcdetError as error:
             self._note(str(error))
 
     def _note(self, message: str) -> None:

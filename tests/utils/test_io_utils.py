@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import pickle
 import stat
@@ -12,8 +13,8 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 
-from pcdet.utils.errors import DataError
-from pcdet.utils.io_utils import atomic_write, load_pickle, read_text, save_pickle
+from pcdet.utils.errors import ConfigError, DataError
+from pcdet.utils.io_utils import LateErrors, atomic_write, load_pickle, read_text, save_pickle
 
 
 def test_plain_data_and_arrays_survive(tmp_path):
@@ -143,3 +144,12 @@ def test_text_is_utf_8(tmp_path):
     (tmp_path / "a.txt").write_bytes("a\nFußgänger\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"a\.txt:2: expected text in UTF-8"):
         read_text(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "full", "a.png"), DataError("a"), ConfigError("a")])
+def test_errors_of_what_is_written_besides_come_late(error):
+    late = LateErrors(logging.getLogger("pcdet"))
+    with late.noted():
+        raise error
+    with pytest.raises(DataError, match=r"^a.*not written: 1, all else was done"):
+        late.raise_first()
