@@ -16,7 +16,7 @@ from pcdet.datasets import build_dataloader
 from pcdet.engine.device_options import amp_type, prepare_detector
 from pcdet.engine.evaluate import eval_one_epoch
 from pcdet.models import build_network, unused_arrays
-from pcdet.run.checkpoint_folder import epoch_of, list_checkpoints
+from pcdet.run.checkpoint_folder import epoch_of, list_checkpoints, write_time
 from pcdet.run.curve_writer import CurveWriter
 from pcdet.run.record import RunRecord, file_identity
 from pcdet.run.session import Run
@@ -176,7 +176,7 @@ def repeat_eval_ckpt(
 
 
 def single_checkpoint(run: Run) -> Path:
-    """The checkpoint that was asked for, or the newest of the run."""
+    """The checkpoint that was asked for, or that of the highest epoch; a newer file is told."""
     if run.args.ckpt is not None:
         return Path(run.args.ckpt)
     ckpt_dir = run.args.ckpt_dir or run.ckpt_dir
@@ -185,4 +185,8 @@ def single_checkpoint(run: Run) -> Path:
         raise CheckpointError(
             f"{ckpt_dir}: no checkpoint_epoch_N.pth there; train first or give --ckpt"
         )
-    return found[-1][1]
+    taken, newest = found[-1][1], max((path for _, path in found), key=write_time)
+    if write_time(newest) > write_time(taken):
+        told = "%s, of the highest epoch, is tested; %s was written later: to test it, give --ckpt"
+        run.logger.warning(told, taken, newest.name)
+    return taken

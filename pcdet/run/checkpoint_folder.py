@@ -40,7 +40,7 @@ def newest_file(folder: Path) -> Path | None:
     if (folder / LATEST).exists():
         found.append(folder / LATEST)
     # LATEST is the older one if the process was killed just before it removed it.
-    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+    return max(found, key=write_time, default=None)
 
 
 def newest_checkpoint(
@@ -115,7 +115,7 @@ def remove_leftovers(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _written(path: Path) -> int:
+def write_time(path: Path) -> int:
     """Tell when a file was written, in nanoseconds; 0 if it is gone."""
     try:
         return path.stat().st_mtime_ns
@@ -175,7 +175,7 @@ class CheckpointFolder:
         (self.folder / LATEST).unlink(missing_ok=True)
         # By time as in PCDet, not by epoch: after a start with --ckpt the last are not the highest.
         others = [other for _, other in list_checkpoints(self.folder) if other != path]
-        others.sort(key=_written)
+        others.sort(key=write_time)
         for old in others[: max(len(others) + 1 - self._max_save_num, 0)]:
             with suppress(OSError):
                 old.unlink()

@@ -117,7 +117,8 @@ def training_session(run: Run, config: Mapping[str, Any]) -> Iterator[RunRecord]
             outcome = _outcome(error)
             raise
         finally:
-            record.end(outcome, newest_file(run.ckpt_dir))
+            # The files change while other ranks look, which record nothing.
+            record.end(outcome, newest_file(run.ckpt_dir) if run.rank == 0 else None)
 
 
 def _outcome(error: BaseException) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -267,3 +269,16 @@ def test_weights_of_a_checkpoint_are_loaded(tmp_path):
     assert testing.load_checkpoint(run, model, path) == file_identity(path)
     for name, value in small_model(seed=2).state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
+
+
+def test_a_checkpoint_that_was_written_after_that_of_the_highest_epoch_is_told(tmp_path, messages):
+    run = Namespace(args=Namespace(ckpt=None, ckpt_dir=None), ckpt_dir=tmp_path / "ckpt")
+    run.logger = LOGGER
+    for second, epoch in enumerate((30, 80, 40)):
+        write_checkpoint(tmp_path, epoch)
+        os.utime(checkpoint_path(tmp_path, epoch), (second, second))
+    assert testing.single_checkpoint(run) == checkpoint_path(tmp_path, 80)
+    assert "checkpoint_epoch_40.pth was written later: to test it, give --ckpt" in messages.text
+    messages.clear()
+    checkpoint_path(tmp_path, 40).unlink()
+    assert testing.single_checkpoint(run) == checkpoint_path(tmp_path, 80) and not messages.text
