@@ -115,8 +115,7 @@ def train(args: argparse.Namespace) -> None:
 
 def begin_log(run: Run, recipe: Recipe) -> None:
     """Make the run's folders and log machine, options, recipe and settings."""
-    if run.rank == 0:
-        run.ckpt_dir.mkdir(parents=True, exist_ok=True)
+    run.from_rank0(lambda: run.ckpt_dir.mkdir(parents=True, exist_ok=True))
     run.start_log(run.output_dir, "train")
     for line in recipe.lines():
         run.logger.info(line)

@@ -61,8 +61,8 @@ class Run:
     def from_rank0(self, work: Callable[[], T]) -> T:
         """Let rank 0 do something, and give its result to all ranks.
 
-        All ranks must call this at the same point. A mistake of the user that rank 0 meets ends
-        all of them, and rank 0 alone tells of it.
+        All ranks must call this at the same point. A mistake of the user or a file that cannot be
+        used, which rank 0 meets, ends all of them, and rank 0 alone tells of it.
         """
         if not self.distributed:
             return work()
@@ -70,7 +70,7 @@ class Run:
         if self.rank == 0:
             try:
                 answer[0] = work()
-            except PcdetError as error:
+            except (PcdetError, OSError) as error:
                 answer[1] = error
         dist.broadcast_object_list(answer, src=0)
         result, error = answer
@@ -80,8 +80,7 @@ class Run:
 
     def start_log(self, folder: Path, name: str) -> None:
         """Log to `folder`/log_<name>_<time>.txt too, beginning with machine and options."""
-        if self.rank == 0:
-            folder.mkdir(parents=True, exist_ok=True)
+        self.from_rank0(lambda: folder.mkdir(parents=True, exist_ok=True))
         time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         self.logger = log_utils.create_logger(folder / f"log_{name}_{time}.txt", self.rank)
         self.logger.info("**********************Start logging**********************")

@@ -219,3 +219,20 @@ def test_other_ranks_write_nothing(tmp_path):
     record.start({}, processes=2)
     record.end(FINISHED, None)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_folder_that_rank_0_cannot_use_ends_all_ranks(tmp_path, monkeypatch, rank):
+    (tmp_path / "file").touch()
+    folder, told = tmp_path / "file" / "eval", []
+
+    def broadcast(answer: list, src: int) -> None:
+        told.append(answer[1])
+        answer[1] = answer[1] or NotADirectoryError(20, "not a folder", str(folder))
+
+    monkeypatch.setattr("torch.distributed.broadcast_object_list", broadcast)
+    cpu = torch.device("cpu")
+    run = Run(argparse.Namespace(), tmp_path, tmp_path, cpu, 2, True, rank, LOGGER)
+    with pytest.raises(SystemExit if rank else NotADirectoryError):
+        run.start_log(folder, "eval")
+    assert isinstance(told[0], NotADirectoryError) is (rank == 0)
