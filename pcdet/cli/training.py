@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import secrets
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -245,4 +246,5 @@ def open_curves(run: Run, at: Position) -> Iterator[CurveWriter | None]:
         if tb_log is not None:
             tb_log.close()
     logger.info("%sEnd training%s", stars, stars)
-    logger.info("checkpoints: %s; curves: tensorboard --logdir %s", ckpt_dir, run.output_dir)
+    curves = f"tensorboard --logdir {shlex.quote(str(run.output_dir))}"
+    logger.info("checkpoints: %s; curves: %s", ckpt_dir, curves)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def logged(scenes: Iterable[Scene], path: Path, logger: logging.Logger) -> Itera
             recording.set_time("frame", sequence=k)
             _log_scene(rerun, recording, scene)
             yield scene
-    logger.info("recording: rerun %s", path)
+    logger.info("recording: rerun %s", shlex.quote(str(path)))
 
 
 def _log_scene(rerun: Any, recording: Any, scene: Scene) -> None:

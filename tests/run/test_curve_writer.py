@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import signal
 import subprocess
@@ -9,10 +10,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kill_and_resume import curves_in
+from pcdet.cli.training import open_curves
+from pcdet.config import cfg
+from pcdet.engine.train_loop import Position
 from pcdet.run.curve_writer import CurveWriter
+from pcdet.run.session import Run
 
 LOGGER = logging.getLogger("test")
 WRITE_AND_DIE = f"""
@@ -76,3 +82,14 @@ def test_a_folder_that_cannot_be_made_costs_the_curves_and_is_told(tmp_path, cap
     assert "curves cannot be written: Not a directory; all else goes on" in caplog.text
     assert "training continues" not in caplog.text, "it may be a test"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_command_for_the_curves_is_quoted(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    caplog.set_level(logging.INFO)
+    cfg.TAG = "a"
+    args, folder = argparse.Namespace(extra_tag="a"), tmp_path / "my runs"
+    run = Run(args, tmp_path, folder, torch.device("cpu"), 2, False, 1, LOGGER)
+    with open_curves(run, Position()):
+        pass
+    assert f"curves: tensorboard --logdir '{folder}'" in caplog.text

@@ -25,10 +25,12 @@ def test_without_the_package_a_line_says_so_and_scenes_pass(tmp_path, monkeypatc
     assert not (tmp_path / "out.rrd").exists()
 
 
-def test_scenes_become_a_recording(tmp_path):
+def test_scenes_become_a_recording(tmp_path, caplog):
+    caplog.set_level("INFO")
     pytest.importorskip("rerun", reason="the extra pcdet[rerun] is not installed")
-    path = tmp_path / "new" / "out.rrd"
+    path = tmp_path / "a new one" / "out.rrd"
     assert len(list(rerun_log.logged(two_scenes(), path, LOGGER))) == 2
+    assert f"rerun '{path}'" in caplog.text
     content = path.read_bytes()
     assert content.startswith(b"RRF") and len(content) > 50_000
 
