@@ -155,14 +155,13 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
     def resolve_path(self, path: str | Path) -> Path:
         """Find a file that the yaml names.
 
-        A path below DATA_DIR is looked up in `root_path`, so that another data folder needs no
-        other yaml; any other relative path starts at `root_dir()`.
+        A path below DATA_DIR, both absolute or both relative, is looked up in `root_path`, so that
+        another data folder needs no other yaml; any other relative path starts at `root_dir()`.
         """
-        path = Path(path)
-        if path.is_absolute() or self.root_path is None:
-            return path
+        if self.root_path is None:
+            return Path(path)
         try:
-            return Path(self.root_path) / path.relative_to(self._data_dir)
+            return Path(self.root_path) / Path(path).relative_to(self._data_dir)
         except ValueError:
             return root_dir() / path
 

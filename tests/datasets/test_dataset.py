@@ -405,6 +405,11 @@ def test_paths_of_the_yaml(tmp_path):
     other = dataset.resolve_path("data/kitti2/b.pkl")
     assert other.is_absolute()
     assert other.parts[-3:] == ("data", "kitti2", "b.pkl")
+    # As `pcdet-custom prepare` writes them for a folder outside the repository.
+    dataset = make_dataset(False, [("DATA_DIR", "/x/own")])
+    dataset.root_path = tmp_path
+    assert dataset.resolve_path("/x/own/a/b.pkl") == tmp_path / "a" / "b.pkl"
+    assert dataset.resolve_path("/x/own2/b.pkl").as_posix() == "/x/own2/b.pkl"
 
 
 def test_template_without_road_planes():
