@@ -49,7 +49,7 @@ def create_database(
     used_classes: Sequence[str] | None = None,
     num_workers: int = 4,
 ) -> dict[str, int]:
-    """Cut all labelled objects out of frames, for ground-truth sampling.
+    """Cut all labelled objects out of frames, for ground-truth sampling; within `preparing`.
 
     Args:
         dataset: reads the points.
@@ -108,46 +108,52 @@ def database_dir(root: str | os.PathLike, split: str) -> Path:
 
 
 @contextmanager
-def unfinished_folder(folder: Path) -> Iterator[Path]:
-    """A folder of the same name for small files, which move to `folder` if the body succeeds.
+def preparing(folder: Path) -> Iterator[None]:
+    """Hold the lock of a database and of the infos beside it, where the file system has locks.
 
-    So a preparation that fails leaves the database of an earlier one as it was. Where `folder` is a
-    link, they are beside what it points to, as files move within a disk alone.
+    Args:
+        folder: of the small files. The lock is that of the folder in which they lie, or to whose
+            disk a link leads: nobody removes it, so there is but one.
 
     Raises:
         DataError: another preparation is at work there.
     """
-    folder = Path(os.path.realpath(folder))
-    parent = folder.parent / _UNFINISHED
-    unfinished = parent / folder.name
+    parent = Path(os.path.realpath(folder)).parent
     parent.mkdir(parents=True, exist_ok=True)
-    with _held(parent):
-        shutil.rmtree(unfinished, ignore_errors=True)  # of one that was killed
-        unfinished.mkdir()
-        try:
-            yield unfinished
-            folder.mkdir(exist_ok=True)
-            for path in unfinished.iterdir():
-                path.replace(folder / path.name)
-        finally:
-            shutil.rmtree(parent, ignore_errors=True)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder, where the file system has locks."""
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(parent, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             told = "another preparation is at work there; wait until it is done"
-            raise DataError(f"{folder.parent}: {told}") from error
+            raise DataError(f"{parent}: {told}") from error
         except OSError:  # the file system has no locks
             pass
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def unfinished_folder(folder: Path) -> Iterator[Path]:
+    """A folder of the same name for small files, which move to `folder` if the body succeeds.
+
+    So a preparation that fails leaves the database of an earlier one as it was. Where `folder` is a
+    link, they are beside what it points to, as files move within a disk alone. Only within
+    `preparing`: what lies there from another run is removed.
+    """
+    folder = Path(os.path.realpath(folder))
+    parent = folder.parent / _UNFINISHED
+    unfinished = parent / folder.name
+    shutil.rmtree(unfinished, ignore_errors=True)  # of one that was killed
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        folder.mkdir(exist_ok=True)
+        for path in unfinished.iterdir():
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(parent, ignore_errors=True)
 
 
 def write_frame_objects(info: dict[str, Any], points: np.ndarray, folder: Path) -> list[CutObject]:

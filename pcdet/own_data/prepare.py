@@ -12,7 +12,7 @@ import numpy as np
 
 from pcdet.datasets.custom.folder import POINTS, CustomFolder, FiniteReader
 from pcdet.datasets.custom.infos import build_infos, dbinfos_path, infos_path
-from pcdet.datasets.ground_database import create_database
+from pcdet.datasets.ground_database import create_database, preparing
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
 from pcdet.own_data.columns import find_columns
 from pcdet.own_data.facts import frame_facts, pairs_by_capitals, unlisted_warnings
@@ -98,7 +98,15 @@ def read_folder(root: Path, seed: int = SEED, workers: int = 4) -> Prepared:
 
 
 def write_infos(prepared: Prepared, workers: int = 4) -> None:
-    """Write the infos of all splits and the database of the training split."""
+    """Write the infos of all splits and the database of the training split.
+
+    Args:
+        prepared: the folder.
+        workers: processes at most.
+
+    Raises:
+        DataError: another preparation is at work there, or a test frame cannot be read.
+    """
     folder, root = prepared.folder, prepared.folder.root
     infos = dict(prepared.infos)
     if split_path(root, "test").exists():
@@ -111,20 +119,22 @@ def write_infos(prepared: Prepared, workers: int = 4) -> None:
                 "and a test on it has no AP; label them, or take them out of the list",
                 *(split_path(root, "test"), len(bare), len(frames), bare[0]),
             )
-    # A run that is killed from here on must not leave older objects beside new infos.
-    dbinfos_path(root).unlink(missing_ok=True)
-    for split, of_split in infos.items():
-        save_pickle(of_split, infos_path(root, split))
-        write_record(infos_path(root, split), len(of_split))
-        _LOGGER.info("%s: %d frames", infos_path(root, split), len(of_split))
-    counts = create_database(
-        dataset=FiniteReader(folder, _LOGGER),
-        infos=infos["train"],
-        folder=root / "gt_database",
-        dbinfos_path=dbinfos_path(root),
-        num_features=len(folder.columns),
-        num_workers=workers,
-    )
+    database = root / "gt_database"
+    with preparing(database):
+        # A run that is killed from here on must not leave older objects beside new infos.
+        dbinfos_path(root).unlink(missing_ok=True)
+        for split, of_split in infos.items():
+            save_pickle(of_split, infos_path(root, split))
+            write_record(infos_path(root, split), len(of_split))
+            _LOGGER.info("%s: %d frames", infos_path(root, split), len(of_split))
+        counts = create_database(
+            dataset=FiniteReader(folder, _LOGGER),
+            infos=infos["train"],
+            folder=database,
+            dbinfos_path=dbinfos_path(root),
+            num_features=len(folder.columns),
+            num_workers=workers,
+        )
     for name, count in counts.items():
         _LOGGER.info("database %s: %d objects", name, count)
 

@@ -10,6 +10,7 @@ from pcdet.cli import custom
 from pcdet.datasets.custom.folder import CustomFolder
 from pcdet.datasets.custom.infos import dbinfos_path
 from pcdet.datasets.custom.label_file import objects_from_rows
+from pcdet.datasets.ground_database import preparing
 from pcdet.own_data import prepare
 from pcdet.own_data.check import check_folder
 from pcdet.own_data.columns import find_columns
@@ -71,6 +72,17 @@ def test_a_killed_preparation_leaves_no_database_of_older_labels(tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         prepare.write_infos(read_folder(root, workers=1), workers=1)
     assert not dbinfos_path(root).exists()
+
+
+def test_a_second_preparation_changes_nothing(tmp_path):
+    root = make_tiny_custom(tmp_path)
+    prepare.write_infos(read_folder(root, workers=1), workers=1)
+    change(root, "0000", "Car", "Van")
+    before = {path: path.read_bytes() for path in root.glob("custom_*")}
+    second = read_folder(root, workers=1)
+    with preparing(root / "gt_database"), pytest.raises(DataError, match="another preparation is"):
+        prepare.write_infos(second, workers=1)
+    assert {path: path.read_bytes() for path in root.glob("custom_*")} == before
 
 
 def test_frames_labelled_after_the_lists_are_told(tmp_path):

@@ -127,19 +127,21 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
             num_workers: processes at most.
 
         Raises:
-            DataError: the infos or points cannot be read.
+            DataError: the infos or points cannot be read, or another preparation is at work.
         """
         root = self.root_path if save_path is None else Path(save_path)
         infos = load_infos(info_path or root / f"kitti_infos_{split}.pkl", has_label=True)
-        counts = ground_database.create_database(
-            dataset=self,
-            infos=infos,
-            folder=ground_database.database_dir(root, split),
-            dbinfos_path=dbinfos_path(root, split),
-            num_features=self.num_stored_features,
-            used_classes=used_classes,
-            num_workers=num_workers,
-        )
+        folder = ground_database.database_dir(root, split)
+        with ground_database.preparing(folder):
+            counts = ground_database.create_database(
+                dataset=self,
+                infos=infos,
+                folder=folder,
+                dbinfos_path=dbinfos_path(root, split),
+                num_features=self.num_stored_features,
+                used_classes=used_classes,
+                num_workers=num_workers,
+            )
         tell_database(counts)
 
 

@@ -63,7 +63,8 @@ def create_kitti_infos(
         settings: of the yaml; those of KITTI if left out.
 
     Raises:
-        DataError: a file is missing or broken; it and its frame are named.
+        DataError: a file is missing or broken; it and its frame are named. Or nothing can be
+            written to `save_path`, or another preparation is at work there.
     """
     save_path, settings = Path(save_path), settings or Settings()
     train, val, test = (_open_split(data_path, split, settings) for split in _SPLITS)
@@ -75,31 +76,43 @@ def create_kitti_infos(
             "%s is missing: ground planes are estimated from the points and kept in the infos",
             train.planes_path,
         )
+    with ground_database.preparing(ground_database.database_dir(save_path, train.split)):
+        frames = _write_labelled(train, val, save_path, workers)
+        # The last, as nothing else needs it.
+        if test.sample_id_list is None or not test.root_split_path.is_dir():
+            _LOGGER.info("No test split in %s: skipped", data_path)
+        else:
+            built = test.build_frames(num_workers=workers, has_label=False, count_inside_pts=False)
+            _save_infos(built, save_path, "test")
+    _link_data(Path(data_path), save_path)
+    _tell(frames, settings)
+    _LOGGER.info("Data preparation done")
+
+
+def _write_labelled(
+    train: BaseKittiDataset, val: BaseKittiDataset, save_path: Path, workers: int
+) -> dict[str, list[BuiltFrame]]:
+    """Write infos and database of the labelled splits; return their frames."""
     folder = ground_database.database_dir(save_path, train.split)
     with ground_database.unfinished_folder(folder) as unfinished:
         frames = {
             train.split: train.build_frames(num_workers=workers, objects_folder=unfinished),
             val.split: val.build_frames(num_workers=workers),
         }
+    # A run that is killed from here on must not leave older objects beside new infos.
+    dbinfos = dbinfos_path(save_path, train.split)
+    dbinfos.unlink(missing_ok=True)
     for split, built in frames.items():
         _save_infos(built, save_path, split)
     _save_infos(frames["train"] + frames["val"], save_path, "trainval")
     tell_database(
         ground_database.save_database(
             (cut for frame in frames[train.split] for cut in frame.objects),
-            dbinfos_path(save_path, train.split),
+            dbinfos,
             train.num_stored_features,
         )
     )
-    # The last, as nothing else needs it.
-    if test.sample_id_list is None or not test.root_split_path.is_dir():
-        _LOGGER.info("No test split in %s: skipped", data_path)
-    else:
-        built = test.build_frames(num_workers=workers, has_label=False, count_inside_pts=False)
-        _save_infos(built, save_path, "test")
-    _link_data(Path(data_path), save_path)
-    _tell(frames, settings)
-    _LOGGER.info("Data preparation done")
+    return frames
 
 
 def _open_split(data_path: str | os.PathLike, split: str, settings: Settings) -> BaseKittiDataset:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pcdet.datasets import ground_database
 from pcdet.datasets.data_augmentation.dbsampler import packed_points_path
-from pcdet.datasets.ground_database import unfinished_folder
+from pcdet.datasets.ground_database import preparing, unfinished_folder
 from pcdet.datasets.kitti.kitti_dataset import BaseKittiDataset, create_kitti_infos
 from pcdet.utils import frame_pool, info_record
 from pcdet.utils.errors import DataError
@@ -204,15 +205,35 @@ def test_interrupted_run_leaves_no_half_file_and_the_next_finishes(
     assert contents(tmp_path / "fresh") == contents(again)
 
 
-def test_two_preparations_at_once_are_told(tmp_path):
-    with unfinished_folder(tmp_path / "gt_database") as unfinished:
-        (unfinished / "a.bin").write_bytes(b"mine")
-        with (
-            pytest.raises(DataError, match="another preparation is at work there"),
-            unfinished_folder(tmp_path / "gt_database"),
+def test_two_preparations_at_once_are_told(root, tmp_path):
+    """Also after the small files are in their place, when lists are still to be written."""
+    folder = tmp_path / "gt_database"
+    save_pickle([], tmp_path / "infos.pkl")
+    with preparing(folder):
+        with unfinished_folder(folder) as unfinished:
+            (unfinished / "a.bin").write_bytes(b"mine")
+        for second in (
+            lambda: create_kitti_infos(root, tmp_path),
+            lambda: BaseKittiDataset(root).create_groundtruth_database(
+                save_path=tmp_path, info_path=tmp_path / "infos.pkl"
+            ),
         ):
-            pass
-    assert (tmp_path / "gt_database" / "a.bin").read_bytes() == b"mine"
+            with pytest.raises(DataError, match="another preparation is at work there"):
+                second()
+    assert [path.name for path in folder.iterdir()] == ["a.bin"]
+    create_kitti_infos(root, tmp_path)
+
+
+def test_a_killed_preparation_leaves_no_database_of_older_labels(root, tmp_path, monkeypatch):
+    create_kitti_infos(root, tmp_path)
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ground_database, "save_database", killed)
+    with pytest.raises(KeyboardInterrupt):
+        create_kitti_infos(root, tmp_path)
+    assert not (tmp_path / "kitti_dbinfos_train.pkl").exists()
 
 
 def test_a_database_behind_a_link_is_made_where_it_leads(tmp_path):
