@@ -22,6 +22,7 @@ from pcdet.utils.kitti_format.frame_facts import data_report, frame_of_info
 
 _LOGGER = logging.getLogger("pcdet.datasets.kitti")
 _SPLITS = ("train", "val", "test")
+_LINKED = ("ImageSets", TRAINING, TESTING)
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,15 @@ def create_kitti_infos(
 
     Raises:
         DataError: a file is missing or broken; it and its frame are named. Or nothing can be
-            written to `save_path`, or another preparation is at work there.
+            written to `save_path`, it leads to another data set, or another preparation is at
+            work there.
     """
     save_path, settings = Path(save_path), settings or Settings()
     train, val, test = (_open_split(data_path, split, settings) for split in _SPLITS)
     for dataset in (train, val):
         dataset.check_listed()
     _check_writable(save_path)
+    links = _links(Path(data_path), save_path)
     if not train.planes_path.is_dir():
         _LOGGER.info(
             "%s is missing: ground planes are estimated from the points and kept in the infos",
@@ -84,7 +87,7 @@ def create_kitti_infos(
         else:
             built = test.build_frames(num_workers=workers, has_label=False, count_inside_pts=False)
             _save_infos(built, save_path, "test")
-    _link_data(Path(data_path), save_path)
+    _make_links(links, save_path)
     _tell(frames, settings)
     _LOGGER.info("Data preparation done")
 
@@ -145,18 +148,33 @@ def _check_writable(save_path: Path) -> None:
         ) from error
 
 
-def _link_data(data_path: Path, save_path: Path) -> None:
-    """Let the folder of the infos serve as a data folder, by links to what is in the other."""
+def _links(data_path: Path, save_path: Path) -> dict[Path, Path]:
+    """Links by which the folder of the infos serves as a data folder, and where they lead.
+
+    Raises:
+        DataError: what is there leads to another data set, whose scans these infos are not of.
+    """
     if save_path.resolve() == data_path.resolve():
-        return
-    for name in ("ImageSets", TRAINING, TESTING):
-        target, link = data_path.resolve() / name, save_path / name
+        return {}
+    links = {save_path / name: data_path.resolve() / name for name in _LINKED}
+    for link, target in links.items():
+        if os.path.lexists(link) and link.resolve() != target.resolve():
+            raise DataError(
+                f"{link}: expected a link to {target}, as of --data_path, got {link.resolve()}: "
+                "remove it, or name another folder by --save_path"
+            )
+    return links
+
+
+def _make_links(links: dict[Path, Path], save_path: Path) -> None:
+    for link, target in links.items():
         if target.is_dir() and not link.exists():
             try:
                 link.symlink_to(target, target_is_directory=True)
             except OSError as error:
                 _LOGGER.warning("%s: no link to %s (%s)", link, target, error.strerror)
-    _LOGGER.info("%s holds infos and links to the data: give it as --data_dir", save_path)
+    if links:
+        _LOGGER.info("%s holds infos and links to the data: give it as --data_dir", save_path)
 
 
 def _save_infos(built: list[BuiltFrame], save_path: Path, split: str) -> None:

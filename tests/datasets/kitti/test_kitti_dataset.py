@@ -232,7 +232,8 @@ def run(*words):
 
 def test_command_makes_all_files(tmp_path, capfd):
     root = make_tiny_kitti(tmp_path / "kitti")
-    assert run("--data_path", root, "--save_path", tmp_path / "out", "--workers", 1) == 0
+    for _ in range(2):
+        assert run("--data_path", root, "--save_path", tmp_path / "out", "--workers", 1) == 0
     made = {p.name for p in (tmp_path / "out").iterdir()}
     infos = {
         f"kitti_infos_{split}.{kind}"
@@ -242,6 +243,18 @@ def test_command_makes_all_files(tmp_path, capfd):
     others = {"kitti_dbinfos_train.pkl", "kitti_gt_points_train.npy", "gt_database"}
     assert made == infos | others | {"ImageSets", "training", "testing"}  # links
     assert "infos of train" in capfd.readouterr().err
+
+
+def test_infos_of_one_data_set_do_not_go_beside_links_to_another(tmp_path, capsys):
+    """Else they would be read with the other's scans."""
+    roots = [make_tiny_kitti(tmp_path / name) for name in ("one", "two")]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "testing").symlink_to(roots[0] / "testing")  # as a run of the first would make it
+    assert run("--data_path", roots[1], "--save_path", out) == 1
+    told = f"error: {out}/testing: expected a link to {roots[1]}/testing, as of --data_path, got "
+    assert told + f"{roots[0]}/testing: remove it" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["testing"]
 
 
 def test_command_names_what_is_wrong(tmp_path, capsys):
