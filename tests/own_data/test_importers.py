@@ -257,6 +257,16 @@ def test_kitti_without_images(tmp_path):
     (root / "velodyne" / "000000.bin").rename(root / "velodyne" / "000000.ply")
     import_folder("kitti", tmp_path / "src", tmp_path / "again")
     assert stated_columns(tmp_path / "out") and stated_columns(tmp_path / "again") is None
+    for name, width, told in (
+        ("Car", 0, r"object 2 \(Car\): .* > 0, got .*000000\.txt: line 3"),
+        ("Car", 400, r"000000\.txt: object 2 \(Car\): dy: expected a size"),
+        ("Car:x", 2, r"000000\.txt: object 2 \(Car:x\): class: expected"),
+    ):
+        wrong = line(name, [*CAR[:4], width, *CAR[5:]], in_camera(CAR), 0)
+        write(root / "label_2" / "000000.txt", text + wrong)
+        with pytest.raises(DataError, match=told):
+            import_folder("kitti", tmp_path / "src", tmp_path / "not")
+    assert not (tmp_path / "not").exists()
 
 
 def quaternion(angle):
