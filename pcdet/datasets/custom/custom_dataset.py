@@ -27,7 +27,7 @@ from pcdet.evaluation.protocol import BY_DISTANCE
 from pcdet.utils.array_utils import FinitePoints, as_numpy
 from pcdet.utils.box_utils import CENTER, DIMS
 from pcdet.utils.errors import ConfigError
-from pcdet.utils.kitti_format.split import warn_of_other_frames
+from pcdet.utils.kitti_format.split import check_no_frame_twice, warn_of_other_frames
 from pcdet.utils.preparing_commands import prepare_command
 
 # Least probability of a detection in the table of confusions.
@@ -66,7 +66,8 @@ class CustomDataset(DatasetTemplate):
 
         Raises:
             ConfigError: a key or value of the config does not fit.
-            DataError: a file of infos is missing or damaged, or labels or scans are newer.
+            DataError: a file of infos is missing or damaged, a frame is there twice, or labels or
+                scans are newer.
         """
         super().__init__()
         cfg = global_cfg if cfg is None else cfg
@@ -81,10 +82,12 @@ class CustomDataset(DatasetTemplate):
         )
         self._folder = CustomFolder(self.root_path, _columns(cfg.DATA_CONFIG))
         self._finite_points = FinitePoints(self._folder.columns)
-        for path in map(self.resolve_path, cfg.DATA_CONFIG[self.mode].INFO_PATH):
-            infos = load_infos(path, has_label=training)
+        paths = list(map(self.resolve_path, cfg.DATA_CONFIG[self.mode].INFO_PATH))
+        files = [(path, load_infos(path, has_label=training)) for path in paths]
+        for path, infos in files:
             warn_of_other_frames(path, infos, prepare_command(path.parent), self.logger)
             self.infos += infos
+        check_no_frame_twice(files)
         check_files_unchanged(self._folder, self.infos)
         self._by_name = {info["point_cloud"]["lidar_idx"]: info for info in self.infos}
         test = read_test(cfg.MODEL.get("TEST"))

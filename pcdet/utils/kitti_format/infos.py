@@ -17,7 +17,7 @@ from pcdet.utils.io_utils import load_pickle
 from pcdet.utils.kitti_format.calib import Calibration
 from pcdet.utils.kitti_format.label import DONT_CARE
 from pcdet.utils.kitti_format.planes import is_road
-from pcdet.utils.kitti_format.split import warn_of_other_frames
+from pcdet.utils.kitti_format.split import check_no_frame_twice, warn_of_other_frames
 from pcdet.utils.preparing_commands import CREATE_INFOS, create_infos_command
 
 _CALIB_SHAPES = {
@@ -80,7 +80,7 @@ def load_info_files(
         logger: where warnings go.
 
     Raises:
-        DataError: none exists, or see `load_infos`.
+        DataError: none exists, a frame is there twice, or see `load_infos`.
     """
     present = [path for path in paths if path.exists()]
     if not present:
@@ -90,12 +90,11 @@ def load_info_files(
     for path in paths:
         if path not in present:
             logger.warning("%s of INFO_PATH is missing: skipped", path)
-    infos = []
-    for path in present:
-        of_file = load_infos(path, has_label)
+    files = [(path, load_infos(path, has_label)) for path in present]
+    for path, of_file in files:
         warn_of_other_frames(path, of_file, create_infos_command(path.parent), logger)
-        infos += of_file
-    return infos
+    check_no_frame_twice(files)
+    return [info for _, of_file in files for info in of_file]
 
 
 def _check_info(info: Any, has_label: bool) -> None:

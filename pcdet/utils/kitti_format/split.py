@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pcdet.utils.errors import DataError
-from pcdet.utils.file_checks import is_file_name
+from pcdet.utils.file_checks import first_of_one_name, is_file_name
 from pcdet.utils.io_utils import atomic_write, read_text
 
 # SHA-256 of the sorted names of KITTI's usual splits (Chen et al., 3D Object Proposals for Accurate
@@ -123,6 +123,25 @@ def warn_of_other_frames(
             "%s holds %d frames, %s %d, and frame %s is in one of them alone: the infos count; to "
             "make them anew, run `%s`",
             *(infos_path, len(frames), names, len(listed), others[0], command),
+        )
+
+
+def check_no_frame_twice(files: Iterable[tuple[Path, Sequence[Mapping[str, Any]]]]) -> None:
+    """Raise a DataError if a frame is in files of infos twice: it would count or be learned so.
+
+    Args:
+        files: path and infos, one dict a frame, of each entry of INFO_PATH.
+    """
+    named = (
+        (info["point_cloud"]["lidar_idx"], (info["point_cloud"]["lidar_idx"], path))
+        for path, infos in files
+        for info in infos
+    )
+    if pair := first_of_one_name(named):
+        (frame, first), (_, second) = pair
+        raise DataError(
+            f"frame {frame} is in {first} and again in {second}: expected each frame once in the "
+            "files of INFO_PATH; name those whose frames differ"
         )
 
 

@@ -257,6 +257,14 @@ def test_lists_that_were_edited_after_the_infos_are_told(tmp_path, caplog):
     assert "train.txt:1: expected one frame name" in caplog.messages[-1]
 
 
+def test_a_frame_that_two_files_of_infos_hold_is_told(folder):
+    cfg = config(folder)
+    cfg.DATA_CONFIG.TEST.INFO_PATH *= 2
+    told = r"frame 0000 is in (.*custom_infos_train\.pkl) and again in \1: expected each frame once"
+    with pytest.raises(DataError, match=told):
+        CustomDataset(folder, cfg.CLASS_NAMES, "train", False, cfg=cfg)
+
+
 def test_infos_of_something_else_are_refused(tmp_path):
     root = make_tiny_custom(tmp_path, frames=1)
     with pytest.raises(DataError, match="missing; make it with `pcdet-custom prepare"):
