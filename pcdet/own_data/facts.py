@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from pcdet.datasets.custom.folder import LABELS, POINTS, CustomFolder
@@ -46,7 +46,8 @@ def folder_warnings(folder: CustomFolder, class_names: Sequence[str]) -> Iterato
         class_names: all classes of its labels.
     """
     labelled = set(folder.labelled_frames())
-    scans = {path.stem for path in list_scans(folder.root / POINTS)}
+    counts = Counter(path.stem for path in list_scans(folder.root / POINTS))
+    scans = set(counts)
     for these, others, what in (
         (scans, labelled, f"{POINTS}/ have no file in {LABELS}/ and are not used"),
         (labelled, scans, f"{LABELS}/ have no file in {POINTS}/"),
@@ -56,12 +57,16 @@ def folder_warnings(folder: CustomFolder, class_names: Sequence[str]) -> Iterato
             yield f"{len(lonely)} of {len(these)} frames in {what}, as {lonely[0]}"
     for pair in pairs_by_capitals(class_names):
         yield "classes {} and {} differ in capitals alone: rename one of them".format(*pair)
-    listed = _listed_frames(folder)
-    for split in ("train", "val"):  # those of a test may have none
-        missing = sorted(set(listed[split]) - labelled)
-        if missing:
+    listed, broken = _listed_frames(folder)
+    yield from broken
+    for split, lacking, what in (
+        *((split, set(listed[split]) - labelled, "have no labels") for split in ("train", "val")),
+        # Those of a test may have none, and are looked at nowhere else then.
+        ("test", {f for f in listed["test"] if counts[f] != 1}, f"have not one scan in {POINTS}/"),
+    ):
+        if lacking:
             path = split_path(folder.root, split)
-            yield f"{path}: {len(missing)} of its frames have no labels, as {missing[0]}"
+            yield f"{path}: {len(lacking)} of its frames {what}, as {min(lacking)}"
     for one, other, both in frames_in_two(listed):
         yield f"{len(both)} frames are in {one}.txt and in {other}.txt, as {both[0]}"
     yield from unlisted_warnings(folder)
@@ -73,7 +78,7 @@ def unlisted_warnings(folder: CustomFolder) -> Iterator[str]:
     Args:
         folder: of the data.
     """
-    listed = _listed_frames(folder)
+    listed, _ = _listed_frames(folder)
     if not (listed["train"] and listed["val"]):
         return
     rest = sorted(set(folder.labelled_frames()).difference(*listed.values()))
@@ -84,14 +89,17 @@ def unlisted_warnings(folder: CustomFolder) -> Iterator[str]:
         )
 
 
-def _listed_frames(folder: CustomFolder) -> dict[str, list[str]]:
-    """The frames of each split; none where there is no list."""
+def _listed_frames(folder: CustomFolder) -> tuple[dict[str, list[str]], list[str]]:
+    """The frames of each split, none without a sound list; and what is wrong with lists."""
     listed: dict[str, list[str]] = {split: [] for split in SPLITS}
+    broken = []
     for split in SPLITS:
-        # The commands that need a split say what is wrong with its list.
-        with suppress(DataError):
-            listed[split] = folder.frames_of_split(split)
-    return listed
+        try:
+            if split_path(folder.root, split).exists():
+                listed[split] = folder.frames_of_split(split)
+        except DataError as error:
+            broken.append(str(error))
+    return listed, broken
 
 
 def pairs_by_capitals(names: Sequence[str]) -> Iterator[tuple[str, str]]:
