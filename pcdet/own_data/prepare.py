@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pcdet.datasets.custom.folder import POINTS, CustomFolder, FiniteReader
+from pcdet.datasets.custom.folder import LABELS, POINTS, CustomFolder, FiniteReader
 from pcdet.datasets.custom.infos import build_infos, dbinfos_path, infos_path
 from pcdet.datasets.ground_database import create_database, preparing
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
@@ -23,6 +23,7 @@ from pcdet.own_data.turned import heading_warnings
 from pcdet.own_data.yaml_text import yaml_text
 from pcdet.utils.data_report import class_table, data_warnings
 from pcdet.utils.errors import ConfigError, DataError
+from pcdet.utils.file_checks import check_writable
 from pcdet.utils.info_record import write_record
 from pcdet.utils.io_utils import atomic_write, save_pickle
 from pcdet.utils.kitti_format.split import split_path
@@ -70,9 +71,10 @@ def read_folder(root: Path, seed: int = SEED, workers: int = 4) -> Prepared:
         workers: processes at most.
 
     Raises:
-        DataError: a file is missing or broken; it is named.
+        DataError: a file is missing or broken, or none can be written; it is named.
         ConfigError: dataset.yaml is wrong.
     """
+    check_writable(root, f"copy it, or prepare a folder with links to its {POINTS}/ and {LABELS}/")
     columns, columns_from = find_columns(root)
     folder = CustomFolder(root, columns, columns_from)
     splits, note = complete_splits(folder, seed)

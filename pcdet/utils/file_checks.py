@@ -6,11 +6,14 @@ its name, and not by whichever operation meets it first.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from pcdet.utils.errors import DataError
 from pcdet.utils.io_utils import LARGEST_NUMBER
 
 _MAX_NAME = 200
@@ -45,6 +48,21 @@ def check_file_name(value: Any, what: str) -> None:
         raise ValueError(f"{what}: expected a name, got a {type(value).__name__}")
     if not is_file_name(value):
         raise ValueError(f"{what}: expected the name of a file, got {value[:_MAX_NAME]!r}")
+
+
+def check_writable(folder: Path, remedy: str) -> None:
+    """Raise a DataError that ends in `remedy` if infos cannot be written to a folder, made or not.
+
+    Asked before the points of thousands of frames are read.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"{folder}: infos cannot be written there ({error.strerror}): {remedy}"
+        ) from error
 
 
 def first_of_one_name(named: Iterable[tuple[str, Thing]]) -> tuple[Thing, Thing] | None:

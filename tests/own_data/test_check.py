@@ -17,6 +17,7 @@ from pcdet.own_data.columns import find_columns
 from pcdet.own_data.object_views import draw_object, object_frame
 from pcdet.own_data.prepare import read_folder
 from pcdet.own_data.sheet import write_sheet
+from pcdet.utils import file_checks
 from pcdet.utils.errors import ConfigError, DataError
 from scan_files import made_scan, write_pcd
 from tiny_custom import SIZES, make_tiny_custom, points_in
@@ -72,6 +73,16 @@ def test_a_killed_preparation_leaves_no_database_of_older_labels(tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         prepare.write_infos(read_folder(root, workers=1), workers=1)
     assert not dbinfos_path(root).exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_it_is_read(tmp_path, monkeypatch):
+    def refused(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(file_checks.tempfile, "TemporaryFile", refused)
+    told = r"infos cannot be written there \(Permission denied\): copy it, or prepare a folder with"
+    with pytest.raises(DataError, match=told):
+        read_folder(tmp_path, workers=1)
 
 
 def test_a_second_preparation_changes_nothing(tmp_path):
@@ -169,7 +180,15 @@ def test_mistakes_are_told(tmp_path, mistake):
         (root / "ImageSets" / "train.txt").write_text("0000\n0001\n0009\n")
         (root / "ImageSets" / "val.txt").write_text("0001\n")
         expected = "1 of its frames have no labels, as 0009"
-        assert "1 frames are in train.txt and in val.txt, as 0001" in check_folder(root).warnings
+        (root / "ImageSets" / "test.txt").write_text("0002\n0008\n")
+        warnings = check_folder(root).warnings
+        assert "1 frames are in train.txt and in val.txt, as 0001" in warnings
+        assert any("1 of its frames have not one scan in points/, as 0008" in w for w in warnings)
+        (root / "ImageSets" / "test.txt").write_text("")
+        (root / "ImageSets" / "val.txt").write_text("0003\n0004\n0003\n")
+        broken = " ".join(check_folder(root).warnings)
+        assert "val.txt:3: frame 0003 is named a second time" in broken
+        assert "test.txt: expected one frame name a line, the file is empty" in broken
     else:
         for k, of_frame in enumerate(rows):
             if mistake == "degrees":

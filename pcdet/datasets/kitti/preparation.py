@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pcdet.datasets import ground_database
@@ -15,6 +14,7 @@ from pcdet.datasets.kitti.frame_builder import BuiltFrame
 from pcdet.datasets.kitti.image_boxes import USUAL_SHAPE
 from pcdet.utils.data_report import count_objects, other_names
 from pcdet.utils.errors import DataError
+from pcdet.utils.file_checks import check_writable
 from pcdet.utils.info_record import write_record
 from pcdet.utils.io_utils import save_pickle
 from pcdet.utils.kitti_format.folders import NUM_POINT_FEATURES, TESTING, TRAINING, has_images
@@ -36,6 +36,7 @@ class Settings:
         image_shape: IMAGE_SHAPE, (height, width) of images that are not there.
         limit_range: POINT_CLOUD_RANGE; None if there is no yaml.
         class_names: CLASS_NAMES.
+        class_map: CLASS_MAP.
     """
 
     num_stored_features: int = NUM_POINT_FEATURES
@@ -44,6 +45,7 @@ class Settings:
     image_shape: Sequence[int] | None = None
     limit_range: Sequence[float] | None = None
     class_names: Sequence[str] = ()
+    class_map: Mapping[str, str] = field(default_factory=dict)
 
 
 def create_kitti_infos(
@@ -72,7 +74,10 @@ def create_kitti_infos(
     train, val, test = (_open_split(data_path, split, settings) for split in _SPLITS)
     for dataset in (train, val):
         dataset.check_listed()
-    _check_writable(save_path)
+    check_writable(
+        save_path,
+        "name another folder by --save_path, which then is the --data_dir of training and test",
+    )
     links = _links(Path(data_path), save_path)
     if not train.planes_path.is_dir():
         _LOGGER.info(
@@ -135,19 +140,6 @@ def _open_split(data_path: str | os.PathLike, split: str, settings: Settings) ->
     return dataset
 
 
-def _check_writable(save_path: Path) -> None:
-    """Raise a DataError that names --save_path if no file can be written there."""
-    there = next(path for path in (save_path, *save_path.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        raise DataError(
-            f"{save_path}: infos cannot be written there ({error.strerror}): name another folder "
-            "by --save_path, which then is the --data_dir of training and test"
-        ) from error
-
-
 def _links(data_path: Path, save_path: Path) -> dict[Path, Path]:
     """Links by which the folder of the infos serves as a data folder, and where they lead.
 
@@ -194,8 +186,9 @@ def _tell(frames: dict[str, list[BuiltFrame]], settings: Settings) -> None:
     }
     lines, warnings = data_report(described, settings.limit_range, settings.uses_intensity)
     counts = count_objects(frame for of_split in described.values() for frame in of_split)
+    learned = {settings.class_map.get(name, name) for name in counts}
     for name in settings.class_names:
-        if not counts[name]:
+        if name not in learned:
             warnings.append(f"CLASS_NAMES: no object of {name!r}; {other_names(name, counts)}")
     for line in lines:
         _LOGGER.info("%s", line)
