@@ -12,6 +12,7 @@ import torch
 import torch.utils.data
 
 from pcdet.config.schema import read_data_config
+from pcdet.datasets.frame_checks import checked_class_map, checked_ground_truth
 from pcdet.datasets.processor.part_targets import PartTargetGenerator
 from pcdet.datasets.processor.voxel_generator import VoxelGenerator
 from pcdet.datasets.scored import ScoredFrames
@@ -94,7 +95,7 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
         """
         config = read_data_config(data_config)
         self.class_names = list(class_names)
-        self._class_map = _checked_class_map(config.CLASS_MAP, class_names)
+        self._class_map = checked_class_map(config.CLASS_MAP, class_names)
         self.training = training
         self.logger = logger or self.logger
         self.seed = torch.initial_seed() % 2**32 if seed is None else seed
@@ -141,6 +142,10 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
             return None
         names = annos["name"]
         return names[names != DONT_CARE], annos["gt_boxes_lidar"].reshape(-1, 7)
+
+    def learned_names(self, names: np.ndarray) -> np.ndarray:
+        """Names (M,) that labels (M,) have in training, by CLASS_MAP."""
+        return np.array([self._class_map.get(name, name) for name in names.tolist()], np.str_)
 
     @property
     def mode(self) -> str:
@@ -215,9 +220,9 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
         points = self._checked_points(input_dict)
         gt_boxes = gt_classes = None
         if has_label:
-            gt_boxes, gt_names = self._checked_ground_truth(input_dict)
+            gt_boxes, gt_names = checked_ground_truth(input_dict)
             if self.training:
-                gt_names = np.array([self._class_map.get(n, n) for n in gt_names.tolist()], np.str_)
+                gt_names = self.learned_names(gt_names)
                 gt_boxes, gt_names, points = self._augment(
                     input_dict, gt_boxes, gt_names, points, rng
                 )
@@ -296,20 +301,6 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
         """Drop those of (N, C) points that hold NaN or infinity, see `FinitePoints`."""
         return self._finite_points(points, f"sample {sample_idx}", self.logger)
 
-    @staticmethod
-    def _checked_ground_truth(input_dict: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Ground truth of a frame: (M, 7) boxes and (M,) names."""
-        gt_boxes = np.asarray(input_dict["gt_boxes_lidar"])
-        gt_names = np.asarray(input_dict["gt_names"], dtype=np.str_)
-        if gt_boxes.size == 0:
-            gt_boxes = gt_boxes.reshape(0, 7)
-        if gt_boxes.shape != (len(gt_names), 7):
-            raise DataError(
-                f"sample {input_dict['sample_idx']}: expected gt_boxes_lidar of shape (M, 7) with "
-                f"M = {len(gt_names)}, the number of gt_names, got {gt_boxes.shape}"
-            )
-        return gt_boxes, gt_names
-
     def generate_voxel_part_targets(
         self,
         voxel_centers: np.ndarray,
@@ -383,16 +374,3 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
             tensor = torch.from_numpy(batch[name])
             batch[name] = tensor.float() if tensor.is_floating_point() else tensor
         return batch
-
-
-def _checked_class_map(
-    class_map: Mapping[str, str], class_names: Sequence[str]
-) -> Mapping[str, str]:
-    """`class_map`, or a ConfigError if one of its values is not one of the classes."""
-    for label, name in class_map.items():
-        if name not in class_names:
-            raise ConfigError(
-                f"DATA_CONFIG.CLASS_MAP.{label}: expected one of CLASS_NAMES, {list(class_names)}, "
-                f"got {name!r}"
-            )
-    return class_map

@@ -33,7 +33,7 @@ class Objects:
 
     Attributes:
         num_frames: of the training.
-        found: objects by class, of any class.
+        found: objects by class, of any class, after CLASS_MAP.
         kept: objects of CLASS_NAMES that lie wholly in POINT_CLOUD_RANGE.
         bottoms: median z of the objects of each class of CLASS_NAMES, LiDAR frame.
         middle: median x, y, z of all objects, (3,); None if there is none.
@@ -53,6 +53,7 @@ def count_labelled(dataset: DatasetTemplate) -> Objects | None:
     if not labelled or any(pair is None for pair in labelled):
         return None
     names = np.concatenate([np.zeros(0, np.str_), *(names for names, _ in labelled)])
+    names = dataset.learned_names(names)
     boxes = np.concatenate([np.zeros((0, 7)), *(boxes for _, boxes in labelled)])
     kept = np.isin(names, dataset.class_names)
     kept[kept] = mask_boxes_outside_range(boxes[kept], dataset.point_cloud_range)

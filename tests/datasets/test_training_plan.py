@@ -77,6 +77,23 @@ def test_classes_of_another_spelling_end_it(prepared, tmp_path, cfg, caplog):
     assert "no object of 'Cyclist'" in caplog.text
 
 
+def test_labels_that_count_as_a_class_are_learned(prepared, tmp_path, cfg, caplog):
+    """One of the two cars is a van, or both are."""
+    caplog.set_level(logging.INFO)
+    cfg.DATA_CONFIG.CLASS_MAP = {"Van": "Car"}
+    for count in (1, 4):
+        infos = load_pickle(prepared / "kitti_infos_train.pkl")
+        for info in infos[:count]:
+            names = info["annos"]["name"]
+            info["annos"]["name"] = np.where(names == "Car", "Van", names)
+        save_pickle(infos, tmp_path / "infos.pkl")
+        cfg.DATA_CONFIG.TRAIN.INFO_PATH = [str(tmp_path / "infos.pkl")]
+        plan(prepared, cfg)
+    told = [line for line in caplog.messages if "objects in range" in line]
+    assert len(told) == 2
+    assert all(line.endswith("Car 2 of 2, Pedestrian 2 of 2, Cyclist 2 of 2") for line in told)
+
+
 def test_objects_out_of_range_end_it(prepared, cfg):
     cfg.DATA_CONFIG.POINT_CLOUD_RANGE = [0, -40, 1, 70.4, 40, 5]
     message = (

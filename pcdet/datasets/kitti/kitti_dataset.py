@@ -271,6 +271,7 @@ def read_settings(args: argparse.Namespace) -> Settings:
             data.IMAGE_SHAPE,
             data.POINT_CLOUD_RANGE,
             config.CLASS_NAMES,
+            data.CLASS_MAP,
         )
     elif args.set_cfgs:
         raise ConfigError("--set changes settings of a yaml: give it by --cfg_file")

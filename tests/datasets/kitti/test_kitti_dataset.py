@@ -76,6 +76,15 @@ def test_test_mode_keeps_the_labels_and_what_the_camera_sees(root, cfg):
     assert seen < everything < 4000 + 450 + 1
 
 
+def test_a_frame_that_two_files_of_infos_hold_is_told(root, cfg):
+    cfg.DATA_CONFIG.TRAIN.INFO_PATH = [
+        f"data/kitti/kitti_infos_{split}.pkl" for split in ("val", "trainval")
+    ]
+    told = r"frame 000004 is in .*infos_val\.pkl and again in .*infos_trainval\.pkl: expected each"
+    with pytest.raises(DataError, match=told):
+        make(root, cfg)
+
+
 def test_split_without_labels(root, cfg):
     cfg.DATA_CONFIG.TEST.INFO_PATH = ["data/kitti/kitti_infos_test.pkl"]
     sample = make(root, cfg, "test", training=False)[0]
@@ -255,6 +264,16 @@ def test_infos_of_one_data_set_do_not_go_beside_links_to_another(tmp_path, capsy
     told = f"error: {out}/testing: expected a link to {roots[1]}/testing, as of --data_path, got "
     assert told + f"{roots[0]}/testing: remove it" in capsys.readouterr().err
     assert [path.name for path in out.iterdir()] == ["testing"]
+
+
+@pytest.mark.parametrize("yaml", ["sassd.yaml", "second.yaml"])
+def test_command_knows_which_labels_count_as_a_class(tmp_path, capfd, yaml):
+    root = make_tiny_kitti(tmp_path)
+    for path in (root / "training" / "label_2").iterdir():
+        path.write_text(path.read_text().replace("Car ", "Van "))
+    assert run("--data_path", root, "--workers", 1, "--cfg_file", yaml) == 0
+    told = "CLASS_NAMES: no object of 'Car'" in " ".join(capfd.readouterr().err.split())
+    assert told == (yaml == "second.yaml")  # sassd.yaml has CLASS_MAP: {'Van': 'Car'}
 
 
 def test_command_names_what_is_wrong(tmp_path, capsys):
