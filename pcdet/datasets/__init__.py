@@ -121,7 +121,8 @@ def build_dataloader(
         logger: where warnings about the data go.
         training: use the split and the settings for training, else those for testing.
         cfg: the whole config; None for the global one.
-        seed: decides the order and the augmentation of all epochs; None for torch's seed.
+        seed: decides the order and the augmentation of all epochs; None for torch's seed,
+            with `dist` that of rank 0.
         pin_memory: for a GPU, make batches of tensors and pin them in a thread of the loader.
 
     Returns:
@@ -132,8 +133,7 @@ def build_dataloader(
         DataError: a file of the data set cannot be read, or the split has no frame.
     """
     dataset = _make_dataset(data_dir, global_cfg if cfg is None else cfg, training, logger)
-    if seed is not None:
-        dataset.seed = seed
+    dataset.seed = _seed_of_rank_0(dataset.seed, dist) if seed is None else seed
     sampler = _make_sampler(dataset, training, dist)
     loader = DataLoader(
         dataset,
@@ -168,6 +168,14 @@ def _make_dataset(
     if not len(dataset):
         raise DataError(f"{root_path}: split {split!r} has no frame")
     return dataset
+
+
+def _seed_of_rank_0(seed: int, dist: bool) -> int:
+    """By seeds of their own the ranks would not divide one order of the frames."""
+    seeds = [seed]
+    if dist:
+        dist_package.broadcast_object_list(seeds, src=0)
+    return seeds[0]
 
 
 def _make_sampler(dataset: DatasetTemplate, training: bool, dist: bool) -> Sampler:

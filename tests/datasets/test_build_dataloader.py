@@ -96,10 +96,17 @@ def test_spawned_workers_make_the_same_samples(root, cfg, expected_epochs):
 
 
 def test_ranks_share_an_epoch(root, cfg, expected_epochs, monkeypatch):
-    torch.manual_seed(5)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    shared = []
+
+    def broadcast(objects, src):
+        shared[:] = shared or objects  # of rank 0, which comes first
+        objects[:] = shared
+
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
     samples = []
     for rank in range(2):
+        torch.manual_seed(5 + rank)
         monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
         parts = build_dataloader(root, 1, dist=True, workers=0, cfg=cfg)
         samples.append(batches_of_epoch(*parts, 1))
@@ -120,6 +127,7 @@ def test_test_mode_takes_every_frame_once_and_in_order(root, cfg, monkeypatch):
     assert [len(EveryKthSampler(7, 3, rank)) for rank in range(3)] == [3, 2, 2]
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", lambda objects, src: None)
     _, loader, _ = build_dataloader(root, 2, dist=True, workers=0, training=False, cfg=cfg)
     assert [b["sample_idx"] for b in loader] == [["000005"]]
 
