@@ -214,7 +214,7 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
             bbox_reg_labels (V, 7); all but what is `unused`.
 
         Raises:
-            DataError: an array of the frame has a shape that does not fit.
+            DataError: an array of the frame has a shape that does not fit, or a box cannot be one.
         """
         rng = np.random.default_rng() if rng is None else rng
         points = self._checked_points(input_dict)
@@ -343,8 +343,19 @@ class DatasetTemplate(ScoredFrames, torch.utils.data.Dataset):
             with the sample's number first; gt_boxes (B, M, 8) float32, short samples filled with
             zero rows; image_shape (B, 2); sample_idx and calib as lists; and, as no other key
             tells of a sample without voxels, num_voxels (B,) int32 and batch_size.
+
+        Raises:
+            DataError: a sample lacks what another has, as one without labels does.
         """
-        columns = {key: [sample[key] for sample in batch_list] for key in batch_list[0]}
+        first = batch_list[0]
+        for sample in batch_list:
+            if alone := sample.keys() ^ first.keys():
+                raise DataError(
+                    f"samples {first['sample_idx']} and {sample['sample_idx']}: expected the same "
+                    f"entries in all samples of a batch, {sorted(alone)} are in one of them alone: "
+                    "frames with labels or cameras and frames without need data sets of their own"
+                )
+        columns = {key: [sample[key] for sample in batch_list] for key in first}
         batch: dict[str, Any] = dict(columns)
         for key in _CONCATENATED:
             if key in columns:

@@ -225,6 +225,11 @@ def test_without_label():
         sample = dataset.prepare_data(frame, has_label=False)
         assert "gt_boxes" not in sample
         assert "gt_boxes" not in dataset.collate_batch([sample])
+        labelled = {**dataset.prepare_data(make_frame()), "sample_idx": "000008"}
+        for mixed in ([sample, labelled], [labelled, sample]):
+            ids = " and ".join(one["sample_idx"] for one in mixed)
+            with pytest.raises(DataError, match=rf"samples {ids}: .*\['gt_boxes', .* in one of"):
+                dataset.collate_batch(mixed)
 
 
 def test_points_that_are_not_finite_are_dropped(caplog):
@@ -384,16 +389,41 @@ def test_noise_must_be_0_or_more(key, others, value):
         make_dataset(True, [(f"AUGMENTATION.{key}", [*others, value])])
 
 
+def test_whole_numbers_and_regions_make_no_difference():
+    """Boxes may be integers; a region of DontCare has no sizes."""
+    whole, frame = make_frame(), make_frame()
+    frame["gt_boxes_lidar"] = frame["gt_boxes_lidar"].round()
+    whole["gt_boxes_lidar"] = frame["gt_boxes_lidar"].astype(int)
+    whole["gt_boxes_lidar"][2, 3:6] = -1
+    for training in (True, False):
+        samples = [
+            make_dataset(training).prepare_data(one, rng=np.random.default_rng(0))
+            for one in (frame, whole)
+        ]
+        assert_same(*samples)
+        assert len(samples[0]["gt_boxes"])
+
+
+def with_box_value(column, value):
+    boxes = make_frame()["gt_boxes_lidar"]
+    boxes[3, column] = value
+    return {"gt_boxes_lidar": boxes}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        *(
+            (with_box_value(*bad), r"finite numbers and sizes w, l, h > 0, got \[16")
+            for bad in ((1, math.nan), (3, -2.0), (4, 0.0), (6, math.inf))
+        ),
         ({"points": np.zeros((5, 4), np.float32)}, r"points of shape \(N, 5\).*got \(5, 4\)"),
         ({"gt_boxes_lidar": np.zeros((3, 7))}, r"shape \(M, 7\) with M = 4.*got \(3, 7\)"),
         ({"gt_boxes_lidar": np.zeros((4, 8))}, r"got \(4, 8\)"),
     ],
 )
 def test_data_errors_name_the_sample(change, message):
-    with pytest.raises(DataError, match=f"sample 000007: expected .*{message}"):
+    with pytest.raises(DataError, match=f"sample 000007: .*expected .*{message}"):
         make_dataset(False).prepare_data({**make_frame(), **change})
 
 
