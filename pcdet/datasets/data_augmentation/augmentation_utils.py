@@ -57,14 +57,14 @@ def noise_per_object_v3_(
         raise ValueError(f"valid_mask must be of shape ({num_boxes},), got {valid.shape}")
     moves = rng.normal(scale=center_noise_std, size=(num_boxes, num_try, 3))
     turns = rng.uniform(*_low_high(rotation_perturb), size=(num_boxes, num_try))
-    new_boxes = gt_boxes.copy()
+    factors = np.ones(num_boxes)
     if tuple(scaling) != (1.0, 1.0):
-        new_boxes[valid, DIMS] *= rng.uniform(*scaling, size=(np.count_nonzero(valid), 1))
-    chosen = first_free_try(new_boxes, valid, moves, turns)
+        factors[valid] = rng.uniform(*scaling, size=np.count_nonzero(valid))
+    chosen = first_free_try(gt_boxes, valid, moves, turns, factors)
 
     moved = np.flatnonzero(chosen >= 0)
-    still = chosen < 0
-    new_boxes[still] = gt_boxes[still]
+    new_boxes = gt_boxes.copy()
+    new_boxes[moved, DIMS] *= factors[moved, None]
     new_boxes[moved, CENTER] += moves[moved, chosen[moved]]
     new_boxes[moved, RZ] += turns[moved, chosen[moved]]
     return new_boxes, move_points_with_boxes(points, gt_boxes[moved], new_boxes[moved])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from pcdet.utils.compiling import compiled
-from pcdet.utils.rectangles import TURN, X, Y, overlaps_any, rectangles_of_boxes
+from pcdet.utils.rectangles import TURN, U, V, X, Y, overlaps_any, rectangles_of_boxes
 
 
 def select_free_boxes(boxes: np.ndarray, num_fixed: int) -> np.ndarray:
@@ -25,22 +25,29 @@ def select_free_boxes(boxes: np.ndarray, num_fixed: int) -> np.ndarray:
 
 
 def first_free_try(
-    boxes: np.ndarray, valid: np.ndarray, moves: np.ndarray, turns: np.ndarray
+    boxes: np.ndarray,
+    valid: np.ndarray,
+    moves: np.ndarray,
+    turns: np.ndarray,
+    factors: np.ndarray | None = None,
 ) -> np.ndarray:
     """Give each box in turn the first of its moves that leaves it clear of all other boxes.
 
-    Boxes that had their turn stand in their new places for those that follow.
+    Boxes that had their turn stand in their new places for those that follow. A box that is scaled
+    takes up the larger of both sizes until its turn, as it may stay, with its own size.
 
     Args:
         boxes: (M, 7) LiDAR boxes.
         valid: (M,) bool, the boxes that move.
         moves: (M, T, 3) float64 metres, added to x, y, z.
         turns: (M, T) float64 radians, added to rz.
+        factors: (M,) float64 of the sizes of boxes that move, 1 for the others; None for 1.
 
     Returns:
         (M,) int64 number of the move taken, -1 if the box stays.
     """
-    return _first_free(rectangles_of_boxes(boxes), valid, moves, turns)
+    factors = np.ones(len(boxes)) if factors is None else factors
+    return _first_free(rectangles_of_boxes(boxes), valid, moves, turns, factors)
 
 
 @compiled()
@@ -59,14 +66,18 @@ def _select_free(rectangles, num_fixed):
 
 
 @compiled()
-def _first_free(rectangles, valid, moves, turns):
+def _first_free(rectangles, valid, moves, turns, factors):
     """`first_free_try` of rectangles (M, 5)."""
     current = rectangles.copy()
+    for i in range(len(rectangles)):
+        current[i, U : V + 1] *= max(factors[i], 1.0)
     chosen = np.full(len(rectangles), -1, np.int64)
     for i in range(len(rectangles)):
         if not valid[i]:
             continue
+        current[i] = rectangles[i]
         candidate = rectangles[i].copy()
+        candidate[U : V + 1] *= factors[i]
         for t in range(turns.shape[1]):
             candidate[X] = rectangles[i, X] + moves[i, t, 0]
             candidate[Y] = rectangles[i, Y] + moves[i, t, 1]

@@ -132,15 +132,16 @@ def test_the_generator_decides(augment):
     np.testing.assert_array_equal(a[1], b[1])
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_noise_leaves_no_box_on_another(seed):
+@pytest.mark.parametrize("change", [{}, {"scaling": [0.6, 1.4], "num_try": 2}])
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 14])
+def test_noise_leaves_no_box_on_another(seed, change):
     rng = np.random.default_rng(seed)
     boxes, points = make_scene(seed)
     boxes[:, :2] *= 0.6  # crowded
     apart = [k for k in range(len(boxes)) if k not in {j for i, j in overlaps(boxes)}]
     boxes = boxes[apart]
     assert not overlaps(boxes)
-    new_boxes, _ = noise_per_object_v3_(boxes, points, center_noise_std=2.0, rng=rng)
+    new_boxes, _ = noise_per_object_v3_(boxes, points, center_noise_std=2.0, rng=rng, **change)
     assert not overlaps(new_boxes)
     assert (new_boxes[:, :2] != boxes[:, :2]).any(axis=1).sum() > len(boxes) / 2
 

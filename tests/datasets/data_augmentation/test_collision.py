@@ -77,3 +77,20 @@ def test_first_free_try_sees_the_boxes_that_moved_before():
     assert chosen.tolist() == [2, 1, 1]
     chosen = first_free_try(boxes, np.array([True, False, False]), moves[:, :2], np.zeros((3, 2)))
     assert chosen.tolist() == [-1, -1, -1]
+
+
+def test_a_box_that_may_stay_keeps_room_for_its_own_size():
+    """Of two boxes of 2 m, the second would be halved, or doubled, if it found a place."""
+    boxes = np.array([box(0, 0, 2, 2), box(10, 0, 2, 2)])
+    for factor, shift, free in (
+        (0.5, 8.4, False),
+        (0.5, 7.9, True),
+        (2, 7.4, False),
+        (2, 6.9, True),
+    ):
+        place = shift if free else 0
+        moves = np.array([[[shift, 0, 0]], [[place - 10, 0, 0]]])  # the second's is onto the first
+        chosen = first_free_try(
+            boxes, np.array([True, True]), moves, np.zeros((2, 1)), np.array([1.0, factor])
+        )
+        assert chosen.tolist() == [0 if free else -1, -1]
