@@ -122,7 +122,7 @@ def build_dataloader(
         training: use the split and the settings for training, else those for testing.
         cfg: the whole config; None for the global one.
         seed: decides the order and the augmentation of all epochs; None for torch's seed,
-            with `dist` that of rank 0.
+            in training with `dist` that of rank 0.
         pin_memory: for a GPU, make batches of tensors and pin them in a thread of the loader.
 
     Returns:
@@ -133,7 +133,7 @@ def build_dataloader(
         DataError: a file of the data set cannot be read, or the split has no frame.
     """
     dataset = _make_dataset(data_dir, global_cfg if cfg is None else cfg, training, logger)
-    dataset.seed = _seed_of_rank_0(dataset.seed, dist) if seed is None else seed
+    dataset.seed = _seed_of_rank_0(dataset.seed, dist and training) if seed is None else seed
     sampler = _make_sampler(dataset, training, dist)
     loader = DataLoader(
         dataset,

@@ -127,7 +127,6 @@ def test_test_mode_takes_every_frame_once_and_in_order(root, cfg, monkeypatch):
     assert [len(EveryKthSampler(7, 3, rank)) for rank in range(3)] == [3, 2, 2]
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
-    monkeypatch.setattr(torch.distributed, "broadcast_object_list", lambda objects, src: None)
     _, loader, _ = build_dataloader(root, 2, dist=True, workers=0, training=False, cfg=cfg)
     assert [b["sample_idx"] for b in loader] == [["000005"]]
 
