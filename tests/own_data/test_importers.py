@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from own_data.made_labels import CAR, LIFT, assert_car_and_lift, imported, scan, write
 from pcdet.datasets.custom.folder import CustomFolder, stated_columns
 from pcdet.own_data.importers import FORMATS, import_folder
+from pcdet.own_data.importers.common import ImportedFrame
+from pcdet.own_data.importers.scans import Scans, name_frames
 from pcdet.utils.errors import ConfigError, DataError
 
 CALIB = """R0_rect: 1 0 0 0 1 0 0 0 1
@@ -358,6 +361,19 @@ def test_a_frame_that_two_people_have_labelled_is_told(cloud, tmp_path):
     with pytest.raises(DataError, match=told):
         import_folder("centroid_rel", cloud, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_thousands_of_scans_of_one_name_are_told_apart_at_once(tmp_path):
+    """As of a program that writes a folder for each frame; pairs of them had taken minutes."""
+    names = [f"{k:06d}" for k in range(2000)]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cloud.pcd").touch()
+    start, scans = time.perf_counter(), Scans(tmp_path)
+    found = [scans.find(f"{name}/cloud.pcd", tmp_path) for name in names]
+    frames = [ImportedFrame("cloud", path.with_suffix(".json"), path, None) for path in found]
+    assert [frame.name for frame in name_frames(frames)] == [f"{name}_cloud" for name in names]
+    assert time.perf_counter() - start < 20
 
 
 def test_labels_without_a_scan_and_scans_of_one_name_are_told(cloud, tmp_path):

@@ -22,10 +22,11 @@ class Scans:
     """All scans below a folder, but for hidden files and folders named `originals`."""
 
     def __init__(self, folder: Path) -> None:
-        self._found: dict[str, list[Path]] = defaultdict(list)
+        # By name, then by the folder that they lie in.
+        self._found: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
         for path in visible_files(folder):
             if path.suffix.lower() in SCAN_SUFFIXES and path.parent.name != _ORIGINALS:
-                self._found[path.stem].append(path)
+                self._found[path.stem][path.parent.name].append(path)
 
     def __contains__(self, stem: str) -> bool:
         return stem in self._found
@@ -42,14 +43,17 @@ class Scans:
             DataError: there is none, or more than one.
         """
         *folders, last = PurePosixPath(name.replace("\\", "/")).parts or ("",)
-        found = self._found.get(last) or self._found.get(Path(last).stem, [])
-        if not found:
+        by_folder = self._found.get(last) or self._found.get(Path(last).stem)
+        if not by_folder:
             forms = ", ".join(SCAN_SUFFIXES)
             raise DataError(
                 f"{label}: no scan {name} ({forms}) was found; give its folder by --points"
             )
+        near = by_folder.get(folders[-1], []) if folders else []
+        found = near or [path for paths in by_folder.values() for path in paths]
         fits = [_common_end(path.parent.parts, folders) for path in found]
-        best = [path for path, fit in zip(found, fits) if fit == max(fits)]
+        most = max(fits)
+        best = [path for path, fit in zip(found, fits) if fit == most]
         if len(best) > 1:
             raise DataError(
                 f"{label}: {best[0]} and {best[1]} have the same name; give the folder by --points"
@@ -62,14 +66,15 @@ def _common_end(parts: Sequence[str], others: Sequence[str]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def _own_part(scan: Path, alike: Sequence[Path]) -> str:
-    """The folders of a scan that others of its name do not share, and its name."""
+def _own_parts(alike: Sequence[Path]) -> list[str]:
+    """Of each of some scans of one name: the folders that not all of them share, and its name."""
     common = os.path.commonpath(alike)
     parts = [path.relative_to(common).with_suffix("").parts for path in alike]
-    own = scan.relative_to(common).with_suffix("").parts
     if len({len(of_path) for of_path in parts}) == 1:
-        own = (*(p for p, *others in zip(own, *parts) if set(others) != {p}), own[-1])
-    return "_".join(own)
+        columns = list(zip(*parts))
+        kept = [column for column in columns[:-1] if len(set(column)) > 1]
+        parts = list(zip(*kept, columns[-1]))
+    return ["_".join(of_path) for of_path in parts]
 
 
 def name_frames(frames: Sequence[ImportedFrame]) -> list[ImportedFrame]:
@@ -81,22 +86,22 @@ def name_frames(frames: Sequence[ImportedFrame]) -> list[ImportedFrame]:
         DataError: two labels are of the same scan, as where two people have labelled it, or a name
             cannot be a file's.
     """
-    by_name: dict[str, list[ImportedFrame]] = defaultdict(list)
+    by_name: dict[str, dict[Path, ImportedFrame]] = defaultdict(dict)
     for frame in frames:
-        by_name[frame.name].append(frame)
-    named = []
-    for frame in frames:
-        alike = by_name[frame.name]
-        twice = [other for other in alike if other is not frame and other.scan == frame.scan]
-        if twice:
+        first = by_name[frame.name].setdefault(frame.scan, frame)
+        if first is not frame:
             raise DataError(
-                f"{twice[0].labels}: frame {frame.name} is labelled in {frame.labels}, too: "
+                f"{frame.labels}: frame {frame.name} is labelled in {first.labels}, too: "
                 "keep one of them"
             )
-        name = frame.name
-        if len(alike) > 1:
-            name = _own_part(frame.scan, [other.scan for other in alike])
-        name = "_".join(name.split())
+    own = {
+        (name, scan): part
+        for name, alike in by_name.items()
+        for scan, part in zip(alike, _own_parts(list(alike)) if len(alike) > 1 else [name])
+    }
+    named = []
+    for frame in frames:
+        name = "_".join(own[frame.name, frame.scan].split())
         if not is_file_name(name):
             raise DataError(
                 f"{frame.labels}: expected a name of the frame without slashes, "
