@@ -82,11 +82,14 @@ def length_groups(lengths: np.ndarray) -> list[np.ndarray]:
     order = np.argsort(lengths, kind="stable")
     ordered = lengths[order]
     least = max(_LEAST_OBJECTS, int(np.ceil(_LEAST_SHARE * len(lengths))))
-    cuts = range(least, len(lengths) - least + 1)
-    if not cuts:
+    cuts = np.arange(least, len(lengths) - least + 1)
+    if not len(cuts):
         return [order]
-    # The cut with the least sum of squared distances to the means of both sides.
-    cut = min(cuts, key=lambda k: k * ordered[:k].var() + (len(ordered) - k) * ordered[k:].var())
+    # The cut with the least sum of squared distances to the means of both sides, which is that of
+    # the squares, the same for all cuts, less the squared sums by the numbers.
+    sums = np.cumsum(ordered - ordered.mean())
+    short, long = sums[cuts - 1], sums[-1] - sums[cuts - 1]
+    cut = cuts[np.argmax(short**2 / cuts + long**2 / (len(lengths) - cuts))]
     short, long = ordered[:cut], ordered[cut:]
     apart = long.mean() / short.mean() >= _LEAST_RATIO
     clear = long.mean() - short.mean() > _LEAST_GAP * (short.std() + long.std()) / 2
@@ -104,12 +107,9 @@ def best_anchor_overlaps(boxes: np.ndarray, sizes: np.ndarray, cell: float) -> n
     Returns:
         (M,) in [0, 1].
     """
-    best = np.zeros(len(boxes))
-    for k, box in enumerate(boxes):
-        nearest = np.round(box[[X, Y]] / cell) * cell
-        anchors = np.zeros((len(sizes) * len(ROTATIONS), 7))
-        anchors[:, X], anchors[:, Y], anchors[:, Z] = *nearest, box[Z]
-        anchors[:, [W, L, H]] = np.repeat(sizes, len(ROTATIONS), axis=0)
-        anchors[:, RZ] = np.tile(ROTATIONS, len(sizes))
-        best[k] = nearest_iou_similarity(box[None], anchors).max()
-    return best
+    anchors = np.zeros((len(sizes) * len(ROTATIONS), 7))
+    anchors[:, [W, L, H]] = np.repeat(sizes, len(ROTATIONS), axis=0)
+    anchors[:, RZ] = np.tile(ROTATIONS, len(sizes))
+    from_anchor = boxes.copy()  # as seen from the anchors that are nearest
+    from_anchor[:, [X, Y]] -= np.round(boxes[:, [X, Y]] / cell) * cell
+    return nearest_iou_similarity(from_anchor, anchors).max(axis=1)

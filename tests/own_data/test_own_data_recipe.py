@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import yaml
@@ -10,13 +12,14 @@ from easydict import EasyDict
 from pcdet.config import cfg_from_yaml_file, find_yaml
 from pcdet.datasets.custom.folder import CustomFolder
 from pcdet.datasets.custom.infos import infos_path, load_infos
-from pcdet.own_data.anchors import best_anchor_overlaps, choose_anchors, length_groups
+from pcdet.own_data.anchors import ROTATIONS, best_anchor_overlaps, choose_anchors, length_groups
 from pcdet.own_data.facts import folder_warnings
 from pcdet.own_data.grid import choose_grid
 from pcdet.own_data.objects import ObjectTable
 from pcdet.own_data.prepare import choose_classes, read_folder, write_infos
 from pcdet.own_data.splits import complete_splits, write_drawn
 from pcdet.own_data.yaml_text import yaml_text
+from pcdet.utils.box_utils import nearest_iou_similarity
 from pcdet.utils.errors import DataError
 from tiny_custom import make_tiny_custom
 
@@ -100,6 +103,30 @@ def test_two_groups_of_lengths_make_two_anchors():
     choice = choose_anchors(table([car(10, k, length=v) for k, v in enumerate(lengths)]), 0.4)
     assert len(choice.sizes) == 2 and choice.sizes[0][1] < 4.3 < 8.5 < choice.sizes[1][1]
     assert "two groups" in choice.reasons["sizes"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_and_overlaps_are_those_of_a_plain_count(seed):
+    rng = np.random.default_rng(seed)
+    lengths = np.sort(np.concatenate((rng.normal(4, 0.3, 40), rng.normal(5 + 3 * seed, 0.5, 20))))
+    costs = {k: k * lengths[:k].var() + (60 - k) * lengths[k:].var() for k in range(6, 55)}
+    cut = min(costs, key=costs.get)
+    assert [len(group) for group in length_groups(lengths)] in ([60], [cut, 60 - cut])
+    boxes = np.array([[*rng.uniform(-30, 30, 2), -1, 1.6, v, 1.5, v] for v in lengths])
+    sizes = np.array([[1.6, 4.0, 1.5], [2.0, 9.0, 3.0]])
+    expected = []
+    for box in boxes:
+        place = [*np.round(box[:2] / 0.4) * 0.4, -1]
+        anchors = np.array([[*place, *size, turn] for size in sizes for turn in ROTATIONS])
+        expected.append(nearest_iou_similarity(box[None], anchors).max())
+    np.testing.assert_allclose(best_anchor_overlaps(boxes, sizes, 0.4), expected, atol=1e-12)
+
+
+def test_a_hundred_thousand_objects_are_divided_at_once():
+    lengths = np.random.default_rng(0).permutation(np.repeat([4.0, 9.0], 50_000))
+    start = time.perf_counter()
+    assert [len(group) for group in length_groups(lengths)] == [50_000, 50_000]
+    assert time.perf_counter() - start < 10
 
 
 @pytest.mark.parametrize(
