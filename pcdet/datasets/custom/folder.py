@@ -76,8 +76,9 @@ class CustomFolder:
 
     def read_points(self, frame: str) -> np.ndarray:
         """Read the points (N, C) float32 of a frame: LiDAR frame, metres."""
+        path = self.points_path(frame)
         try:
-            return read_points(self.points_path(frame), len(self.columns), self.columns)
+            return read_points(path, len(self.columns), self.columns)
         except DataError as error:
             if not self.columns_from:
                 raise

@@ -19,7 +19,7 @@ from pcdet.utils.file_checks import check_array
 from pcdet.utils.io_utils import LARGEST_NUMBER, load_pickle, regular_file_size
 from pcdet.utils.kitti_format.planes import heights_above_plane
 from pcdet.utils.point_files import read_rows
-from pcdet.utils.preparing_commands import create_infos_command
+from pcdet.utils.preparing_commands import command_for
 
 if TYPE_CHECKING:
     from pcdet.utils.kitti_format.calib import Calibration
@@ -259,8 +259,8 @@ def _read_infos(path: Path) -> list[dict[str, Any]]:
     """The infos of all objects of a database, in the order of the file."""
     if not path.exists():
         raise DataError(
-            f"{path}: the database infos for ground-truth sampling are missing; for KITTI, make "
-            f"them with `{create_infos_command(path.parent)}`"
+            f"{path}: the database infos for ground-truth sampling are missing; make them with "
+            f"`{command_for(path)}`"
         )
     database = load_pickle(path)
     try:

@@ -10,7 +10,13 @@ from easydict import EasyDict
 
 from pcdet.datasets.custom.custom_dataset import CustomDataset
 from pcdet.datasets.custom.folder import CustomFolder, stated_columns
-from pcdet.datasets.custom.infos import build_infos, infos_path, lidar_as_camera, road_below
+from pcdet.datasets.custom.infos import (
+    build_infos,
+    dbinfos_path,
+    infos_path,
+    lidar_as_camera,
+    road_below,
+)
 from pcdet.datasets.custom.label_file import (
     Objects,
     label_lines,
@@ -18,6 +24,7 @@ from pcdet.datasets.custom.label_file import (
     read_objects,
     rows_from_boxes,
 )
+from pcdet.datasets.data_augmentation.dbsampler import DataBaseSampler
 from pcdet.utils.box_utils import boxes3d_to_corners3d_lidar
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.io_utils import save_pickle
@@ -119,8 +126,10 @@ def test_angles_in_degrees_stay_visible_and_full_turns_do_not():
 
 def test_a_frame_has_one_file_of_points(tmp_path):
     root = make_tiny_custom(tmp_path, frames=1)
-    folder = CustomFolder(root)
-    with pytest.raises(DataError, match=r"frame 0007: expected one file 0007\.\{bin,npy,pcd,ply\}"):
+    folder = CustomFolder(root, columns_from="0000.npy")  # which has nothing to do with it
+    with pytest.raises(
+        DataError, match=r"frame 0007: expected one file 0007\.\{bin,npy,pcd,ply\}$"
+    ):
         folder.read_points("0007")
     path = folder.points_path("0000")
     path.rename(path.with_suffix(".NPY"))
@@ -263,6 +272,12 @@ def test_a_frame_that_two_files_of_infos_hold_is_told(folder):
     told = r"frame 0000 is in (.*custom_infos_train\.pkl) and again in \1: expected each frame once"
     with pytest.raises(DataError, match=told):
         CustomDataset(folder, cfg.CLASS_NAMES, "train", False, cfg=cfg)
+
+
+def test_a_missing_database_is_told_with_the_command_for_own_data(folder):
+    told = r"custom_dbinfos_train\.pkl: .* are missing; make them with `pcdet-custom prepare /"
+    with pytest.raises(DataError, match=told):
+        DataBaseSampler([dbinfos_path(folder)], ["Car"], {}, ["Car:5"])
 
 
 def test_infos_of_something_else_are_refused(tmp_path):
