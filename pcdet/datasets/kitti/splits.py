@@ -9,7 +9,7 @@ import numpy as np
 
 from pcdet.utils.errors import DataError
 from pcdet.utils.kitti_format.folders import TESTING, TRAINING
-from pcdet.utils.kitti_format.split import frame_names, split_path, write_split
+from pcdet.utils.kitti_format.split import frame_names, read_split, split_path, write_split
 
 # KITTI's usual split gives about half of the 7481 labelled frames to training: 3712.
 _TRAIN_SHARE = 0.5
@@ -27,24 +27,19 @@ def missing_split(path: Path) -> DataError:
 def write_random_split(root_path: str | os.PathLike, seed: int) -> dict[str, list[str]]:
     """Divide the labelled frames at random and write `ImageSets/{train,val,test}.txt`.
 
-    Files of these names are not overwritten.
+    Files of these names are not overwritten: those that an earlier run has drawn alike are kept.
 
     Args:
         root_path: the data set; its frames are those of training/label_2 and testing/velodyne.
         seed: decides the division.
 
     Returns:
-        Split to frame names, of the files that were written.
+        Split to frame names, as drawn; test only if it was not listed.
 
     Raises:
-        DataError: a train or val split exists already, or there are no labels.
+        DataError: another train or val split exists already, or there are no labels.
     """
     root = Path(root_path)
-    for split in ("train", "val"):
-        if split_path(root, split).exists():
-            raise DataError(
-                f"{split_path(root, split)}: exists already; a random split was not written"
-            )
     labels = root / TRAINING / "label_2"
     labelled = frame_names(labels, ".txt")
     if len(labelled) < 2:
@@ -55,6 +50,13 @@ def write_random_split(root_path: str | os.PathLike, seed: int) -> dict[str, lis
         "train": [name for k, name in enumerate(labelled) if k in chosen],
         "val": [name for k, name in enumerate(labelled) if k not in chosen],
     }
+    for split, names in splits.items():
+        path = split_path(root, split)
+        if path.exists() and read_split(path) != names:
+            raise DataError(
+                f"{path}: exists already, and lists other frames than seed {seed} draws; a random "
+                "split was not written: go without --make_random_split, or remove the lists"
+            )
     unlabelled = frame_names(root / TESTING / "velodyne", ".bin")
     if unlabelled and not split_path(root, "test").exists():
         splits["test"] = unlabelled
