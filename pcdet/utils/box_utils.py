@@ -278,7 +278,7 @@ def in_hull(p: np.ndarray, hull: np.ndarray) -> np.ndarray:
     """Tell which points lie in the convex hull of others, or on its faces.
 
     PCDet counts the points of a box by this call with its corners. The infos count them without a
-    hull (`kitti_infos.points_in_closed_box`), and must come to the same numbers.
+    hull (`object_points.points_in_closed_box`), and must come to the same numbers.
 
     Args:
         p: (N, D) points.
