@@ -10,13 +10,12 @@ from pcdet.utils.frame_pool import available_cores
 from pcdet.utils.program_name import program_name
 
 
-def parse_args(argv: Sequence[str] | None, description: str, data_path: Path) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
     """Read the options.
 
     Args:
         argv: the words of the command line; None for those of this process.
         description: what --help says first.
-        data_path: the data folder if none is given.
     """
     parser = argparse.ArgumentParser(
         prog=program_name(),
@@ -27,7 +26,7 @@ def parse_args(argv: Sequence[str] | None, description: str, data_path: Path) ->
     create = commands.add_parser(
         "create_kitti_infos", help="write the infos of all splits and the ground-truth database"
     )
-    _add_options(create, data_path)
+    _add_options(create)
     args = parser.parse_args(argv)
     for name, least in (("workers", 0), ("make_random_split", 0), ("num_point_features", 3)):
         value = getattr(args, name)
@@ -38,12 +37,11 @@ def parse_args(argv: Sequence[str] | None, description: str, data_path: Path) ->
     return args
 
 
-def _add_options(create: argparse.ArgumentParser, data_path: Path) -> None:
+def _add_options(create: argparse.ArgumentParser) -> None:
     create.add_argument(
         "--data_path",
         type=Path,
-        default=data_path,
-        help="the data folder; %(default)s if not given",
+        help="the data folder; the yaml's DATA_DIR, or data/kitti, if not given",
     )
     create.add_argument(
         "--save_path", type=Path, help="where the files go; the data folder if not given"
@@ -56,7 +54,8 @@ def _add_options(create: argparse.ArgumentParser, data_path: Path) -> None:
     )
     create.add_argument(
         "--cfg_file",
-        help="yaml of a model: its NUM_POINT_FEATURES, IMAGE_SHAPE and POINT_CLOUD_RANGE count",
+        help="yaml of a model: DATA_DIR, NUM_POINT_FEATURES and IMAGE_SHAPE count; by "
+        "FOV_POINTS_ONLY, POINT_CLOUD_RANGE, CLASS_NAMES and CLASS_MAP the data are judged",
     )
     create.add_argument(
         "--num_point_features",

@@ -272,6 +272,7 @@ def read_settings(args: argparse.Namespace) -> Settings:
             data.POINT_CLOUD_RANGE,
             config.CLASS_NAMES,
             data.CLASS_MAP,
+            data.DATA_DIR,
         )
     elif args.set_cfgs:
         raise ConfigError("--set changes settings of a yaml: give it by --cfg_file")
@@ -284,20 +285,21 @@ def read_settings(args: argparse.Namespace) -> Settings:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    args = parse_args(argv, __doc__, data_path=global_cfg.ROOT_DIR / "data" / "kitti")
+    args = parse_args(argv, __doc__)
     create_logger()
     try:
+        settings = read_settings(args)
+        root = args.data_path or global_cfg.ROOT_DIR / settings.data_dir
         if args.make_random_split is not None:
-            written = splits.write_random_split(args.data_path, args.make_random_split)
+            written = splits.write_random_split(root, args.make_random_split)
             _LOGGER.warning(
                 "A random split of seed %d is written to %s (%s). It is not KITTI's standard "
                 "split: results cannot be compared with published ones",
                 args.make_random_split,
-                args.data_path / "ImageSets",
+                root / "ImageSets",
                 ", ".join(f"{name} {len(frames)}" for name, frames in written.items()),
             )
-        settings = read_settings(args)
-        create_kitti_infos(args.data_path, args.save_path or args.data_path, args.workers, settings)
+        create_kitti_infos(root, args.save_path or root, args.workers, settings)
     except (PcdetError, OSError) as error:  # OSError: no room, or no right to write
         sys.stderr.write(f"error: {error}\n")
         return 1

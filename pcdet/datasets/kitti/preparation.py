@@ -37,6 +37,7 @@ class Settings:
         limit_range: POINT_CLOUD_RANGE; None if there is no yaml.
         class_names: CLASS_NAMES.
         class_map: CLASS_MAP.
+        data_dir: DATA_DIR.
     """
 
     num_stored_features: int = NUM_POINT_FEATURES
@@ -46,6 +47,7 @@ class Settings:
     limit_range: Sequence[float] | None = None
     class_names: Sequence[str] = ()
     class_map: Mapping[str, str] = field(default_factory=dict)
+    data_dir: str = "data/kitti"
 
 
 def create_kitti_infos(
