@@ -79,7 +79,8 @@ def build_infos(
         (M,), gt_boxes_lidar (M, 7), num_points_in_gt (M,), difficulty (M,)), ground_plane (4,),
         what the points show, if anything, road_plane (4,), what is believed of it (see
         `road_below`), both as seen by `lidar_as_camera`, scan (the numbers of `data_report.Scan`),
-        label_crc, the checksum of the label file, and scan_state, see the function of that name.
+        label_crc, the checksum of the label file, scan_state, see the function of that name, and
+        file_stats, size and time in nanoseconds of both files.
 
     Raises:
         DataError: a file is missing or broken; it is named.
@@ -130,6 +131,8 @@ def _build_info(
     if not labelled:
         folder.points_path(frame)
         return {"point_cloud": point_cloud}
+    files = folder.label_path(frame), folder.points_path(frame)
+    stats = [_size_and_time(path) for path in files if path.exists()]  # before they are read
     objects, points = folder.read_objects(frame), reader.get_lidar(frame)
     info = {
         "point_cloud": point_cloud,
@@ -143,7 +146,8 @@ def _build_info(
         },
         "scan": dataclasses.asdict(describe_scan(points, column=intensity_column(folder.columns))),
         "label_crc": label_checksum(folder, frame),
-        "scan_state": scan_state(folder.points_path(frame)),
+        "scan_state": scan_state(files[1]),
+        "file_stats": stats,
     }
     if ground is not None:
         shown = _find_plane(points, None)
@@ -192,6 +196,11 @@ def _find_plane(points: np.ndarray, heights: tuple[float, float] | None) -> np.n
 def label_checksum(folder: CustomFolder, frame: str) -> int:
     """A number that changes with the bytes of a frame's label file."""
     return zlib.crc32(read_file(folder.label_path(frame), "labels"))
+
+
+def _size_and_time(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def scan_state(path: Path) -> list[int]:
@@ -259,7 +268,8 @@ def _check_info(info: Any, has_label: bool) -> None:
 def check_files_unchanged(folder: CustomFolder, infos: Sequence[dict[str, Any]]) -> None:
     """Raise a DataError if labels or scans are no longer those that the infos were made of.
 
-    Scans are compared by `scan_state`, which a change far from the beginning leaves as it is.
+    A file is read only if its size or time is another. Scans are compared by `scan_state`, which a
+    change far from the beginning leaves as it is.
     Files that are not there any more, as in a copy of the infos alone, are not missed.
     """
     found = (_changed_file(folder, info) for info in infos)
@@ -275,12 +285,20 @@ def _changed_file(folder: CustomFolder, info: dict[str, Any]) -> Path | None:
     """The label file of a frame, or else its scan, if it has changed."""
     frame = info["point_cloud"]["lidar_idx"]
     label, known = folder.label_path(frame), info.get("label_crc")
-    if known is not None and label.exists() and label_checksum(folder, frame) != known:
+    label_stat, scan_stat = info.get("file_stats", (None, None))
+    if (
+        known is not None
+        and label.exists()
+        and _size_and_time(label) != label_stat
+        and label_checksum(folder, frame) != known
+    ):
         return label
     if "scan_state" not in info:
         return None
     try:
         scan = folder.points_path(frame)
     except DataError:  # a frame without its one scan is named when it is read
+        return None
+    if _size_and_time(scan) == scan_stat:
         return None
     return scan if scan_state(scan) != info["scan_state"] else None

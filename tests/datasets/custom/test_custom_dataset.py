@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from easydict import EasyDict
 
+from pcdet.datasets.custom import infos
 from pcdet.datasets.custom.custom_dataset import CustomDataset
 from pcdet.datasets.custom.folder import CustomFolder, stated_columns
 from pcdet.datasets.custom.infos import (
@@ -247,6 +248,23 @@ def test_scans_that_changed_after_the_infos_are_told(tmp_path):
         del info["scan_state"]  # as an earlier version made them
     save_pickle(infos, infos_path(root, "train"))
     make_dataset(root)
+
+
+def test_files_that_nobody_touched_are_not_read_at_each_start(tmp_path, monkeypatch):
+    root = make_tiny_custom(tmp_path, frames=2)
+    old = build_infos(CustomFolder(root), ["0000", "0001"], _LOGGER)
+    save_pickle(old, infos_path(root, "train"))
+    read = []
+    for name in ("label_checksum", "scan_state"):
+        monkeypatch.setattr(infos, name, lambda *what, name=name: read.append(name))
+    make_dataset(root)
+    assert not read
+    for info in old:
+        del info["file_stats"]  # as an earlier version made them
+    save_pickle(old, infos_path(root, "train"))
+    with pytest.raises(DataError, match=r"0000\.txt: changed since"):
+        make_dataset(root)
+    assert read
 
 
 def test_lists_that_were_edited_after_the_infos_are_told(tmp_path, caplog):
