@@ -15,6 +15,7 @@ import pytest
 import torch
 from easydict import EasyDict
 
+from pcdet.cli import kitti_infos
 from pcdet.config import cfg_from_yaml_file
 from pcdet.datasets.kitti.kitti_dataset import (
     BaseKittiDataset,
@@ -275,6 +276,12 @@ def test_command_knows_which_labels_count_as_a_class(tmp_path, capfd, yaml):
     assert run("--workers", 1, "--cfg_file", yaml, *data) == 0
     told = "CLASS_NAMES: no object of 'Car'" in " ".join(capfd.readouterr().err.split())
     assert told == (yaml == "second.yaml")  # sassd.yaml has CLASS_MAP: {'Van': 'Car'}
+
+
+@pytest.mark.parametrize("words", [[], ["create_kitti_infos"]])
+def test_the_command_takes_its_word_or_does_without(tmp_path, capsys, words):
+    assert kitti_infos.main([*words, "--data_path", str(tmp_path)]) == 1
+    assert "train.txt: missing" in capsys.readouterr().err
 
 
 def test_command_names_what_is_wrong(tmp_path, capsys):
