@@ -81,13 +81,13 @@ def train(args: argparse.Namespace) -> None:
         optimizer = build_optimizer(model, optim_cfg)
         options = train_options(run, recipe, seed, amp, len(train_loader))
         options.stored.update(ckpt=ckpt_of(args.ckpt, found[1]), pretrained_model=began_with)
+        run.logger.info(model)  # before what the user is told: it is long
         at = load_state(run, model, optimizer, found, options)
         del found  # a second copy of weights and optimiser
         begins = {"finished_epochs": at.epoch, "finished_iterations": at.it}
         record.note(seed=seed, epochs=recipe.epochs, **begins)
         if run.distributed:
             model = data_parallel(model, run.device)
-        run.logger.info(model)
         lr_scheduler, lr_warmup_scheduler = build_scheduler(
             optimizer, len(train_loader), recipe.epochs, at.epoch, optim_cfg
         )
@@ -204,7 +204,11 @@ def load_state(
         options.average = resume_average(checkpoint, source, model, decay, run.logger)
     epochs = stored["settings"]["epochs"]
     if at.epoch >= epochs:
-        run.logger.info("nothing to do: %d of %d epochs are finished", at.epoch, epochs)
+        run.logger.info(
+            "all %d epochs are trained already (%s): nothing to do; --epochs with more goes on, "
+            "another --extra_tag begins anew",
+            *(epochs, source),
+        )
     if options.statistics_are_due:
         told = "measured now" if at.epoch < epochs else "not measured, as all epochs are finished"
         run.logger.warning("--precise_bn: statistics of normalisation are %s", told)

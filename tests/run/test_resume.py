@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from argparse import Namespace
 from pathlib import Path
 
@@ -244,6 +245,11 @@ def test_the_same_command_with_ckpt_trains_nothing_twice(workplace, tmp_path):
     written = (ckpt / "checkpoint_epoch_3.pth").stat().st_mtime_ns
     train.main([*options, *ckpt_option])
     assert (ckpt / "checkpoint_epoch_3.pth").stat().st_mtime_ns == written
+    log = max(ckpt.parent.glob("log_train_*.txt"), key=lambda path: path.stat().st_mtime_ns)
+    told = log.read_text().partition("(rpn_head)")[2]  # below the network, which is long
+    assert re.search(
+        r"all 3 epochs are trained already \(\S+checkpoint_epoch_3\.pth\): nothing to do", told
+    )
 
 
 def test_a_checkpoint_whose_epoch_is_no_number_is_left_out(tmp_path, caplog):
