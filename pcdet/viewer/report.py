@@ -176,18 +176,21 @@ def _older_ap(strict: EvalResult, loose: EvalResult) -> list[str]:
 
 
 def _cards(result: EvalResult) -> str:
-    """3D AP at the main level, of each class and their mean."""
+    """3D AP at the main level, of each class, and the mean of those that have one."""
     values, level = {}, result.protocol.level_names.index(result.protocol.main)
     for name in result.class_names:
         of_class = result.ap("R40", "3d", name)
-        values[name] = 0.0 if of_class is None or np.isnan(of_class[level]) else of_class[level]
-    cards = [("mean of the classes", sum(values.values()) / max(len(values), 1), " main")]
+        values[name] = np.nan if of_class is None else of_class[level]
+    known = [value for value in values.values() if not np.isnan(value)]
+    title = f"mean of {'the' if len(known) == len(values) else f'{len(known)} of {len(values)}'}"
+    cards = [(f"{title} classes", np.mean(known) if known else np.nan, " main")]
     cards += [(name, value, "") for name, value in values.items()]
     return (
         '<div class="cards">'
         + "".join(
-            f'<div class="card{kind}"><b>{value:.2f}</b>{html.escape(name)}'
-            f'<br><span class="soft">3D AP, {result.protocol.main}, R40</span></div>'
+            f'<div class="card{kind}"><b>{"-" if np.isnan(value) else f"{value:.2f}"}</b>'
+            f'{html.escape(name)}<br><span class="soft">3D AP, {result.protocol.main}, R40</span>'
+            "</div>"
             for name, value, kind in cards
         )
         + "</div>"

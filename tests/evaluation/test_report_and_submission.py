@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -34,6 +35,7 @@ from pcdet.evaluation.__main__ import main
 from pcdet.evaluation.plots import plot_figures, save_plots
 from pcdet.evaluation.submission import check_line
 from pcdet.utils.errors import ConfigError, DataError
+from pcdet.viewer import report as report_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -137,6 +139,17 @@ def test_split_without_labels(gt):
     table, tags = get_official_eval_result(gt, det, ["Car"])
     assert table == evaluate(gt, det, ["Car"]).table()
     assert set(tags.values()) == {None}
+
+
+def test_the_cards_of_a_report_leave_out_what_is_not_evaluated():
+    car, walker = make_object(), make_object("Pedestrian", (400.0, 100.0, 490.0, 180.0), x=9.0)
+    gt, det = annos_of([([car, walker], [car])] * 41)
+    cards = report_page._cards(evaluate(gt, det, ["Car", "Pedestrian"]))
+    assert re.findall("<b>(.*?)<br>", cards) == [
+        "100.00</b>mean of 1 of 2 classes",
+        "100.00</b>Car",
+        "-</b>Pedestrian",
+    ]
 
 
 def test_a_class_without_an_overlap_leaves_the_others_their_ap():
