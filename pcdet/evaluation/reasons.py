@@ -77,18 +77,31 @@ def explain(
         curves: for each metric its curves by level; none if it is not evaluated.
         levels: of the protocol.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, list[str]]] = {}  # by reason: metrics and their levels
+    names = [level.name for level in levels]
     for metric, curve_of in curves.items():
         title = rules.METRIC_TITLES[metric]
         if missing[metric] is not None:
-            found.setdefault(f"not evaluated: {missing[metric]}", []).append(title)
+            found.setdefault(f"not evaluated: {missing[metric]}", {})[title] = names
         for level, curve in zip(levels, curve_of):
             reason = _why_undefined(curve) or _why_zero(curve, metric)
             if curve.num_valid and not curve.num_found:
                 reason = _why_no_hit(det, name, min_overlap, level)
             if reason is not None:
-                found.setdefault(reason, []).append(f"{title} {level.name}")
-    return [f"{name}, {', '.join(where)}: {reason}" for reason, where in found.items()]
+                found.setdefault(reason, {}).setdefault(title, []).append(level.name)
+    everywhere = {rules.METRIC_TITLES[metric]: names for metric in curves}
+    return [
+        f"{name}, {'all' if where == everywhere else _told(where, names)}: {reason}"
+        for reason, where in found.items()
+    ]
+
+
+def _told(where: Mapping[str, Sequence[str]], names: Sequence[str]) -> str:
+    """Metrics and their levels as text; a metric alone where it is all levels."""
+    return ", ".join(
+        title if levels == names else ", ".join(f"{title} {level}" for level in levels)
+        for title, levels in where.items()
+    )
 
 
 def _why_undefined(curve: Curve) -> str | None:
