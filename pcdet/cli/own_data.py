@@ -10,6 +10,7 @@ from easydict import EasyDict
 
 from pcdet.config import CFG_DIR, cfg, cfg_from_yaml_file, find_yaml
 from pcdet.datasets import build_dataloader
+from pcdet.datasets.custom.folder import POINTS
 from pcdet.engine.device_options import checked_device
 from pcdet.models import build_network
 from pcdet.own_data.check import check_folder
@@ -20,7 +21,8 @@ from pcdet.utils import log_utils
 from pcdet.utils.errors import ConfigError, DataError
 from pcdet.utils.frame_pool import available_cores
 from pcdet.utils.io_utils import LateErrors
-from pcdet.utils.preparing_commands import prepare_command
+from pcdet.utils.kitti_format.folders import TRAINING
+from pcdet.utils.preparing_commands import create_infos_command, prepare_command
 
 _MOST_ERRORS = 20  # that are told one by one
 
@@ -98,8 +100,16 @@ COMMANDS = {"check": check, "prepare": prepare, "import": import_labels}
 
 def _checked(folder: Path) -> Path:
     """The folder, with symbolic links and relative parts resolved."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; expected one with points/ and labels/")
+    if not (folder / POINTS).is_dir():
+        what = "no points/ in it" if folder.is_dir() else "no such folder"
+        told = f"{folder}: {what}; expected one with points/ and labels/"
+        if (folder / TRAINING / "velodyne").is_dir():
+            told += (
+                f". It is in KITTI's layout: `{create_infos_command(folder)}` prepares it as it "
+                f"is, `pcdet-custom import kitti {shlex.quote(str(folder))} DST` makes points/ and "
+                "labels/ of it"
+            )
+        raise DataError(told)
     return folder.resolve()
 
 

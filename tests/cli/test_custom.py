@@ -217,6 +217,15 @@ def test_numbers_that_are_too_low_are_refused(command, option, value, least):
         custom.parse_args([command, "data", option, value])
 
 
+def test_a_folder_in_kittis_layout_is_told(tmp_path):
+    (tmp_path / "training" / "velodyne").mkdir(parents=True)
+    (tmp_path / "labels").mkdir()
+    told = rf"no points/ in it.*create_kitti_infos --data_path {tmp_path}`.*import kitti {tmp_path}"
+    for command in ("check", "prepare"):
+        with pytest.raises(DataError, match=told):
+            custom.main([command, str(tmp_path)])
+
+
 def test_import_is_a_command(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         custom.main(["import", "labelcloud", str(tmp_path / "no"), str(tmp_path / "out")])
