@@ -10,17 +10,25 @@ import numpy as np
 from pcdet.utils.errors import DataError
 from pcdet.utils.kitti_format.folders import TESTING, TRAINING
 from pcdet.utils.kitti_format.split import frame_names, read_split, split_path, write_split
+from pcdet.utils.preparing_commands import create_infos_command
 
 # KITTI's usual split gives about half of the 7481 labelled frames to training: 3712.
 _TRAIN_SHARE = 0.5
 
 
 def missing_split(path: Path) -> DataError:
-    """Return the error for a split that is needed and missing."""
+    """Return the error for a split that is needed and missing, or for a folder without data."""
+    root = path.parents[1]
+    if not (root / TRAINING).is_dir():
+        return DataError(
+            f"{root / TRAINING}: no such folder; expected KITTI's layout, as README.md shows it, "
+            f"in {root}: name another folder by --data_path"
+        )
+    draw = create_infos_command(root, "--make_random_split SEED")
     return DataError(
         f"{path}: missing; expected one frame name such as 000123 on each line. The standard "
         "KITTI split (3712 training and 3769 validation frames) comes with every KITTI detector; "
-        "`create_kitti_infos --make_random_split SEED` draws one of your own"
+        f"`{draw}` draws one of your own"
     )
 
 

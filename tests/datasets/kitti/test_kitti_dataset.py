@@ -281,7 +281,8 @@ def test_command_knows_which_labels_count_as_a_class(tmp_path, capfd, yaml):
 @pytest.mark.parametrize("words", [[], ["create_kitti_infos"]])
 def test_the_command_takes_its_word_or_does_without(tmp_path, capsys, words):
     assert kitti_infos.main([*words, "--data_path", str(tmp_path)]) == 1
-    assert "train.txt: missing" in capsys.readouterr().err
+    told = f"{tmp_path}/training: no such folder; expected KITTI's layout"
+    assert told in capsys.readouterr().err
 
 
 def test_command_names_what_is_wrong(tmp_path, capsys):
@@ -291,7 +292,9 @@ def test_command_names_what_is_wrong(tmp_path, capsys):
     assert "error: frame 000002: " in capsys.readouterr().err
     (root / "ImageSets" / "val.txt").unlink()
     assert run("--data_path", root) == 1
-    assert "val.txt: missing; expected one frame name" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "val.txt: missing; expected one frame name" in told
+    assert f"create_kitti_infos --make_random_split SEED --data_path {root}`" in told
 
 
 def test_command_names_a_folder_that_cannot_be_written(tmp_path, capsys):
