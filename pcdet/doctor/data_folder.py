@@ -14,6 +14,7 @@ from pcdet.utils.kitti_format.folders import (
     SUFFIXES,
     TESTING,
     TRAINING,
+    file_stems,
     frame_path,
     part_of_split,
 )
@@ -94,15 +95,6 @@ def _split(root: Path, split: str, names: list[str] | None) -> Finding:
     return Finding(name, state, advice, broken=True)
 
 
-def _stems(folder: Path, suffix: str) -> set[str]:
-    """Names of the visible files of a folder, without their suffix; none if it is not there."""
-    try:  # Path.glob finds nothing where it may not read
-        paths = list(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
-    return {path.stem for path in paths if path.name.endswith(suffix) and path.name[0] != "."}
-
-
 def _frame_files(folder: Path, wanted: set[str]) -> Finding:
     """Counts of files, and which of the listed frames lack one."""
     counts, gaps = [], []
@@ -110,7 +102,7 @@ def _frame_files(folder: Path, wanted: set[str]) -> Finding:
         if kind == "planes" or (kind == "label_2" and folder.name == TESTING):
             continue
         suffixes = IMAGE_SUFFIXES if kind == "image_2" else (suffix,)
-        there = {name for each in suffixes for name in _stems(folder / kind, each)}
+        there = {name for each in suffixes for name in file_stems(folder / kind, each)}
         counts.append(f"{kind} {len(there)}")
         missing = sorted(wanted - there)
         if missing and (there or kind != "image_2"):  # a sensor may be without a camera
@@ -126,7 +118,7 @@ def _frame_files(folder: Path, wanted: set[str]) -> Finding:
 
 
 def _planes(folder: Path) -> Finding:
-    count = len(_stems(folder / "planes", SUFFIXES["planes"]))
+    count = len(file_stems(folder / "planes", SUFFIXES["planes"]))
     state = f"{count} files" if count else "none: estimated from the points"
     return Finding("training/planes", state)
 

@@ -53,9 +53,11 @@ class BaseKittiDataset(KittiFiles, DatasetTemplate):
         self.sample_id_list = read_split(path) if path.exists() else None
 
     def check_listed(self) -> None:
-        """Raise a DataError that says what is expected, if ImageSets does not list the split."""
+        """Raise a DataError if ImageSets does not list the split, or frames without any file."""
+        path = split_path(self.root_path, self.split)
         if self.sample_id_list is None:
-            raise splits.missing_split(split_path(self.root_path, self.split))
+            raise splits.missing_split(path)
+        splits.check_frames(path, self.sample_id_list, self.root_split_path)
 
     def get_lidar(self, idx: str) -> np.ndarray:
         """Read the (N, C) points of a frame, see `KittiFiles.get_lidar`; drop those with NaN."""

@@ -74,7 +74,8 @@ def create_kitti_infos(
     """
     save_path, settings = Path(save_path), settings or Settings()
     train, val, test = (_open_split(data_path, split, settings) for split in _SPLITS)
-    for dataset in (train, val):
+    has_test = test.sample_id_list is not None and test.root_split_path.is_dir()
+    for dataset in (train, val, *([test] if has_test else ())):
         dataset.check_listed()
     check_writable(
         save_path,
@@ -89,11 +90,11 @@ def create_kitti_infos(
     with ground_database.preparing(ground_database.database_dir(save_path, train.split)):
         frames = _write_labelled(train, val, save_path, workers)
         # The last, as nothing else needs it.
-        if test.sample_id_list is None or not test.root_split_path.is_dir():
-            _LOGGER.info("No test split in %s: skipped", data_path)
-        else:
+        if has_test:
             built = test.build_frames(num_workers=workers, has_label=False, count_inside_pts=False)
             _save_infos(built, save_path, "test")
+        else:
+            _LOGGER.info("No test split in %s: skipped", data_path)
     _make_links(links, save_path)
     _tell(frames, settings)
     _LOGGER.info("Data preparation done")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pcdet.utils.errors import DataError
-from pcdet.utils.kitti_format.folders import TESTING, TRAINING
+from pcdet.utils.kitti_format.folders import TESTING, TRAINING, file_stems
 from pcdet.utils.kitti_format.split import frame_names, read_split, split_path, write_split
 from pcdet.utils.preparing_commands import create_infos_command
 
@@ -30,6 +31,24 @@ def missing_split(path: Path) -> DataError:
         "KITTI split (3712 training and 3769 validation frames) comes with every KITTI detector; "
         f"`{draw}` draws one of your own"
     )
+
+
+def check_frames(path: Path, frames: Sequence[str], part_path: Path) -> None:
+    """Raise a DataError that names the list, if frames of it have no file at all.
+
+    Args:
+        path: of the list.
+        frames: that it names.
+        part_path: their folder, training/ or testing/.
+    """
+    kinds = ("velodyne", "calib", "label_2")
+    there = set().union(*(file_stems(part_path / kind, "") for kind in kinds))
+    strange = [frame for frame in frames if frame not in there]
+    if strange:
+        raise DataError(
+            f"{path}: names {len(strange)} frames without any file in {part_path}, such as "
+            f"{strange[0]}: take them out of the list, or unpack the archive again"
+        )
 
 
 def write_random_split(root_path: str | os.PathLike, seed: int) -> dict[str, list[str]]:

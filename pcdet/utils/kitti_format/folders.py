@@ -60,3 +60,16 @@ def frame_path(part_path: str | os.PathLike, kind: str, frame: str) -> Path:
         frame: name of the frame, such as 000123.
     """
     return Path(part_path) / kind / f"{frame}{SUFFIXES[kind]}"
+
+
+def file_stems(folder: Path, suffix: str) -> set[str]:
+    """Names of the visible files of a folder, without their suffix; none if it is not there.
+
+    Raises:
+        OSError: the folder may not be read.
+    """
+    try:  # Path.glob finds nothing where it may not read
+        paths = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    return {path.stem for path in paths if path.name.endswith(suffix) and path.name[0] != "."}

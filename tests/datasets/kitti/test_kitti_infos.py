@@ -280,6 +280,16 @@ def test_missing_test_split_is_left_out(own_root, tmp_path):
     assert (tmp_path / "out" / "kitti_dbinfos_train.pkl").exists()
 
 
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_listed_frames_that_do_not_exist_are_told_before_the_first_info(own_root, capfd, split):
+    with (own_root / "ImageSets" / f"{split}.txt").open("a") as file:
+        file.write("abc\nxyz\n")
+    told = rf"{split}\.txt: names 2 frames without any file in .*, such as abc: take them out"
+    with pytest.raises(DataError, match=told):
+        create_kitti_infos(own_root, own_root, workers=1)
+    assert "infos of" not in capfd.readouterr().err  # the bar
+
+
 @pytest.mark.parametrize(
     ("path", "content", "message"),
     [
