@@ -36,7 +36,8 @@ def examine_data(root: Path, given: bool) -> list[Finding]:
     if not root.is_dir():
         advice = (
             f"{root} is not there: put KITTI (or a link to it) there, or name its folder by "
-            "--data_path; README.md shows the layout"
+            "--data_path (README.md shows the layout), or one of your own points/ and labels/ "
+            "(docs/own_data.md)"
         )
         return [Finding("data folder", f"{root}, missing", advice, broken=given)]
     os.stat(f"{root}/.")  # noqa: PTH116 - a Path drops the point, which asks for the right to enter

@@ -389,5 +389,6 @@ def test_it_survives_a_broken_installation(tmp_path):
             for name in ("numpy", "numba", "tensorboard", "pillow", "pyyaml")
         ),
         "data is not there: put KITTI",
+        "or one of your own points/ and labels/ (docs/own_data.md)",
     ):
         assert line in result.stdout
