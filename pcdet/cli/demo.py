@@ -21,6 +21,7 @@ from pcdet.cli.options import (
     make_parser,
 )
 from pcdet.run.leaving import run_command
+from pcdet.utils.errors import ConfigError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -39,6 +40,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_set_option(parser)
     args = parser.parse_args(argv)
     check_at_least(args, 1, "batch_size")
+    if not 0 <= args.score_thresh <= 1:
+        raise ConfigError(
+            f"--score_thresh: expected a probability from 0 to 1, got {args.score_thresh:g}"
+        )
     return args
 
 

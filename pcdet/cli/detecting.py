@@ -8,9 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pcdet.engine.device_options import checked_device
 from pcdet.inference.detector import Detector
 from pcdet.inference.network import load_network
 from pcdet.utils import log_utils
+from pcdet.utils.checkpoint_reading import check_is_there
 from pcdet.utils.errors import DataError
 from pcdet.utils.file_checks import first_of_one_name
 from pcdet.utils.io_utils import atomic_write
@@ -23,6 +25,9 @@ from pcdet.viewer.scene import Pane, Scene
 def detect_scans(args: argparse.Namespace) -> None:
     """Detect objects in all scans of the command line, and write pictures and boxes."""
     logger = log_utils.create_logger()
+    check_is_there(args.ckpt)
+    if args.device is not None:
+        checked_device(args.device)
     scans = list_scans(args.data)
     _check_names(scans)
     network, _ = load_network(args.ckpt, args.cfg_file, args.set_cfgs, logger)
@@ -43,6 +48,7 @@ def detect_scans(args: argparse.Namespace) -> None:
     if args.html:
         title = f"{network.config.get('TAG', args.ckpt)}, {args.data}"
         write_page(scenes, detector.class_names, args.out / SCENES, title)
+        logger.info("%s: open it in a browser", args.out / SCENES)
     else:
         deque(scenes, maxlen=0)
     logger.info("pictures and boxes of %d scans are in %s", len(scans) - len(failed), args.out)

@@ -21,6 +21,7 @@ from pcdet.run.curve_writer import CurveWriter
 from pcdet.run.record import RunRecord, file_identity
 from pcdet.run.session import Run
 from pcdet.run.watch import CheckpointWatch, NewCheckpoint, TestedList, Watch
+from pcdet.utils.checkpoint_reading import check_is_there
 from pcdet.utils.errors import CheckpointError
 from pcdet.utils.io_utils import LateErrors
 from pcdet.utils.main_metric import is_main_metric
@@ -31,6 +32,8 @@ def test(args: argparse.Namespace) -> None:
     """Test what the command line asks for."""
     read_config(args)
     run = start(args, args.batch_size)
+    if args.ckpt is not None and not args.report:
+        run.from_rank0(lambda: check_is_there(args.ckpt))  # which alone reads it
     if args.split is not None:
         choose_split(args.split)
     run.start_log(run.output_dir / "eval", "eval")
@@ -71,8 +74,7 @@ def label_of(ckpt: str) -> str:
 
 def load_checkpoint(run: Run, model: torch.nn.Module, ckpt: Path) -> dict[str, str]:
     """Load a checkpoint's weights on this rank; return its name and sha256."""
-    if not ckpt.is_file():
-        raise CheckpointError(f"{ckpt}: there is no such checkpoint")
+    check_is_there(ckpt)
     identity = file_identity(ckpt)
     # In evaluation mode, which asks for no weights that only a training needs.
     model.eval().load_params_from_file(filename=ckpt, to_cpu=True, logger=run.logger)

@@ -72,6 +72,12 @@ _NUMPY_SCALARS = [
 ]
 
 
+def check_is_there(path: str | os.PathLike) -> None:
+    """Raise a CheckpointError if there is no file of this name."""
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: there is no such checkpoint")
+
+
 def load_checkpoint(filename: str | os.PathLike, to_cpu: bool = True) -> dict[str, Any]:
     """Read a checkpoint of this project, of PCDet or of another program, or a safetensors file.
 
@@ -89,8 +95,7 @@ def load_checkpoint(filename: str | os.PathLike, to_cpu: bool = True) -> dict[st
             is neither a tensor nor plain data, or no weights.
     """
     path = Path(filename)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such checkpoint")
+    check_is_there(path)
     try:
         content = _read(path, "cpu" if to_cpu else None)
     except OSError as error:

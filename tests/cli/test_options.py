@@ -14,7 +14,7 @@ from pcdet.cli.recipe import Recipe, recipe_of
 from pcdet.cli.start import choose_split
 from pcdet.config.schema.training import AMP_NAMES
 from pcdet.engine.device_options import AMP_TYPES
-from pcdet.utils.errors import ConfigError
+from pcdet.utils.errors import ConfigError, PcdetError
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIRED = {train: ["--cfg_file", "a.yaml"], test: ["--cfg_file", "a.yaml"]}
@@ -28,6 +28,21 @@ def modules_after(code: str) -> set[str]:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (("--ckpt", "none.pth"), r"^none\.pth: there is no such checkpoint"),
+        (("--device", "gpu"), "--device gpu: not a device"),
+        (("--score_thresh", "2"), "--score_thresh: expected a probability from 0 to 1, got 2"),
+    ],
+)
+def test_the_demo_judges_its_options_before_it_reads_anything(tmp_path, option, told):
+    (tmp_path / "any.pth").touch()
+    options = ["--ckpt", str(tmp_path / "any.pth"), "--data", str(tmp_path / "none"), *option]
+    with pytest.raises(PcdetError, match=told):
+        demo.main(options)
 
 
 @pytest.mark.parametrize("command", ["train", "test", "demo", "replay"])

@@ -275,12 +275,15 @@ def test_scans_whose_results_would_have_one_name_are_told(workplace, trained, tm
         demo.main([*options, "--data", str(tmp_path), "--out", str(tmp_path / "out")])
 
 
-def test_raw_scans_are_drawn(workplace, trained, tmp_path):
+def test_raw_scans_are_drawn(workplace, trained, tmp_path, capsys):
     ckpt = trained / "ckpt" / "checkpoint_epoch_2.pth"
     options = ["--cfg_file", str(workplace / "small.yaml"), "--ckpt", str(ckpt), "--device", "cpu"]
     scans = workplace / "kitti" / "testing" / "velodyne"
     where = ("--data", str(scans), "--out", str(tmp_path))
     demo.main([*options, *where, "--html", "--score_thresh", "0.001"])
+    assert f"{tmp_path}/scenes.html: open it in a browser" in " ".join(
+        capsys.readouterr().err.split()
+    )
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["000000.json", "000000.png", "000001.json", "000001.png", "scenes.html"]
     for found in json.loads((tmp_path / "000000.json").read_text()):
@@ -385,7 +388,7 @@ def test_a_device_that_is_not_there_is_named(monkeypatch, name, message):
 
 
 def test_mistakes_end_a_command_with_one_line(workplace, tmp_path):
-    options = arguments(workplace, tmp_path, "--ckpt", "none.pth")
+    options = arguments(workplace, tmp_path, "--ckpt", "none.pth", "--data_dir", str(tmp_path))
     with pytest.raises(SystemExit) as stop:
         run_command(lambda _: test_command.main(options))
     assert stop.value.code == "error: none.pth: there is no such checkpoint"
