@@ -19,8 +19,10 @@ from pcdet.simulator.own_sensor import (
     named_sensor,
     write_own_data,
 )
+from pcdet.simulator.raycast import cast_ground_
 from pcdet.simulator.sensors import SENSORS
 from pcdet.simulator.writer import write_dataset
+from pcdet.utils.compiling import is_kept
 from pcdet.utils.errors import ConfigError, PcdetError
 from pcdet.utils.frame_pool import available_cores
 from pcdet.utils.io_utils import read_text
@@ -164,6 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         setup = _setup(args)
         _claim_folder(args.out, _record_of(args, setup))
         keep_freed_memory()
+        if not is_kept(cast_ground_):
+            sys.stderr.write("compiling for this machine, which takes a minute or more\n")
         splits = {"train": args.train, "val": args.val, "test": args.test}
         if setup is not None:
             write_own_data(args.out, splits, setup, args.seed, args.workers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -22,3 +23,11 @@ def compiled(**options: Any) -> Callable[[Callable], Callable]:
             return numba.njit(**options)(function)
 
     return decorate
+
+
+def is_kept(function: Callable) -> bool:
+    """Tell whether the machine code of a `compiled` function is there from an earlier process."""
+    folder = function.stats.cache_path
+    code = function.py_func.__code__
+    name = f"*.{code.co_name}-{code.co_firstlineno}.*nbi"
+    return folder is not None and any(Path(folder).glob(name))

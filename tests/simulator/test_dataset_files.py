@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from synthetic_sizes import TEST, TRAIN, VAL
 
+from pcdet.simulator import __main__ as simulator
 from pcdet.simulator.__main__ import main
 from pcdet.simulator.compare import main as compare
 from pcdet.simulator.compare import rings_of
@@ -246,19 +247,22 @@ def test_no_folder_is_not_the_working_folder(tmp_path, capsys, monkeypatch):
     assert files_of(tmp_path) == []
 
 
-def test_the_command_writes_a_frame(tmp_path, capsys):
+def test_the_command_writes_a_frame(tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     options = ["--train", "1", "--val", "0", "--test", "0", "--seed", "3", "--workers", "1"]
     assert main(["--out", str(out), *options]) == 0
     assert (out / "training" / "label_2" / "000000.txt").exists()
     listed = {path.name: path.read_text() for path in (out / "ImageSets").iterdir()}
     assert listed == {"train.txt": "000000\n", "trainval.txt": "000000\n"}
+    capsys.readouterr()
+    monkeypatch.setattr(simulator, "is_kept", lambda function: False)
     (out / "ImageSets" / "train.txt").unlink()  # as if it had been interrupted
     assert main(["--out", str(out), *options]) == 0
     assert (out / "ImageSets" / "train.txt").exists()
     before = {name: (out / name).stat().st_mtime_ns for name in files_of(out)}
     assert main(["--out", str(out), *options, "--seed", "4"]) == 1
     told = capsys.readouterr().err
+    assert told.count("compiling for this machine") == 1
     assert '"seed": 4' in told and '"seed": 3' in told and told.endswith("give another folder\n")
     assert {name: (out / name).stat().st_mtime_ns for name in files_of(out)} == before
 

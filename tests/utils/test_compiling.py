@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba.core import caching
 
-from pcdet.utils.compiling import compiled
+from pcdet.utils.compiling import compiled, is_kept
 
 
 def half(x):
@@ -13,7 +13,10 @@ def half(x):
 
 def test_a_function_is_kept_where_its_folder_can_be_written(monkeypatch, tmp_path):
     monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
-    assert compiled(error_model="numpy")(half)(3) == 1.5
+    function = compiled(error_model="numpy")(half)
+    assert not is_kept(function)
+    assert function(3) == 1.5
+    assert is_kept(function) and is_kept(compiled(error_model="numpy")(half))
     assert list(tmp_path.rglob("*.nbc"))
 
 
@@ -21,3 +24,4 @@ def test_without_a_folder_that_can_be_written_a_function_is_compiled_all_the_sam
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
     function = compiled(error_model="numpy")(half)
     assert function(3) == 1.5 and function.targetoptions["error_model"] == "numpy"
+    assert not is_kept(function)
