@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def check_points(points: np.ndarray, path: str | os.PathLike) -> None:
         reason = "the columns are mixed up"
     else:
         found = looks_like(values.tobytes()) or "it looks like no scan"
-    raise DataError(f"{path}: {_expected(columns)}: {reason}; {found}")
+    raise DataError(f"{path}: {_expected(columns)}: {reason}; {found}{_remedy(found)}")
 
 
 def read_rows(path: str | os.PathLike, num_features: int) -> np.ndarray:
@@ -163,7 +164,8 @@ def read_rows(path: str | os.PathLike, num_features: int) -> np.ndarray:
         found = looks_like(read_file(path, "points"))
         raise DataError(
             f"{path}: expected a multiple of {row} bytes ({num_features} float32 for each point, "
-            f"NUM_POINT_FEATURES.total), got {size}: {found or 'the file is truncated'}"
+            f"NUM_POINT_FEATURES.total), got {size}: "
+            f"{found or 'the file is truncated'}{_remedy(found)}"
         )
     try:
         values = np.fromfile(path, dtype=np.float32, count=size // 4)
@@ -176,6 +178,16 @@ def read_rows(path: str | os.PathLike, num_features: int) -> np.ndarray:
 
 def _expected(columns: int) -> str:
     return f"expected {columns} columns of float32 (NUM_POINT_FEATURES.total)"
+
+
+def _remedy(found: str) -> str:
+    """What to do about rows of float32 of another length, behind what they look like."""
+    columns = re.fullmatch(r"it looks like (\d+) columns", found)
+    if columns is None:
+        return ""
+    if columns[1] == "3":
+        return ": add an intensity of 0 to each point"
+    return f": `--set DATA_CONFIG.NUM_POINT_FEATURES.total {columns[1]}` reads them so"
 
 
 def _load_npy(content: bytes) -> np.ndarray:
@@ -209,5 +221,5 @@ def _points_of_npy(content: bytes, num_features: int, columns: Sequence[str] | N
         points = np.ascontiguousarray(array, dtype=np.float32).reshape(-1, num_features)
     found = disorder(points.ravel(), num_features) if flat else ""
     if found:
-        raise ValueError(f"{_expected(num_features)}; {found}")
+        raise ValueError(f"{_expected(num_features)}; {found}{_remedy(found)}")
     return points

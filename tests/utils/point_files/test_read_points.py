@@ -47,13 +47,18 @@ def test_rows_cut_at_the_wrong_places_are_refused_whatever_the_size(tmp_path, na
     if claimed == rows.shape[1]:
         np.testing.assert_array_equal(read_points(tmp_path / "scan.bin", claimed), rows)
     else:
-        with pytest.raises(DataError, match=rf"scan\.bin: .*looks like {rows.shape[1]} columns"):
+        count = rows.shape[1]
+        remedy = (
+            "add an intensity" if count == 3 else f"`--set .*NUM_POINT_FEATURES.total {count}` "
+        )
+        told = rf"scan\.bin: .*looks like {count} columns: {remedy}"
+        with pytest.raises(DataError, match=told):
             read_points(tmp_path / "scan.bin", claimed)
 
 
 def test_a_size_that_does_not_divide_tells_the_columns_too(tmp_path):
     columns_of("5, ring")[:999].tofile(tmp_path / "scan.bin")
-    with pytest.raises(DataError, match=r"multiple of 16 bytes.* looks like 5 columns"):
+    with pytest.raises(DataError, match=r"multiple of 16 bytes.* looks like 5 columns: `--set"):
         read_points(tmp_path / "scan.bin", 4)
 
 
@@ -124,7 +129,7 @@ def test_numpy(tmp_path, form):
     [
         (SCAN[:, :3], r"got an array of shape \(6000, 3\)"),
         (SCAN.T, r"shape \(4, 6000\): transpose it"),
-        (columns_of("5, ring").ravel(), "looks like 5 columns"),
+        (columns_of("5, ring").ravel(), "looks like 5 columns: `--set"),
         (SCAN > 0, "expected an array of numbers, got bool"),
         (0 * SCAN, "x is 0 in all points"),
         (np.rec.fromarrays(SCAN.T, names="a,b,c,d"), "got the fields a b c d"),
