@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -118,7 +119,8 @@ def _read(path: Path, device: str | None) -> Any:
 
         return read_safetensors(path)
     check_archive(path)
-    with _LOADING, _numpy_scalars_allowed():
+    with _LOADING, _numpy_scalars_allowed(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of other pickles; the error says it better
         return torch.load(path, map_location=device, weights_only=True)
 
 

@@ -131,11 +131,12 @@ class Hostile:
     "content",
     [b"", b"no archive", pickle.dumps(Hostile()), pickle.dumps({"model_state": Hostile()})],
 )
-def test_broken_and_hostile_files_are_named(tmp_path, content):
+def test_broken_and_hostile_files_are_named(tmp_path, content, recwarn):
     path = tmp_path / "broken.pth"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"broken\.pth: not a readable checkpoint"):
         checkpoint_utils.load_checkpoint(path)
+    assert not recwarn.list
 
 
 def test_a_truncated_checkpoint_is_named(tmp_path):
