@@ -163,10 +163,11 @@ def changed_config(path: str, value, name: str = "second") -> EasyDict:
         ("MODEL.TRAIN.SPLIT", "other", "got 'other': change one of them"),
         ("CLASS_NAMES", ["Car", "Car", "Cyclist"], r"CLASS_NAMES: expected each class once, got"),
         ("MODEL.TEST.SCORE_THRESH", [0.1, 0.2], "or one for each of the 3 of CLASS_NAMES, got"),
+        ("MODEL.TEST.SCORE_THRESH", [], "or one for each of the 3 of CLASS_NAMES, got"),
         (
             "MODEL.LOSSES.LOSS_WEIGHTS.rpn_dir_weight",
             [0.2] * 2,
-            "or one for each of the 3 of CLASS_NAMES, got",
+            r"or one for each of the 3 of CLASS_NAMES, got .*`--set .*\.rpn_dir_weight 0\.2`",
         ),
         ("MODEL.TEST.RECALL_THRESH_LIST", [50], r"numbers from 0 to 1, got \[50\]"),
         (

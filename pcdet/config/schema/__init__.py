@@ -80,7 +80,8 @@ def unlike_classes(model: Detector, class_names: Sequence[str]) -> Iterator[tupl
     ):
         if isinstance(numbers, list) and len(numbers) != len(class_names):
             told = f"of the {len(class_names)} of CLASS_NAMES, got {numbers}"
-            yield name, f"expected a number, or one for each {told}"
+            remedy = f"give it, too, as in `--set CLASS_NAMES ... {name} {(numbers or [0.2])[0]:g}`"
+            yield name, f"expected a number, or one for each {told}: {remedy}"
 
 
 def _anchors_beside_cells(model: Detector, data: DataConfig) -> Iterator[tuple[str, str]]:
