@@ -6,6 +6,8 @@ import json
 import logging
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,8 +68,9 @@ def export(network: BuiltNetwork, folder: Path, name: str, batch_size: int) -> P
     with TemporaryDirectory(prefix=".export_", dir=folder) as apart:
         path = Path(apart) / f"{name}.onnx"
         program = exported_program(part)
-        torch.export.save(program, path.with_suffix(".pt2"))
-        _write_onnx(part, program, settings, path)
+        with _quiet_exporter():
+            torch.export.save(program, path.with_suffix(".pt2"))
+            _write_onnx(part, program, settings, path)
         path.with_suffix(".json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
         shutil.copyfile(standalone.__file__, path.with_name("postprocess.py"))
         worst = check(part, path, settings)
@@ -90,20 +93,32 @@ def exported_program(part: Exportable) -> torch.export.ExportedProgram:
 def _write_onnx(
     part: Exportable, program: torch.export.ExportedProgram, settings: dict[str, Any], path: Path
 ) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's exporter about itself
-        onnx_program = torch.onnx.export(
-            program,
-            dynamo=True,
-            input_names=list(part.example),
-            output_names=list(part.outputs),
-            opset_version=OPSET,
-            verbose=False,
-        )
+    onnx_program = torch.onnx.export(
+        program,
+        dynamo=True,
+        input_names=list(part.example),
+        output_names=list(part.outputs),
+        opset_version=OPSET,
+        verbose=False,
+    )
     model = onnx_program.model_proto
     entry = model.metadata_props.add()
     entry.key, entry.value = "pcdet", json.dumps(settings)
     path.write_bytes(model.SerializeToString())
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep warnings of torch's exporter about itself, and about torchvision, from the user."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def check(part: Exportable, path: Path, settings: dict[str, Any]) -> float:

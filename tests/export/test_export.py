@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +208,16 @@ def test_files_that_fail_the_check_replace_nothing(pillars, monkeypatch):
         ConfigError, match=r"--name: expected the name of a file in --out, got '\.\./a"
     ):
         export.main([str(ckpt), "--out", str(out), "--name", "../a"])
+
+
+def test_torchs_exporter_says_nothing_of_what_is_not_needed(caplog, recwarn):
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    with files._quiet_exporter():
+        logger.warning("torchvision is not installed")
+        warnings.warn("of itself", stacklevel=1)
+    assert not caplog.records and not recwarn.list
+    logger.warning("again")
+    assert caplog.records
 
 
 def test_what_cannot_be_exported_is_told(monkeypatch, tmp_path):
