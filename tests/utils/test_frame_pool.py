@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -137,8 +138,22 @@ def test_ctrl_c_ends_all_processes_and_leaves_no_traceback_of_theirs():
     assert "Traceback" not in err
 
 
+def is_running(pid: str) -> bool:
+    """Whether a process runs; one that has ended may wait for its new parent to be told."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the workers of this script are forked")
 def test_workers_end_with_the_process_that_started_them():
     process = start(60)
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert workers
     process.kill()
     process.communicate(timeout=20)  # its pipes are open as long as a worker has them
+    end = time.monotonic() + 20
+    while any(map(is_running, workers)):
+        assert time.monotonic() < end, "a worker goes on"
+        time.sleep(0.05)
