@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from pcdet.viewer.page import write_page
+from pcdet.viewer.scene import Pane, Scene
 from viewer.browser import chromium, complaints, open_page, pixels, requested_urls, wait_for
-from viewer.made_scenes import CLASSES, two_scenes
+from viewer.made_scenes import CLASSES, car, drawn, ground, two_scenes
 
 BACKGROUND = (13, 17, 23)
 
@@ -197,6 +198,17 @@ def test_two_results_stand_side_by_side_under_one_camera(browser, tmp_path):
         entries = "viewer.entries().map((entry) => [entry.frame, entry.k].join())"
         assert wanted in browser.execute_script(f"return {entries}")
     assert complaints(browser) == []
+
+
+def test_controls_without_anything_behind_them_are_hidden(browser, page_file, tmp_path):
+    truth = drawn([car(12, 0)], ["Car"])
+    scene = Scene("000000", [Pane("labels", ground(100), truth)])
+    write_page([scene], CLASSES, tmp_path / "labels.html", "labels alone")
+    names = ('[data-view="camera"]', "#score-keys", "#score", '[data-key="class other classes"]')
+    for path, there in ((tmp_path / "labels.html", False), (page_file, True)):
+        open_page(browser, path)
+        found = [browser.find_elements("css selector", name) for name in names]
+        assert [any(e.is_displayed() for e in elements) for elements in found] == [there] * 4
 
 
 def test_without_webgl_the_page_says_so(page_file):

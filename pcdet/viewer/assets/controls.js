@@ -107,6 +107,8 @@ function drawImage() {
 
 // ---------------------------------------------------------------- the rest of the page
 
+const others = [];  // the chip of other classes, where there are some
+
 function updateLegend() {
   const pane = scene().panes[scene().panes.length - 1];
   const now = outcomes(pane).filter((_, k) => aboveScore(pane.boxes[k]));
@@ -119,7 +121,7 @@ function updateLegend() {
     const colour = state.boxColour === "outcome" ? page.colours[kind] : "#666";
     return chip(kind, `${names[kind] ?? kind} ${count}`, colour, false);
   }));
-  byId("classes").replaceChildren(...[...page.classes, "other classes"].map((name, k) => {
+  byId("classes").replaceChildren(...[...page.classes, ...others].map((name, k) => {
     const ofClass = k < page.classes.length ? classColour(k) : page.colours.ignored;
     return chip(keyOfClass(name), name, state.boxColour === "class" ? ofClass : "#666", true);
   }));
@@ -279,7 +281,9 @@ async function open() {
   state.score = page.score;
   byId("frame").max = page.scenes.length - 1;
   const detections = page.scenes.some((one) => one.panes.some((pane) => pane.detections));
-  byId("detection-controls").hidden = !detections;
+  byId("detection-controls").hidden = byId("score-keys").hidden = !detections;
+  const boxes = page.scenes.flatMap((one) => one.panes.flatMap((pane) => pane.boxes));
+  if (boxes.some((box) => !page.classes.includes(box.name))) others.push(OTHERS);
   const anyJudged = page.scenes.some((one) => one.panes.some(judged));
   byId("overlap").parentElement.hidden = !anyJudged;
   byId("box-colour").value = state.boxColour = anyJudged ? "outcome" : "class";

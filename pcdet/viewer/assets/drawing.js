@@ -181,7 +181,7 @@ async function applyView() {
   if (state.view === "camera" && !scene().camera) state.view = "orbit";
   document.querySelectorAll("[data-view]").forEach((button) => {
     button.classList.toggle("on", button.dataset.view === state.view);
-    if (button.dataset.view === "camera") button.disabled = !scene().camera;
+    if (button.dataset.view === "camera") button.hidden = !scene().camera;
   });
   if (state.view === "camera") {
     const { position, target, up, slope } = scene().camera;

@@ -62,7 +62,8 @@ function outcomes(pane) {
 
 // What a class is hidden by: it may be called as an outcome is.
 const keyOfClass = (name) => `class ${name}`;
-const groupOf = (box) => keyOfClass(page.classes.includes(box.name) ? box.name : "other classes");
+const OTHERS = "other classes";
+const groupOf = (box) => keyOfClass(page.classes.includes(box.name) ? box.name : OTHERS);
 const aboveScore = (box) => box.truth || box.score >= state.score;
 
 function shownBoxes(pane) {
