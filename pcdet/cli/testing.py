@@ -18,7 +18,7 @@ from pcdet.engine.evaluate import eval_one_epoch
 from pcdet.models import build_network, unused_arrays
 from pcdet.run.checkpoint_folder import epoch_of, list_checkpoints, write_time
 from pcdet.run.curve_writer import CurveWriter
-from pcdet.run.record import RunRecord, file_identity
+from pcdet.run.record import RECORD, RunRecord, file_identity
 from pcdet.run.session import Run
 from pcdet.run.watch import CheckpointWatch, NewCheckpoint, TestedList, Watch
 from pcdet.utils.checkpoint_reading import check_is_there
@@ -58,6 +58,13 @@ def test(args: argparse.Namespace) -> None:
     model = build_network(test_set).to(run.device)
     test_set.unused = unused_arrays(model)
     errors = LateErrors(run.logger)
+    if run.rank == 0 and is_foreign(run):
+        run.logger.warning(
+            "--ckpt, --ckpt_dir: these weights are not of this run, which has its own in %s: their "
+            "AP stands in eval/ alone, not among its curves and in %s; another --extra_tag keeps "
+            "them apart",
+            *(run.ckpt_dir, RECORD),
+        )
     if args.eval_all:
         repeat_eval_ckpt(run, model, test_loader, args.ckpt_dir or run.ckpt_dir, errors)
     else:
@@ -70,6 +77,15 @@ def label_of(ckpt: str) -> str:
     """What a test's folder is called: epoch_N for checkpoint_epoch_N.pth, else the file's name."""
     epoch = epoch_of(ckpt)
     return Path(ckpt).stem if epoch is None else f"epoch_{epoch}"
+
+
+def is_foreign(run: Run) -> bool:
+    """Whether the weights to test are of another folder than those of the run, if it has any."""
+    if run.args.ckpt is not None:
+        folder = Path(run.args.ckpt).resolve().parent
+    else:
+        folder = Path(run.args.ckpt_dir or run.ckpt_dir).resolve()
+    return folder != run.ckpt_dir.resolve() and bool(list_checkpoints(run.ckpt_dir))
 
 
 def load_checkpoint(run: Run, model: torch.nn.Module, ckpt: Path) -> dict[str, str]:
@@ -100,7 +116,8 @@ def eval_single_ckpt(
 ) -> None:
     """Test the weights that rank 0 holds; results go to eval/epoch_N/<split>/<eval_tag>.
 
-    The curves are over the epochs, so that only a checkpoint of one has points in them.
+    The curves are over the epochs, so that only a checkpoint of one has points in them; those of
+    another run have none, and are not among the best of this one.
 
     Args:
         run: of this process.
@@ -114,9 +131,10 @@ def eval_single_ckpt(
     epoch, split = epoch_of(identity["file"]), cfg.MODEL.TEST.SPLIT
     label = label_of(identity["file"])
     result_dir = run.output_dir / "eval" / label / split / run.args.eval_tag
-    record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0)
+    foreign = is_foreign(run)
+    record = RunRecord(run.output_dir, run.logger, writes=run.rank == 0 and not foreign)
     curves = nullcontext()
-    if run.rank == 0 and epoch is not None:
+    if run.rank == 0 and epoch is not None and not foreign:
         curves = closing(CurveWriter(run.output_dir / "tensorboard", run.logger))
     with curves as tb_log:
         results = eval_one_epoch(

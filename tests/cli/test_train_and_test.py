@@ -156,6 +156,20 @@ def test_testing_writes_results_curves_and_pictures(workplace, trained):
     assert (trained / "scenes.html").is_file()
 
 
+def test_weights_of_another_run_are_not_among_this_ones(workplace, trained, tmp_path):
+    other = tmp_path / "checkpoint_epoch_7.pth"
+    other.write_bytes((trained / "ckpt" / "checkpoint_epoch_1.pth").read_bytes())
+    of_run = [trained / "run.json", *(trained / "tensorboard").iterdir()]
+    before = [path.read_bytes() for path in of_run]
+    options = ("--ckpt", str(other), "--eval_tag", "other", "--set", "MODEL.TEST.SCORE_THRESH", "0")
+    test_command.main(arguments(workplace, trained.parents[1], *options))
+    assert [path.read_bytes() for path in of_run] == before
+    assert len(list((trained / "tensorboard").iterdir())) == len(of_run) - 1
+    assert (trained / "eval" / "epoch_7" / "val" / "other" / "result.pkl").is_file()
+    logs = "".join(path.read_text() for path in (trained / "eval").glob("log_eval_*.txt"))
+    assert f"these weights are not of this run, which has its own in {trained / 'ckpt'}" in logs
+
+
 @pytest.mark.parametrize("all_of_them", [False, True])
 def test_what_cannot_be_written_costs_neither_the_ap_nor_the_other_files(
     workplace, trained, tmp_path, monkeypatch, all_of_them
