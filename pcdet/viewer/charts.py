@@ -6,6 +6,7 @@ import base64
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,6 +22,8 @@ from pcdet.evaluation.found import (
 )
 from pcdet.utils import main_metric, palette
 
+# How the names of the terms of the loss begin, of the first stage and of the second.
+_TERMS = ("train/rpn_loss_", "train/rcnn_loss_")
 # Of a curve with more points than this, means of neighbours are drawn over the points.
 _MANY_POINTS = 200
 
@@ -60,7 +63,7 @@ def draw_found(objects: Mapping[str, LabelledObjects]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     by_distance.set_title("by distance", fontsize=10)
     by_points.set_title("by points in the box", fontsize=10)
-    by_distance.legend(fontsize=8, loc="upper right")
+    _add_legend(by_distance, fontsize=8, loc="upper right")
     return figure
 
 
@@ -68,7 +71,7 @@ def draw_training(curves: Mapping[str, Sequence[tuple[int, float]]], split: str)
     """Loss, learning rate, and AP of the checkpoints that were tested; None without curves."""
     tags = [
         ("loss", [name for name in ("train/loss",) if name in curves]),
-        ("terms of the loss", [n for n in sorted(curves) if n.startswith("train/rpn_loss_")]),
+        ("terms of the loss", [n for n in sorted(curves) if n.startswith(_TERMS)]),
         ("learning rate", [name for name in ("train/learning_rate",) if name in curves]),
         (f"{main_metric.IN_WORDS}, by epoch", _ap_tags(curves, split)),
     ]
@@ -79,12 +82,14 @@ def draw_training(curves: Mapping[str, Sequence[tuple[int, float]]], split: str)
     for axes, (title, names) in zip(panels, tags):
         for k, name in enumerate(names):
             color = palette.CLASSES[k % len(palette.CLASSES)]
-            _draw_curve(axes, curves[name], color, name.rpartition("/")[2], title)
-            if len(names) > 1:
-                label = name.split("/")[1] if name.startswith(split) else name.rpartition("_")[2]
-                axes.lines[-1].set_label(label.removesuffix("_3d"))
+            label = name.split("/")[1].removesuffix("_3d").replace("_loss_", " ")
+            _draw_curve(axes, curves[name], color, label)
         if len(names) > 1:
-            axes.legend(fontsize=7)
+            _add_legend(axes, fontsize=7)
+        if "loss" in title:  # the first of many steps are far above all others
+            values = [[value for _, value in curves[name]] for name in names]
+            if max(map(len, values)) > _MANY_POINTS:
+                axes.set_ylim(0, 1.1 * max(np.quantile(of, 0.97) for of in values))
         axes.set_title(textwrap.fill(title, 36), fontsize=10)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
@@ -102,9 +107,13 @@ def _ap_tags(curves: Mapping[str, Sequence[tuple[int, float]]], split: str) -> l
     ]
 
 
-def _draw_curve(
-    axes: Axes, points: Sequence[tuple[int, float]], color: str, label: str, title: str
-) -> None:
+def _add_legend(axes: Axes, **options: Any) -> None:
+    """A legend in which a $ of a class's name begins no formula."""
+    for text in axes.legend(**options).get_texts():
+        text.set_parse_math(False)
+
+
+def _draw_curve(axes: Axes, points: Sequence[tuple[int, float]], color: str, label: str) -> None:
     steps, values = np.array(points, dtype=np.float64).T
     if len(values) <= _MANY_POINTS:
         axes.plot(steps, values, color=color, marker="." if len(values) < 30 else None)
@@ -114,6 +123,4 @@ def _draw_curve(
         kernel = np.ones(width) / width
         middle = slice((width - 1) // 2, (width - 1) // 2 + len(values) - width + 1)
         axes.plot(steps[middle], np.convolve(values, kernel, mode="valid"), color=color)
-        if "loss" in title:  # the first steps are far above all others
-            axes.set_ylim(0, np.quantile(values, 0.97) * 1.1)
     axes.lines[-1].set_label(label)
